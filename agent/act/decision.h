@@ -1,0 +1,47 @@
+// What the agent wants of its node object, and what became of it. Decided in the tick (act/decide.h), carried
+// out by the thread of act/node_writer.h; both are plain values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/base/clock.h"
+
+namespace vedette {
+
+enum class Mode : std::uint8_t { kObserve, kEnforce };
+std::string_view to_string(Mode mode);
+
+// The desired state of the node object, level-triggered: the writer makes it so, however often it must try.
+struct Decision {
+  Mode mode = Mode::kObserve;
+  bool taint = false;  // vedette.dev/unhealthy wanted on the node
+  std::string effect = "NoSchedule";
+  std::string reason;            // the worst condition's, CamelCase; the taint's value
+  std::string message;           // its explanation, at most 1024 bytes
+  MonotonicNs evidence_ns = 0;   // kernel time of the evidence that set it
+  WallNs since_wall_ns = 0;      // when `taint` took its present value
+  std::uint64_t generation = 0;  // grows with every change of what is wanted
+  std::string held_back;         // why a taint that the evidence asks for is not wanted; empty otherwise
+  std::string next;              // one sentence: what would happen next, and when
+};
+
+// What the writer knows of the API server's side. `acked_generation` == a decision's generation: it is true
+// there.
+struct ActState {
+  bool connected = false;
+  bool known = false;                // the node object was read at least once
+  bool tainted = false;              // our taint is on the node
+  bool adopted = false;              // it was there before this process started
+  WallNs tainted_since_wall_ns = 0;  // the taint's timeAdded
+  std::string taint_reason;
+  std::uint64_t acked_generation = 0;
+  std::uint64_t patches = 0, conflicts = 0, failures = 0, events_written = 0;
+  double last_evidence_to_ack_s = 0;      // kernel's evidence to HTTP 200; 0: none yet
+  std::vector<double> evidence_to_ack_s;  // the newest 1024 of them
+  std::string last_error;                 // empty after a success
+};
+
+}  // namespace vedette

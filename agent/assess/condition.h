@@ -1,0 +1,40 @@
+// A judged trouble of the node or of a pod: what people are told and what act/ decides on. Made by assess/,
+// immutable in a snapshot.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/base/clock.h"
+#include "agent/pods/entity.h"
+
+namespace vedette {
+
+enum class Severity : std::uint8_t { kInfo, kDegraded, kUnhealthy };
+enum class Domain : std::uint8_t { kKernel, kMemory, kCpu, kStorage, kNetwork };
+enum class Evidence : std::uint8_t { kEvent, kRisk, kAnomaly };
+
+std::string_view to_string(Severity severity);
+std::string_view to_string(Domain domain);
+std::string_view to_string(Evidence evidence);
+
+struct Condition {
+  std::string reason;  // CamelCase, stable, one of the names in assess/README.md: "FilesystemError"
+  Domain domain = Domain::kKernel;
+  Evidence evidence = Evidence::kEvent;
+  Severity severity = Severity::kInfo;
+  EntityPtr entity;
+  double confidence = 1;        // 0..1; telemetry loss lowers it
+  Instant since;                // when it became active
+  MonotonicNs evidence_ns = 0;  // the kernel's time of the newest evidence
+  MonotonicNs first_evidence_ns = 0;
+  std::uint32_t count = 0;  // pieces of evidence since it became active
+  bool recovering = false;  // no new evidence; waits out its recovery time
+  double recovers_in_s = 0;
+  std::string message;               // one sentence with numbers
+  std::vector<std::string> details;  // contributions: "memory_use 0.97 (+2.1)"
+};
+
+}  // namespace vedette

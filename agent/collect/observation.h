@@ -1,0 +1,78 @@
+// What one tick saw: the value that collect/ hands to features/ and record/, and that a recording gives back.
+// A plain value owned by the tick thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "agent/base/clock.h"
+#include "agent/collect/signals.h"
+#include "agent/pods/entity.h"
+
+namespace vedette {
+
+constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
+
+using Buckets = std::array<std::uint64_t, HISTOGRAM_BUCKETS>;
+
+// One entity's part of a tick. Counters and buckets are what was added since the entity's last tick (so they
+// never go backwards, whatever containers come and go); gauges are the newest value, kMissing if unknown.
+struct Sample {
+  EntityId entity = kNodeEntity;
+  std::array<std::uint64_t, COUNTER_COUNT> counters{};
+  std::array<Buckets, HISTOGRAM_COUNT> histograms{};
+  std::array<double, GAUGE_COUNT> gauges;
+
+  Sample() { gauges.fill(kMissing); }
+};
+
+// One rare fact: from the ring buffer (`type` < EVENT_COUNT) or from the kernel log (kLogEvent).
+struct KernelEvent {
+  static constexpr std::uint32_t kLogEvent = 1000;
+
+  std::uint32_t type = 0;         // enum vedette_event, or kLogEvent
+  EntityId entity = kNodeEntity;  // whom it is about
+  MonotonicNs time_ns = 0;        // when the kernel saw it
+  std::int64_t value = 0;         // meaning: see bpf/events.h
+  std::int64_t extra = 0;
+  std::uint32_t pid = 0;
+  std::string comm;
+  std::string text;  // kLogEvent: the message
+};
+
+enum class ProbeState : std::uint8_t { kAttached, kDegraded, kOff };
+
+// A BPF probe or a file source. A degraded one's signals are missing: nobody may read its zeros as zero.
+struct ProbeHealth {
+  std::string name;
+  ProbeState state = ProbeState::kOff;
+  std::string reason;      // why it is not attached; empty otherwise
+  std::uint64_t runs = 0;  // kernel's BPF statistics since start, 0 while they are off
+  std::uint64_t run_ns = 0;
+};
+
+// All counts are totals since the agent's start.
+struct Losses {
+  std::array<std::uint64_t, EVENT_COUNT> produced{};  // records the probes wanted to send
+  std::array<std::uint64_t, EVENT_COUNT> lost{};      // of them, refused by the full ring
+  std::uint64_t received = 0;                         // records read from the ring
+  std::uint64_t no_slot = 0;                          // counts without a cgroup's slot
+  std::uint64_t no_task_storage = 0;                  // start times that found no room
+  std::uint64_t missed_ticks = 0;                     // timer periods that passed unused
+  std::uint64_t log_lost = 0;                         // kernel log lines overwritten unread
+};
+
+struct Observation {
+  Instant time;
+  double interval_s = 0;            // since the tick before; 0 in the first one
+  std::vector<EntityPtr> entities;  // all alive, or with something left to say; [0] is the node
+  std::vector<Sample> samples;      // parallel to `entities`
+  std::vector<KernelEvent> events;  // in the order the kernel saw them
+  std::vector<ProbeHealth> probes;
+  Losses losses;
+};
+
+}  // namespace vedette

@@ -1,0 +1,50 @@
+// One row per entity, one named column per feature: the value that features/ hands to the scorers. Columns
+// are fixed when the agent is built (they expand from bpf/signals.h); models bind to them by name. A plain
+// value owned by the tick thread.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/base/clock.h"
+#include "agent/pods/entity.h"
+
+namespace vedette {
+
+// What each kind of signal becomes:
+//   counter    NAME.rate      per second, over the last 10 s
+//   histogram  NAME.p99       seconds, over the last 10 s
+//   gauge      NAME           as read
+//              NAME.slope     change per second, least squares over the last 30 s
+//   and for a gauge of unit "ratio"
+//              NAME.eta       seconds until it reaches 1 at that slope, at most 3600
+struct FeatureInfo {
+  std::string name;
+  std::string_view signal;  // the row of bpf/signals.h it comes from
+  std::string_view unit;
+};
+
+// All columns, in the order of FeatureTable's rows.
+const std::vector<FeatureInfo>& feature_columns();
+std::optional<std::size_t> find_feature(std::string_view name);
+
+struct FeatureTable {
+  Instant time;
+  std::vector<EntityPtr> entities;  // one per row; [0] is the node
+  std::vector<float> values;        // row-major, entities.size() x feature_columns().size(); NaN: missing
+
+  std::span<const float> row(std::size_t index) const {
+    const std::size_t columns = feature_columns().size();
+    return std::span(values).subspan(index * columns, columns);
+  }
+  std::span<float> row(std::size_t index) {
+    const std::size_t columns = feature_columns().size();
+    return std::span(values).subspan(index * columns, columns);
+  }
+};
+
+}  // namespace vedette

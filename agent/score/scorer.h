@@ -1,0 +1,50 @@
+// What judges a feature table. Scorers are called by the tick thread, in the order pipeline.cpp names them,
+// and each fills its own part of the scores; their state is their own.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "agent/features/feature_table.h"
+
+namespace vedette {
+
+// One signal's share of a verdict. `column` indexes feature_columns().
+struct Reason {
+  std::uint32_t column = 0;
+  float value = 0;   // the feature's value now
+  float usual = 0;   // what it usually is (anomaly) or NaN (risk)
+  float weight = 0;  // its contribution: z-score (anomaly) or log-odds (risk, SHAP)
+};
+
+struct EntityScore {
+  // Anomaly: tail probability turned into 0..1 (higher = more unusual) beside the rolling threshold.
+  double anomaly = 0;
+  double anomaly_threshold = 1;
+  bool anomalous = false;
+  bool warming_up = true;  // too little seen of this entity to judge it
+  std::vector<Reason> anomaly_reasons;
+
+  // Failure risk: probability of an observed failure (OOM kill, EMFILE, ENOSPC) within 60 s; NaN without
+  // model.
+  double risk = 0;
+  std::vector<Reason> risk_reasons;
+};
+
+struct Scores {
+  std::vector<EntityScore> entities;  // parallel to FeatureTable::entities
+};
+
+class Scorer {
+public:
+  Scorer() = default;
+  Scorer(const Scorer&) = delete;
+  Scorer& operator=(const Scorer&) = delete;
+  virtual ~Scorer() = default;
+
+  // `scores.entities` has one element per row of `table`.
+  virtual void score(const FeatureTable& table, Scores& scores) = 0;
+};
+
+}  // namespace vedette

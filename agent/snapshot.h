@@ -1,0 +1,45 @@
+// All that one tick concluded, immutable: what the exporter, the CLI and the writer read. Shared between
+// threads through Latest<Snapshot>.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "agent/act/decision.h"
+#include "agent/assess/condition.h"
+#include "agent/collect/observation.h"
+#include "agent/features/feature_table.h"
+#include "agent/score/scorer.h"
+
+namespace vedette {
+
+struct SelfUse {
+  double tick_ms = 0;     // features, scores and assessment of this tick
+  double collect_ms = 0;  // reading the kernel
+  double cpu_share = 0;   // of one core, whole process, since start
+  std::uint64_t rss_bytes = 0;
+  std::uint64_t bpf_map_bytes = 0;
+  std::uint64_t ticks = 0;
+};
+
+struct Snapshot {
+  Observation observation;
+  FeatureTable features;
+  Scores scores;
+  std::vector<Condition> conditions;  // worst first
+  Decision decision;
+  ActState act;
+  SelfUse self;
+};
+
+// Where snapshots go. publish() is called by the tick thread once per tick and must not block.
+class Sink {
+public:
+  Sink() = default;
+  Sink(const Sink&) = delete;
+  Sink& operator=(const Sink&) = delete;
+  virtual ~Sink() = default;
+  virtual void publish(const std::shared_ptr<const Snapshot>& snapshot) = 0;
+};
+
+}  // namespace vedette

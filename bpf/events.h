@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Ring-buffer records: rare, discrete facts that must not be averaged. Written by bpf/, read by
+ * agent/collect. EVENT(name, urgent, help): an urgent record wakes the agent's tick at once, the others wait
+ * for the next one.
+ */
+#ifndef VEDETTE_EVENTS_H
+#define VEDETTE_EVENTS_H
+
+/* clang-format off */
+#define VEDETTE_EVENTS(EVENT) \
+	EVENT(exec,            0, "A program was executed; text: its file") \
+	EVENT(signal_exit,     0, "A process was ended by a signal; value: the signal") \
+	EVENT(oom_kill,        1, "The OOM killer chose a victim; value: enum oom_cause, extra: its resident kB") \
+	EVENT(slow_call,       0, "A task was blocked uninterruptibly for long; value: ns, extra: system call or -1") \
+	EVENT(connect_failed,  0, "A TCP connect failed; value: errno, extra: port; text: address") \
+	EVENT(ext4_error,      1, "ext4 found an error; value: line, extra: device (major << 20 | minor); text: function") \
+	EVENT(hung_task,       1, "The kernel reported a hung task") \
+	EVENT(block_error,     1, "A block request failed; value: errno, extra: device (major << 20 | minor)")
+/* clang-format on */
+
+#define VEDETTE_ENUM_EVENT(name, ...) EVENT_##name,
+enum vedette_event { VEDETTE_EVENTS(VEDETTE_ENUM_EVENT) EVENT_COUNT };
+
+/* Whose limit the OOM killer enforced. */
+enum oom_cause { OOM_UNKNOWN = 0, OOM_CGROUP_LIMIT = 1, OOM_NODE = 2 };
+
+#define EVENT_TEXT_BYTES 64
+
+struct event {
+  unsigned long long time_ns;   /* bpf_ktime_get_ns(): CLOCK_MONOTONIC */
+  unsigned long long cgroup_id; /* v2 id of the task (or socket) it is about; 0: none */
+  long long value;
+  long long extra;
+  unsigned int type; /* enum vedette_event */
+  unsigned int pid;  /* thread group id */
+  char comm[16];
+  char text[EVENT_TEXT_BYTES];
+};
+
+/*
+ * What the probes themselves lost, one per CPU, in a memory-mapped array: every way in which a total or a
+ * record can be missing is counted here, and the agent shows all of it.
+ */
+struct probe_losses {
+  unsigned long long produced[EVENT_COUNT]; /* records the probes wanted to send */
+  unsigned long long lost[EVENT_COUNT];     /* of them, those the full ring refused */
+  unsigned long long no_slot;               /* counts that went to slot 0: their cgroup had none */
+  unsigned long long no_task_storage;       /* samples dropped: no room to keep a start time */
+};
+
+#endif
