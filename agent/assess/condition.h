@@ -14,7 +14,7 @@ namespace vedette {
 
 enum class Severity : std::uint8_t { kInfo, kDegraded, kUnhealthy };
 enum class Domain : std::uint8_t { kKernel, kMemory, kCpu, kStorage, kNetwork };
-enum class Evidence : std::uint8_t { kEvent, kRisk, kAnomaly };
+enum class Evidence : std::uint8_t { kEvent, kLevel, kRisk, kAnomaly };
 
 std::string_view to_string(Severity severity);
 std::string_view to_string(Domain domain);
