@@ -1,0 +1,326 @@
+#include "agent/assess/assessor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <iterator>
+#include <numeric>
+#include <set>
+
+#include "agent/assess/rules.h"
+
+namespace vedette {
+namespace {
+
+// After a loss, totals of the longest feature window (30 s) are incomplete; one more window to settle.
+constexpr double kLossMemoryS = 60;
+constexpr double kConfidenceAfterLoss = 0.6;  // below any sensible act.min_confidence (default 0.8)
+constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word, but its text may change
+
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, std::fabs(value) < 10 ? "%.3g" : "%.0f", value);
+  return text;
+}
+
+std::string join(std::initializer_list<std::string> parts) {
+  std::string text;
+  for (const std::string& part : parts) text += part;
+  return text;
+}
+
+std::string device(std::int64_t code) {
+  return join({std::to_string(code >> 20), ":", std::to_string(code & 0xfffff)});
+}
+
+std::string who(const KernelEvent& event) {
+  return event.comm.empty() ? "a task" : join({event.comm, " (pid ", std::to_string(event.pid), ")"});
+}
+
+std::string describe(const KernelEvent& event) {
+  switch (event.type) {
+    case EVENT_ext4_error:
+      return join({"ext4 found an error in ", event.text, ":", std::to_string(event.value), " on device ",
+                   device(event.extra)});
+    case EVENT_hung_task:
+      return join({who(event), " hangs in the kernel"});
+    case EVENT_block_error:
+      return join({"a request to block device ", device(event.extra), " failed with errno ",
+                   std::to_string(event.value)});
+    default:
+      return event.text;
+  }
+}
+
+const EntityPtr* find_entity(const std::vector<EntityPtr>& entities, EntityId id) {
+  const auto found = std::find_if(entities.begin(), entities.end(),
+                                  [id](const EntityPtr& entity) { return entity->id == id; });
+  return found == entities.end() ? nullptr : &*found;
+}
+
+Domain domain_of(std::string_view signal) {
+  if (signal.starts_with("memory") || signal.starts_with("direct_reclaim") || signal.starts_with("oom") ||
+      signal == "errors_memory" || signal.starts_with("pressure_memory")) {
+    return Domain::kMemory;
+  }
+  if (signal.starts_with("disk") || signal.starts_with("blocked_disk") || signal == "errors_space" ||
+      signal == "errors_io" || signal.starts_with("pressure_io")) {
+    return Domain::kStorage;
+  }
+  if (signal.starts_with("tcp") || signal == "errors_network") return Domain::kNetwork;
+  if (signal.starts_with("cpu") || signal.starts_with("runqueue") || signal == "pressure_cpu") {
+    return Domain::kCpu;
+  }
+  return Domain::kKernel;
+}
+
+std::vector<std::string> describe(const std::vector<Reason>& reasons) {
+  std::vector<std::string> lines;
+  for (const Reason& reason : reasons) {
+    std::string line = join({feature_columns()[reason.column].name, " ", number(reason.value)});
+    if (!std::isnan(reason.usual)) line += join({", usually ", number(reason.usual)});
+    line += join({" (", reason.weight >= 0 ? "+" : "", number(reason.weight), ")"});
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+}  // namespace
+
+struct Assessor::Proof {
+  std::string_view reason;
+  Domain domain;
+  Evidence evidence;
+  std::uint32_t unhealthy_at;  // as in EventRule
+  const EntityPtr& entity;
+  double confidence;
+  MonotonicNs time_ns;
+  std::string message;
+  std::vector<std::string> details;
+  Severity floor = Severity::kDegraded;  // severity below `unhealthy_at`
+};
+
+Assessor::Assessor(AssessOptions options) : options_(options) {}
+
+void Assessor::file(const Proof& proof, const Instant& now) {
+  const auto [position, fresh] = active_.try_emplace(Key(proof.reason, proof.entity->id));
+  Condition& condition = position->second;
+  if (fresh) {
+    condition.reason = proof.reason;
+    condition.domain = proof.domain;
+    condition.evidence = proof.evidence;
+    condition.since = now;
+    condition.first_evidence_ns = proof.time_ns;
+  }
+  ++condition.count;
+  condition.entity = proof.entity;
+  condition.severity =
+      proof.unhealthy_at != 0 && condition.count >= proof.unhealthy_at ? Severity::kUnhealthy : proof.floor;
+  condition.confidence = proof.confidence;
+  condition.evidence_ns = std::max(condition.evidence_ns, proof.time_ns);
+  condition.message = proof.message;
+  condition.details = proof.details;
+}
+
+double Assessor::held_for(const std::string& what, EntityId entity, bool holds, const Instant& now) {
+  const Key key(what, entity);
+  if (!holds) {
+    held_since_.erase(key);
+    return 0;
+  }
+  const auto position = held_since_.try_emplace(key, now.monotonic_ns).first;
+  return seconds_between(position->second, now.monotonic_ns);
+}
+
+double Assessor::telemetry_confidence(const Observation& observation) {
+  const Losses& losses = observation.losses;
+  const std::uint64_t lost = std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) +
+                             losses.no_slot + losses.no_task_storage + losses.log_lost;
+  const MonotonicNs now = observation.time.monotonic_ns;
+  if (lost > losses_seen_) lost_at_ns_ = now;
+  losses_seen_ = lost;
+
+  double confidence = 1;
+  if (lost_at_ns_ != 0 && seconds_between(lost_at_ns_, now) < kLossMemoryS) confidence = kConfidenceAfterLoss;
+  if (!observation.probes.empty()) {
+    const auto attached =
+        std::count_if(observation.probes.begin(), observation.probes.end(),
+                      [](const ProbeHealth& probe) { return probe.state != ProbeState::kDegraded; });
+    confidence *= static_cast<double>(attached) / static_cast<double>(observation.probes.size());
+  }
+  return confidence;
+}
+
+void Assessor::read_events(const Observation& observation) {
+  const EntityPtr& node = observation.entities.front();
+  const bool probe_reports =
+      std::any_of(observation.probes.begin(), observation.probes.end(), [](const ProbeHealth& probe) {
+        return probe.name == "faults" && probe.state == ProbeState::kAttached;
+      });
+  for (const KernelEvent& event : observation.events) {
+    if (event.type == KernelEvent::kLogEvent) {
+      for (const LogRule& rule : kLogRules) {
+        if (event.text.find(rule.pattern) == std::string::npos) continue;
+        if (rule.stands_in_for_probe && probe_reports) break;
+        file({rule.reason,
+              rule.domain,
+              Evidence::kEvent,
+              rule.unhealthy_at,
+              node,
+              kLogConfidence,
+              event.time_ns,
+              event.text,
+              {}},
+             observation.time);
+        break;
+      }
+      continue;
+    }
+    if (event.type == EVENT_oom_kill) {
+      // Only a node without memory is the node's trouble; at a pod's own limit, or where the kernel does not
+      // say whose limit it was, it is the pod's.
+      const EntityPtr* pod = find_entity(observation.entities, event.entity);
+      const bool of_node = event.value == OOM_NODE || pod == nullptr;
+      const std::string victim =
+          join({who(event), " was killed, ", std::to_string(event.extra), " kB resident"});
+      if (of_node) {
+        file({"NodeOutOfMemory",
+              Domain::kMemory,
+              Evidence::kEvent,
+              event.value == OOM_NODE ? 1U : 0U,
+              node,
+              1,
+              event.time_ns,
+              join({"the node is out of memory: ", victim}),
+              {}},
+             observation.time);
+      } else {
+        file({"OOMKilled",
+              Domain::kMemory,
+              Evidence::kEvent,
+              0,
+              *pod,
+              1,
+              event.time_ns,
+              join({event.value == OOM_CGROUP_LIMIT ? "at its own memory limit: " : "out of memory: ",
+                    victim}),
+              {}},
+             observation.time);
+      }
+      continue;
+    }
+    for (const EventRule& rule : kEventRules) {
+      if (rule.type != event.type) continue;
+      file({rule.reason,
+            rule.domain,
+            Evidence::kEvent,
+            rule.unhealthy_at,
+            node,
+            1,
+            event.time_ns,
+            describe(event),
+            {}},
+           observation.time);
+    }
+  }
+}
+
+void Assessor::read_levels(const FeatureTable& features) {
+  static const std::vector<std::size_t> columns = [] {
+    std::vector<std::size_t> list;
+    for (const LevelRule& rule : kLevelRules) list.push_back(find_feature(rule.feature).value());
+    return list;
+  }();
+  for (std::size_t row = 0; row < features.entities.size(); ++row) {
+    const EntityPtr& entity = features.entities[row];
+    for (std::size_t i = 0; i < kLevelRules.size(); ++i) {
+      const LevelRule& rule = kLevelRules[i];
+      const double value = features.row(row)[columns[i]];
+      const auto known = active_.find(Key(rule.reason, entity->id));
+      const bool active = known != active_.end() && !known->second.recovering;
+      const bool high = value >= (active ? rule.leave : rule.enter);  // false for NaN
+      if (held_for(std::string(rule.reason), entity->id, high, features.time) < (active ? 0 : kLevelHoldS) ||
+          !high) {
+        continue;
+      }
+      const std::string limit = entity->kind == EntityKind::kNode ? " of what the node has" : " of its limit";
+      file({rule.reason,
+            rule.domain,
+            Evidence::kLevel,
+            0,
+            entity,
+            1,
+            features.time.monotonic_ns,
+            join({std::string(rule.feature), " at ", number(100 * value), " %", limit}),
+            {},
+            entity->kind == EntityKind::kNode ? Severity::kDegraded : Severity::kInfo},
+           features.time);
+    }
+  }
+}
+
+void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
+  for (std::size_t row = 0; row < features.entities.size(); ++row) {
+    const EntityPtr& entity = features.entities[row];
+    const EntityScore& score = scores.entities[row];
+    // The shipped model learned from pods; of a whole node it knows nothing (score/model/MODEL_CARD.md).
+    const bool risky = entity->kind != EntityKind::kNode && score.risk >= options_.risk_threshold;
+    if (held_for("risk", entity->id, risky, features.time) >= options_.risk_hold_s && risky) {
+      const Domain domain = score.risk_reasons.empty()
+                                ? Domain::kKernel
+                                : domain_of(feature_columns()[score.risk_reasons.front().column].signal);
+      file({"PredictedFailure", domain, Evidence::kRisk, 0, entity, confidence_, features.time.monotonic_ns,
+            join({number(100 * score.risk), " % risk of a failure within 60 s"}),
+            describe(score.risk_reasons)},
+           features.time);
+    }
+    if (held_for("anomaly", entity->id, score.anomalous, features.time) >= options_.anomaly_hold_s &&
+        score.anomalous) {
+      const Domain domain = score.anomaly_reasons.empty()
+                                ? Domain::kKernel
+                                : domain_of(feature_columns()[score.anomaly_reasons.front().column].signal);
+      file({"Anomaly", domain, Evidence::kAnomaly, 0, entity, confidence_, features.time.monotonic_ns,
+            join({"behaves unlike itself: score ", number(score.anomaly), ", alarm at ",
+                  number(score.anomaly_threshold)}),
+            describe(score.anomaly_reasons), Severity::kInfo},
+           features.time);
+    }
+  }
+}
+
+std::vector<Condition> Assessor::update(const Observation& observation, const FeatureTable& features,
+                                        const Scores& scores) {
+  confidence_ = telemetry_confidence(observation);
+  read_events(observation);
+  read_levels(features);
+  read_scores(features, scores);
+
+  // Entities that left take their clocks with them.
+  std::set<EntityId> alive;
+  for (const EntityPtr& entity : features.entities) alive.insert(entity->id);
+  std::erase_if(held_since_, [&](const auto& held) { return !alive.contains(held.first.second); });
+
+  const MonotonicNs now = observation.time.monotonic_ns;
+  std::vector<Condition> conditions;
+  for (auto position = active_.begin(); position != active_.end();) {
+    Condition& condition = position->second;
+    const double quiet_s = seconds_between(condition.evidence_ns, now);
+    const bool scored = condition.evidence == Evidence::kRisk || condition.evidence == Evidence::kAnomaly;
+    const double recovery_s = scored ? options_.score_recovery_s : options_.recovery_s;
+    if (quiet_s >= recovery_s) {
+      position = active_.erase(position);
+      continue;
+    }
+    condition.recovering = quiet_s > observation.interval_s;
+    condition.recovers_in_s = recovery_s - quiet_s;
+    conditions.push_back(condition);
+    ++position;
+  }
+  std::stable_sort(conditions.begin(), conditions.end(), [](const Condition& a, const Condition& b) {
+    if (a.severity != b.severity) return a.severity > b.severity;
+    return a.since.monotonic_ns < b.since.monotonic_ns;
+  });
+  return conditions;
+}
+
+}  // namespace vedette

@@ -1,0 +1,60 @@
+// Evidence and scores become conditions with severity, confidence, since-when and hysteresis. A pure function
+// of what it was shown so far: no clock, no I/O. Called by the tick thread only.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agent/assess/condition.h"
+#include "agent/collect/observation.h"
+#include "agent/features/feature_table.h"
+#include "agent/score/scorer.h"
+
+namespace vedette {
+
+struct AssessOptions {
+  // Quiet time after the last evidence until a condition is over. Five minutes is a kubelet's own default for
+  // leaving a pressure condition (--eviction-pressure-transition-period).
+  double recovery_s = 300;
+  // The same after a prediction or an anomaly: the horizon of the prediction.
+  double score_recovery_s = 60;
+  // Probability that announces a failure, and how long it must hold: one noisy tick announces nothing.
+  double risk_threshold = 0.5;
+  double risk_hold_s = 2;
+  // An anomaly shorter than this is not worth a line.
+  double anomaly_hold_s = 3;
+};
+
+class Assessor {
+public:
+  explicit Assessor(AssessOptions options);
+
+  // All active conditions, worst first. `features` and `scores` are parallel to each other (score/scorer.h).
+  std::vector<Condition> update(const Observation& observation, const FeatureTable& features,
+                                const Scores& scores);
+
+private:
+  struct Proof;  // one piece of evidence about to be filed
+
+  void file(const Proof& proof, const Instant& now);
+  void read_events(const Observation& observation);
+  void read_levels(const FeatureTable& features);
+  void read_scores(const FeatureTable& features, const Scores& scores);
+  // 1 while the kernel side is whole; lower after losses or with probes missing.
+  double telemetry_confidence(const Observation& observation);
+  // Seconds for which `holds` has been true of (what, entity) without a break; starts at 0.
+  double held_for(const std::string& what, EntityId entity, bool holds, const Instant& now);
+
+  using Key = std::pair<std::string, EntityId>;  // reason, entity
+
+  AssessOptions options_;
+  std::map<Key, Condition> active_;
+  std::map<Key, MonotonicNs> held_since_;
+  std::uint64_t losses_seen_ = 0;
+  MonotonicNs lost_at_ns_ = 0;  // 0: never
+  double confidence_ = 1;
+};
+
+}  // namespace vedette

@@ -1,0 +1,200 @@
+#include "agent/assess/assessor.h"
+
+#include <cmath>
+#include <memory>
+
+#include <doctest/doctest.h>
+
+using namespace vedette;
+
+namespace {
+
+// A node and one pod; each tick is 500 ms after the one before.
+class Scene {
+public:
+  explicit Scene(AssessOptions options = {}) : assessor_(options) {
+    auto node = std::make_shared<Entity>();
+    auto pod = std::make_shared<Entity>();
+    pod->id = 1;
+    pod->kind = EntityKind::kPod;
+    pod->name = "pod/shop/cart";
+    observation.entities = {node, pod};
+    observation.samples.resize(2);
+    observation.samples[1].entity = 1;
+    observation.probes = {{"faults", ProbeState::kAttached, "", 0, 0}};
+    features.entities = observation.entities;
+    features.values.assign(2 * feature_columns().size(), NAN);
+    scores.entities.resize(2);
+    observation.time = {1'000'000'000, 5'000'000'000'000};
+  }
+
+  std::vector<Condition> tick(double seconds = 0.5) {
+    const auto ns = static_cast<std::uint64_t>(seconds * 1e9);
+    observation.time.monotonic_ns += ns;
+    observation.time.wall_ns += ns;
+    observation.interval_s = seconds;
+    features.time = observation.time;
+    std::vector<Condition> conditions = assessor_.update(observation, features, scores);
+    observation.events.clear();
+    return conditions;
+  }
+
+  void event(std::uint32_t type, EntityId entity, std::int64_t value = 0, std::string text = {}) {
+    KernelEvent fact;
+    fact.type = type;
+    fact.entity = entity;
+    fact.time_ns = observation.time.monotonic_ns + 1'000'000;
+    fact.value = value;
+    fact.comm = "victim";
+    fact.pid = 42;
+    fact.text = std::move(text);
+    observation.events.push_back(std::move(fact));
+  }
+
+  void set(std::size_t row, std::string_view feature, float value) {
+    features.row(row)[find_feature(feature).value()] = value;
+  }
+
+  Observation observation;
+  FeatureTable features;
+  Scores scores;
+
+private:
+  Assessor assessor_;
+};
+
+}  // namespace
+
+TEST_CASE("one ext4 error makes the node unhealthy at once, until the recovery time has passed quietly") {
+  Scene scene({.recovery_s = 10});
+  CHECK(scene.tick().empty());
+  scene.event(EVENT_ext4_error, kNodeEntity, 1853, "ext4_lookup");
+  std::vector<Condition> conditions = scene.tick();
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "FilesystemError");
+  CHECK(conditions[0].severity == Severity::kUnhealthy);
+  CHECK(conditions[0].confidence == 1);
+  CHECK(conditions[0].message.find("ext4_lookup:1853") != std::string::npos);
+  CHECK_FALSE(conditions[0].recovering);
+  const Instant since = conditions[0].since;
+
+  conditions = scene.tick(1);
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].recovering);
+
+  scene.event(EVENT_ext4_error, kNodeEntity, 1, "ext4_iget");
+  conditions = scene.tick();
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].count == 2);
+  CHECK(conditions[0].since.monotonic_ns == since.monotonic_ns);
+  CHECK(scene.tick(9).size() == 1);
+  CHECK(scene.tick(1).empty());
+}
+
+TEST_CASE(
+    "an OOM kill at a pod's own limit, or of unknown cause, is the pod's trouble and never the node's") {
+  for (const std::int64_t cause : {OOM_CGROUP_LIMIT, OOM_UNKNOWN}) {
+    Scene scene;
+    for (int i = 0; i < 5; ++i) scene.event(EVENT_oom_kill, 1, cause);
+    const std::vector<Condition> conditions = scene.tick();
+    REQUIRE(conditions.size() == 1);
+    CHECK(conditions[0].reason == "OOMKilled");
+    CHECK(conditions[0].entity->name == "pod/shop/cart");
+    CHECK(conditions[0].severity == Severity::kDegraded);
+  }
+}
+
+TEST_CASE("a node without memory is unhealthy, whoever the victim was") {
+  Scene scene;
+  scene.event(EVENT_oom_kill, 1, OOM_NODE);
+  const std::vector<Condition> conditions = scene.tick();
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "NodeOutOfMemory");
+  CHECK(conditions[0].entity->kind == EntityKind::kNode);
+  CHECK(conditions[0].severity == Severity::kUnhealthy);
+}
+
+TEST_CASE("one hung task degrades the node, three make it unhealthy") {
+  Scene scene;
+  scene.event(EVENT_hung_task, 1);
+  CHECK(scene.tick().at(0).severity == Severity::kDegraded);
+  scene.event(EVENT_hung_task, 1);
+  scene.event(EVENT_hung_task, 1);
+  CHECK(scene.tick().at(0).severity == Severity::kUnhealthy);
+}
+
+TEST_CASE("a log line stands in for a missing probe and is not counted beside a working one") {
+  const std::string line = "EXT4-fs error (device sda1): ext4_lookup:1853: inode #2";
+  Scene scene;
+  scene.event(KernelEvent::kLogEvent, kNodeEntity, 3, line);
+  CHECK(scene.tick().empty());
+
+  scene.observation.probes[0].state = ProbeState::kDegraded;
+  scene.event(KernelEvent::kLogEvent, kNodeEntity, 3, line);
+  const std::vector<Condition> conditions = scene.tick();
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "FilesystemError");
+  CHECK(conditions[0].confidence < 1);
+  CHECK(conditions[0].confidence >= 0.8);
+}
+
+TEST_CASE("a soft lockup in the log needs no probe") {
+  Scene scene;
+  scene.event(KernelEvent::kLogEvent, kNodeEntity, 0, "watchdog: BUG: soft lockup - CPU#1 stuck for 26s!");
+  CHECK(scene.tick().at(0).reason == "SoftLockup");
+}
+
+TEST_CASE("a level must hold before it counts and must fall well below before it recovers") {
+  Scene scene;
+  scene.set(0, "disk_space_use", 0.98F);
+  CHECK(scene.tick(5).empty());
+  CHECK(scene.tick(5).empty());
+  std::vector<Condition> conditions = scene.tick(5);
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "DiskFull");
+  CHECK(conditions[0].severity == Severity::kDegraded);
+  scene.set(0, "disk_space_use", 0.96F);
+  scene.tick();
+  CHECK_FALSE(scene.tick().at(0).recovering);
+  scene.set(0, "disk_space_use", 0.90F);
+  scene.tick(1);
+  CHECK(scene.tick(1).at(0).recovering);
+}
+
+TEST_CASE("a prediction needs persistence, names its reasons, and does not outlive its horizon") {
+  Scene scene;
+  scene.scores.entities[1].risk = 0.9;
+  scene.scores.entities[1].risk_reasons = {
+      {static_cast<std::uint32_t>(find_feature("memory_use").value()), 0.93F, NAN, 2.1F}};
+  CHECK(scene.tick().empty());
+  scene.tick(1);
+  std::vector<Condition> conditions = scene.tick(1);
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "PredictedFailure");
+  CHECK(conditions[0].domain == Domain::kMemory);
+  REQUIRE(conditions[0].details.size() == 1);
+  CHECK(conditions[0].details[0] == "memory_use 0.93 (+2.1)");
+  scene.scores.entities[1].risk = 0;
+  CHECK(scene.tick(59).size() == 1);
+  CHECK(scene.tick(2).empty());
+}
+
+TEST_CASE("losses lower the confidence of scores, not of what the kernel said") {
+  Scene scene;
+  scene.scores.entities[1].risk = 0.9;
+  scene.observation.losses.lost[EVENT_exec] = 7;
+  scene.event(EVENT_ext4_error, kNodeEntity);
+  for (int i = 0; i < 6; ++i) scene.tick();
+  const std::vector<Condition> conditions = scene.tick();
+  REQUIRE(conditions.size() == 2);
+  CHECK(conditions[0].reason == "FilesystemError");
+  CHECK(conditions[0].confidence == 1);
+  CHECK(conditions[1].reason == "PredictedFailure");
+  CHECK(conditions[1].confidence < 0.8);
+}
+
+TEST_CASE("a risk above the threshold on the node itself announces nothing: the model knows only pods") {
+  Scene scene;
+  scene.scores.entities[0].risk = 0.99;
+  for (int i = 0; i < 20; ++i) CHECK(scene.tick().empty());
+}
