@@ -30,9 +30,10 @@ struct EventInfo {
   std::string_view help;
 };
 
+// The words of bpf/signals.h, which are C.
 namespace schema_scope {
-constexpr Scope POD = Scope::kPod;
-constexpr Scope NODE = Scope::kNode;
+constexpr Scope POD = Scope::kPod;    // NOLINT(readability-identifier-naming)
+constexpr Scope NODE = Scope::kNode;  // NOLINT(readability-identifier-naming)
 }  // namespace schema_scope
 
 #define VEDETTE_INFO_COUNTER(name, origin, unit, scope, help) \

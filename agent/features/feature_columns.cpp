@@ -6,6 +6,7 @@ namespace vedette {
 const std::vector<FeatureInfo>& feature_columns() {
   static const std::vector<FeatureInfo> columns = [] {
     std::vector<FeatureInfo> list;
+    list.reserve(kCounters.size() + kHistograms.size() + 3 * kGauges.size());
     for (const SignalInfo& signal : kCounters) {
       list.push_back({std::string(signal.name) + ".rate", signal.name, signal.unit});
     }
