@@ -1,0 +1,290 @@
+#include "agent/features/feature_builder.h"
+
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include <doctest/doctest.h>
+
+namespace {
+
+using namespace vedette;
+
+constexpr MonotonicNs kSecond = 1'000'000'000;
+
+// A node whose ticks are made by hand; all probes of the schema are attached.
+struct Node {
+  Observation observation;
+  FeatureBuilder builder{FeatureOptions{}};
+  FeatureTable table;
+
+  explicit Node(std::size_t entities = 1) {
+    for (std::size_t i = 0; i < entities; ++i) add_entity(static_cast<EntityId>(i));
+    observation.time.monotonic_ns = 1000 * kSecond;
+    std::set<std::string_view> origins;
+    for (const SignalInfo& signal : kCounters) origins.insert(signal.origin);
+    for (const SignalInfo& signal : kHistograms) origins.insert(signal.origin);
+    for (const SignalInfo& signal : kGauges) origins.insert(signal.origin);
+    for (const std::string_view origin : origins) {
+      observation.probes.push_back({std::string(origin), ProbeState::kAttached, "", 0, 0});
+    }
+  }
+  void add_entity(EntityId id) {
+    Entity entity;
+    entity.id = id;
+    observation.entities.push_back(std::make_shared<const Entity>(entity));
+    observation.samples.emplace_back();
+    observation.samples.back().entity = id;
+  }
+  Sample& sample(std::size_t i = 0) { return observation.samples[i]; }
+  void set_probe(std::string_view name, ProbeState state) {
+    for (ProbeHealth& probe : observation.probes) {
+      if (probe.name == name) probe.state = state;
+    }
+  }
+  // One tick, `seconds` after the one before; the counters are consumed, the gauges stay.
+  void tick(double seconds) {
+    observation.interval_s = seconds;
+    observation.time.monotonic_ns += static_cast<MonotonicNs>(seconds * 1e9);
+    builder.update(observation, table);
+    for (Sample& each : observation.samples) {
+      each.counters.fill(0);
+      for (Buckets& buckets : each.histograms) buckets.fill(0);
+    }
+  }
+  float get(std::string_view name, std::size_t row = 0) const { return table.row(row)[*find_feature(name)]; }
+};
+
+}  // namespace
+
+TEST_CASE("a counter becomes events per second over the last ten seconds, however long the ticks were") {
+  Node node;
+  node.tick(0);
+  CHECK(std::isnan(node.get("syscalls.rate")));
+  for (int i = 0; i < 100; ++i) {
+    const double seconds = i % 3 == 0 ? 0.05 : 0.25;
+    node.sample().counters[COUNTER_syscalls] = i % 3 == 0 ? 5 : 25;
+    node.tick(seconds);
+  }
+  CHECK(node.get("syscalls.rate") == doctest::Approx(100));
+  CHECK(node.get("forks.rate") == 0);
+  for (int i = 0; i < 44; ++i) node.tick(0.25);
+  CHECK(node.get("syscalls.rate") == 0);
+}
+
+TEST_CASE("a single event fades out of the rate within ten seconds") {
+  Node node;
+  node.tick(0);
+  for (int i = 0; i < 48; ++i) node.tick(0.25);
+  node.sample().counters[COUNTER_forks] = 1;
+  node.tick(0.25);
+  CHECK(node.get("forks.rate") == doctest::Approx(0.105).epsilon(0.06));
+  for (int i = 0; i < 34; ++i) node.tick(0.25);
+  CHECK(node.get("forks.rate") > 0);
+  for (int i = 0; i < 6; ++i) node.tick(0.25);
+  CHECK(node.get("forks.rate") == 0);
+}
+
+TEST_CASE("what the first tick and the first second of an entity counted is no rate yet") {
+  Node node;
+  node.sample().counters[COUNTER_syscalls] = 1'000'000;
+  node.tick(0);
+  node.sample().counters[COUNTER_syscalls] = 10;
+  node.tick(0.5);
+  CHECK(std::isnan(node.get("syscalls.rate")));
+  node.sample().counters[COUNTER_syscalls] = 10;
+  node.tick(0.5);
+  CHECK(node.get("syscalls.rate") == doctest::Approx(20));
+}
+
+TEST_CASE("p99 is interpolated inside its log2 bucket, and missing without samples") {
+  Node node;
+  node.tick(0);
+  node.tick(1);
+  CHECK(std::isnan(node.get("syscall_latency.p99")));
+  // 100 samples in [2048, 4096) ns: rank 99 lies at 99 % of the bucket.
+  node.sample().histograms[HISTOGRAM_syscall_latency][2] = 100;
+  node.tick(1);
+  CHECK(node.get("syscall_latency.p99") == doctest::Approx((2048 + 0.99 * 2048) * 1e-9));
+  // 900 fast ones beside them: rank 990 is the 90th of the slow hundred.
+  node.sample().histograms[HISTOGRAM_syscall_latency][0] = 900;
+  node.tick(1);
+  CHECK(node.get("syscall_latency.p99") == doctest::Approx((2048 + 0.90 * 2048) * 1e-9));
+  for (int i = 0; i < 11; ++i) node.tick(1);
+  CHECK(std::isnan(node.get("syscall_latency.p99")));
+}
+
+TEST_CASE("a count beyond any bucket's range saturates instead of wrapping") {
+  Node node;
+  node.tick(0);
+  for (int i = 0; i < 12; ++i) {
+    node.sample().histograms[HISTOGRAM_syscall_latency][23] = ~std::uint64_t{0};
+    node.tick(1);
+  }
+  CHECK(node.get("syscall_latency.p99") == doctest::Approx(4.295 + 0.99 * 4.295).epsilon(0.001));
+}
+
+TEST_CASE("a rising gauge has the slope of its line and the time until it is full") {
+  Node node;
+  for (int i = 0; i <= 160; ++i) {
+    node.sample().gauges[GAUGE_memory_use] = 0.1 + 0.005 * (i * 0.25);
+    node.sample().gauges[GAUGE_memory_bytes] = 1e9 + 1e6 * (i * 0.25);
+    node.tick(0.25);
+  }
+  CHECK(node.get("memory_use") == doctest::Approx(0.3));
+  CHECK(node.get("memory_use.slope") == doctest::Approx(0.005).epsilon(1e-4));
+  CHECK(node.get("memory_use.eta") == doctest::Approx(0.7 / 0.005).epsilon(1e-4));
+  CHECK(node.get("memory_bytes.slope") == doctest::Approx(1e6).epsilon(1e-3));
+}
+
+TEST_CASE("an eta is at most an hour, zero when full and an hour when the gauge falls") {
+  Node node;
+  double use = 0.5;
+  for (int i = 0; i < 10; ++i) {
+    node.sample().gauges[GAUGE_memory_use] = use += 1e-7;
+    node.sample().gauges[GAUGE_pids_use] = 0.9 - 0.01 * i;
+    node.sample().gauges[GAUGE_open_files_use] = 1.0;
+    node.tick(1);
+  }
+  CHECK(node.get("memory_use.eta") == 3600);
+  CHECK(node.get("pids_use.eta") == 3600);
+  CHECK(node.get("pids_use.slope") == doctest::Approx(-0.01).epsilon(1e-4));
+  CHECK(node.get("open_files_use.eta") == 0);
+}
+
+TEST_CASE("a slope needs some seconds, and only looks at the last thirty") {
+  Node node;
+  node.sample().gauges[GAUGE_memory_use] = 0.5;
+  node.tick(0);
+  node.tick(1);
+  node.tick(1);
+  CHECK(std::isnan(node.get("memory_use.slope")));
+  CHECK(std::isnan(node.get("memory_use.eta")));
+  CHECK(node.get("memory_use") == 0.5f);
+  node.tick(1);
+  CHECK(node.get("memory_use.slope") == 0);
+  node.sample().gauges[GAUGE_memory_use] = 0.9;
+  node.tick(1);
+  CHECK(node.get("memory_use.slope") > 0);
+  for (int i = 0; i < 31; ++i) node.tick(1);
+  CHECK(node.get("memory_use.slope") == 0);
+}
+
+TEST_CASE("a gauge that was unknown for a while gets the slope of the points it has") {
+  Node node;
+  for (int i = 0; i < 25; ++i) {
+    node.sample().gauges[GAUGE_memory_use] = i >= 8 && i < 14 ? kMissing : 0.2 + 0.01 * i;
+    node.tick(1);
+    CHECK(std::isnan(node.get("memory_use")) == (i >= 8 && i < 14));
+    CHECK(std::isnan(node.get("memory_use.slope")) == (i < 3 || (i >= 8 && i < 14)));
+  }
+  CHECK(node.get("memory_use.slope") == doctest::Approx(0.01).epsilon(1e-4));
+}
+
+TEST_CASE(
+    "signals of a degraded, an off or an unlisted probe are missing for everybody, the others are not") {
+  for (const ProbeState state : {ProbeState::kDegraded, ProbeState::kOff}) {
+    Node node(3);
+    node.tick(0);
+    node.set_probe("syscalls", state);
+    node.set_probe("psi", state);
+    std::erase_if(node.observation.probes, [](const ProbeHealth& probe) { return probe.name == "tcp"; });
+    for (Sample& sample : node.observation.samples) {
+      sample.gauges[GAUGE_pressure_io] = 0.5;
+      sample.gauges[GAUGE_memory_use] = 0.5;
+      sample.histograms[HISTOGRAM_syscall_latency][3] = 7;
+      sample.histograms[HISTOGRAM_runqueue_latency][3] = 7;
+    }
+    for (int i = 0; i < 5; ++i) node.tick(1);
+    for (std::size_t row = 0; row < 3; ++row) {
+      CHECK(std::isnan(node.get("syscalls.rate", row)));
+      CHECK(std::isnan(node.get("tcp_connects.rate", row)));
+      CHECK(std::isnan(node.get("syscall_latency.p99", row)));
+      CHECK(std::isnan(node.get("pressure_io", row)));
+      CHECK(std::isnan(node.get("pressure_io.slope", row)));
+      CHECK(node.get("memory_use", row) == 0.5f);
+      CHECK(node.get("forks.rate", row) == 0);
+      CHECK(node.get("runqueue_latency.p99", row) > 0);
+    }
+  }
+}
+
+TEST_CASE("the time in which a probe was away counts neither as time nor as events") {
+  Node node;
+  node.tick(0);
+  for (int i = 0; i < 4; ++i) {
+    node.sample().counters[COUNTER_syscalls] = 10;
+    node.tick(1);
+  }
+  node.set_probe("syscalls", ProbeState::kDegraded);
+  for (int i = 0; i < 4; ++i) node.tick(1);
+  node.set_probe("syscalls", ProbeState::kAttached);
+  node.sample().counters[COUNTER_syscalls] = 10;
+  node.tick(1);
+  CHECK(node.get("syscalls.rate") == doctest::Approx(10));
+}
+
+TEST_CASE("rows follow the entities: a new one starts empty, one that left is forgotten") {
+  Node node(2);
+  node.tick(0);
+  for (int i = 0; i < 5; ++i) {
+    node.sample(1).counters[COUNTER_forks] = 3;
+    node.tick(1);
+  }
+  CHECK(node.builder.entities() == 2);
+  CHECK(node.get("forks.rate", 1) == doctest::Approx(3));
+
+  node.observation.entities.erase(node.observation.entities.begin() + 1);
+  node.observation.samples.erase(node.observation.samples.begin() + 1);
+  node.add_entity(2);
+  node.tick(1);
+  CHECK(node.builder.entities() == 2);
+  CHECK(node.table.entities[1]->id == 2);
+  CHECK(node.table.entities.size() == 2);
+  CHECK(node.get("forks.rate", 1) == 0);
+
+  node.observation.entities.resize(1);
+  node.observation.samples.resize(1);
+  node.tick(1);
+  CHECK(node.builder.entities() == 1);
+  CHECK(node.table.values.size() == feature_columns().size());
+}
+
+TEST_CASE("the same observations give the same bits") {
+  const auto run = [] {
+    Node node(4);
+    std::vector<float> all;
+    std::uint64_t random = 1;
+    for (int i = 0; i < 200; ++i) {
+      for (Sample& sample : node.observation.samples) {
+        for (std::uint64_t& counter : sample.counters)
+          counter = (random = random * 6364136223846793005U + 1) >> 54;
+        for (double& gauge : sample.gauges)
+          gauge = static_cast<double>((random = random * 25214903917U + 11) >> 40);
+      }
+      node.tick(i % 7 == 0 ? 0.013 : 0.25);
+      all.insert(all.end(), node.table.values.begin(), node.table.values.end());
+    }
+    return all;
+  };
+  const std::vector<float> first = run();
+  const std::vector<float> second = run();
+  REQUIRE(first.size() == second.size());
+  CHECK(std::memcmp(first.data(), second.data(), first.size() * sizeof(float)) == 0);
+}
+
+TEST_CASE("the windows of 111 entities stay below 4 MiB") {
+  CHECK(111 * FeatureBuilder::bytes_per_entity() < 4 * 1024 * 1024);
+}
+
+TEST_CASE("nothing but a value, or NaN, leaves the builder whatever the gauges say") {
+  Node node;
+  node.tick(0);
+  for (const double odd : {HUGE_VAL, -HUGE_VAL, 1e300, -5.0, 0.0, 3.0}) {
+    for (int i = 0; i < 6; ++i) {
+      node.sample().gauges.fill(odd);
+      node.tick(1);
+      for (const float value : node.table.values) CHECK_FALSE(std::isinf(value));
+    }
+  }
+}
