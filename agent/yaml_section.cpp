@@ -1,0 +1,137 @@
+#include "agent/yaml_section.h"
+
+#include <cmath>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+namespace vedette {
+namespace {
+
+std::string plain(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+}  // namespace
+
+YamlSection::YamlSection(YAML::Node node, std::string file, std::string path)
+    : node_(std::move(node)), file_(std::move(file)), path_(std::move(path)) {
+  if (node_.IsDefined() && !node_.IsNull() && !node_.IsMap()) {
+    const std::string key = path_.empty() ? "" : path_.substr(0, path_.size() - 1);
+    reject(node_, key, "a mapping of keys to values");
+  }
+}
+
+Result<YamlSection> YamlSection::load(const std::string& file) {
+  const std::ifstream stream(file);
+  if (!stream) return fail_errno("open " + file);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  try {
+    return YamlSection(YAML::Load(text.str()), file, "");
+  } catch (const YAML::Exception& error) {
+    return fail(file + ":" + std::to_string(error.mark.line + 1) + ": not valid YAML: " + error.msg);
+  }
+}
+
+void YamlSection::reject(const YAML::Node& node, const std::string& key, const std::string& expected) {
+  if (!error_.empty()) return;
+  error_ = file_ + ":" + std::to_string(node.Mark().line + 1) + ": " + (key.empty() ? "" : key + ": ") +
+           "expected " + expected;
+  if (node.IsScalar()) error_ += ", found '" + node.Scalar() + "'";
+}
+
+YAML::Node YamlSection::scalar(const std::string& key) {
+  known_.insert(key);
+  if (!error_.empty() || !node_.IsMap() || !node_[key].IsDefined())
+    return YAML::Node(YAML::NodeType::Undefined);
+  YAML::Node value = node_[key];
+  if (!value.IsScalar()) {
+    reject(value, path_ + key, "a single value");
+    return YAML::Node(YAML::NodeType::Undefined);
+  }
+  return value;
+}
+
+YamlSection& YamlSection::number(const std::string& key, double& target, double min, double max) {
+  const YAML::Node value = scalar(key);
+  if (!value.IsDefined()) return *this;
+  double parsed = 0;
+  if (!YAML::convert<double>::decode(value, parsed) || !(parsed >= min && parsed <= max)) {
+    reject(value, path_ + key, "a number from " + plain(min) + " to " + plain(max));
+  } else {
+    target = parsed;
+  }
+  return *this;
+}
+
+void YamlSection::whole(const std::string& key, double& target, double min, double max) {
+  double parsed = target;
+  number(key, parsed, min, max);
+  if (error_.empty() && parsed != std::floor(parsed)) {
+    reject(node_[key], path_ + key, "a whole number from " + plain(min) + " to " + plain(max));
+  }
+  if (error_.empty()) target = parsed;
+}
+
+YamlSection& YamlSection::text(const std::string& key, std::string& target) {
+  const YAML::Node value = scalar(key);
+  if (value.IsDefined()) target = value.Scalar();
+  return *this;
+}
+
+YamlSection& YamlSection::flag(const std::string& key, bool& target) {
+  const YAML::Node value = scalar(key);
+  if (!value.IsDefined()) return *this;
+  bool parsed = false;
+  if (YAML::convert<bool>::decode(value, parsed)) {
+    target = parsed;
+  } else {
+    reject(value, path_ + key, "true or false");
+  }
+  return *this;
+}
+
+YamlSection& YamlSection::choice(const std::string& key, std::size_t& target,
+                                 std::initializer_list<std::string_view> words) {
+  const YAML::Node value = scalar(key);
+  if (!value.IsDefined()) return *this;
+  std::string expected;
+  std::size_t index = 0;
+  for (const std::string_view word : words) {
+    if (value.Scalar() == word) {
+      target = index;
+      return *this;
+    }
+    expected += (index == 0 ? "" : index + 1 == words.size() ? " or " : ", ") + std::string(word);
+    ++index;
+  }
+  reject(value, path_ + key, expected);
+  return *this;
+}
+
+YamlSection YamlSection::section(const std::string& key) {
+  known_.insert(key);
+  YAML::Node below;
+  if (error_.empty() && node_.IsMap() && node_[key].IsDefined()) below = node_[key];
+  return {below, file_, path_ + key + "."};
+}
+
+Status YamlSection::finish() {
+  if (error_.empty() && node_.IsMap()) {
+    for (const auto& entry : node_) {
+      const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
+      if (known_.contains(key)) continue;
+      std::string expected = "one of";
+      for (const std::string& name : known_) expected += " " + name;
+      reject(entry.first, path_ + key, expected);
+      break;
+    }
+  }
+  if (!error_.empty()) return fail(error_);
+  return {};
+}
+
+}  // namespace vedette
