@@ -1,0 +1,143 @@
+#include "agent/pods/pod_table.h"
+
+#include <string>
+
+#include <doctest/doctest.h>
+
+namespace vedette {
+namespace {
+
+constexpr MonotonicNs kSecond = 1'000'000'000;
+const std::string kC1 = "3f4e1c0a9b8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f";
+const std::string kC2 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const std::string kUid = "0c3a8f1e-5d2b-4c7a-9e6f-1a2b3c4d5e6f";
+const std::string kPod = "/kubepods/burstable/pod" + kUid;
+
+PodList one_pod(const std::string& name = "api-7d4b9-x2x4z") {
+  return {{PodInfo{kUid, "shop", name, "Deployment/api", {kC1, kC2}}}};
+}
+
+TEST_CASE("All containers of a pod are one entity, which is renamed in place when the API names it") {
+  PodTable table;
+  const auto first = table.add(10, kPod, 0);
+  const auto second = table.add(11, kPod + "/" + kC1, 0);
+  const auto third = table.add(12, kPod + "/" + kC2, 0);
+  REQUIRE(first != nullptr);
+  CHECK(first->name == "pod/uid/" + kUid);
+  CHECK(first->kind == EntityKind::kPod);
+  CHECK(first->id == second->id);
+  CHECK(first->id == third->id);
+  CHECK(first->id != kNodeEntity);
+
+  const auto before = table.version();
+  table.set_pods(one_pod());
+  CHECK(table.version() > before);
+  const auto named = table.find(11);
+  CHECK(named != first);
+  CHECK(named->id == first->id);
+  CHECK(named->name == "pod/shop/api-7d4b9-x2x4z");
+  CHECK(named->namespace_name == "shop");
+  CHECK(named->pod_name == "api-7d4b9-x2x4z");
+  CHECK(named->workload == "Deployment/api");
+  CHECK(named->uid == kUid);
+  CHECK(first->name == "pod/uid/" + kUid);
+
+  table.set_pods(one_pod());
+  CHECK(table.find(11) == named);
+  table.set_pods({});
+  CHECK(table.find(11)->name == "pod/shop/api-7d4b9-x2x4z");
+}
+
+TEST_CASE("A pod known to the API before its first cgroup is named at once") {
+  PodTable table;
+  table.set_pods(one_pod());
+  CHECK(table.add(10, kPod + "/" + kC1, 0)->name == "pod/shop/api-7d4b9-x2x4z");
+}
+
+TEST_CASE("Containers without the pod's uid in their path join the pod that the API says") {
+  PodTable table;
+  const auto early = table.add(10, "/default/" + kC1, 0);
+  CHECK(early->name == "container/3f4e1c0a9b8d");
+  CHECK(early->uid == kC1);
+  table.set_pods(one_pod());
+  const auto late = table.add(11, "/default/" + kC2, 0);
+  CHECK(late->name == "pod/shop/api-7d4b9-x2x4z");
+  CHECK(table.find(10) == late);
+  REQUIRE(table.living().size() == 1);
+  CHECK(table.living()[0].roots.size() == 2);
+  CHECK(table.entity(early->id) == nullptr);
+}
+
+TEST_CASE("The root and grouping directories belong to the node") {
+  PodTable table;
+  CHECK(table.add(1, "/", 0)->id == kNodeEntity);
+  CHECK(table.add(2, "/kubepods", 0)->id == kNodeEntity);
+  CHECK(table.living().empty());
+  CHECK(table.find(3) == nullptr);
+}
+
+TEST_CASE("A dead cgroup keeps its name for 60 s, and no longer") {
+  PodTable table;
+  const auto unit = table.add(20, "/system.slice/cron.service", 0);
+  CHECK(unit->name == "unit/cron.service");
+  table.remove(20, 5 * kSecond);
+  CHECK_FALSE(table.is_alive(20));
+  table.expire(65 * kSecond);
+  REQUIRE(table.find(20) != nullptr);
+  CHECK(table.find(20)->name == "unit/cron.service");
+  CHECK(table.living().empty());
+  table.expire(65 * kSecond + 1);
+  CHECK(table.find(20) == nullptr);
+  CHECK(table.entity(unit->id) == nullptr);
+  CHECK(table.add(21, "/system.slice/cron.service", 66 * kSecond)->id != unit->id);
+}
+
+TEST_CASE("A reused path with a new id does not take the old id's place") {
+  PodTable table;
+  const auto first = table.add(30, "/job", 0);
+  const auto second = table.add(31, "/job", kSecond);
+  CHECK_FALSE(table.is_alive(30));
+  CHECK(table.is_alive(31));
+  CHECK(first->name == "cgroup/job");
+  CHECK(second->id == first->id);
+  REQUIRE(table.living().size() == 1);
+  CHECK(table.living()[0].members.size() == 1);
+
+  // An id whose path changed is not what it was.
+  const auto moved = table.add(31, "/kubepods/pod" + kUid, 2 * kSecond);
+  CHECK(moved->name == "pod/uid/" + kUid);
+  CHECK(table.find(31) == moved);
+  CHECK(table.find(30)->name == "cgroup/job");
+}
+
+TEST_CASE("A unit restarted within the minute stays the same entity") {
+  PodTable table;
+  const auto before = table.add(40, "/system.slice/api.service", 0);
+  table.remove(40, kSecond);
+  const auto after = table.add(41, "/system.slice/api.service", 2 * kSecond);
+  CHECK(after == before);
+  table.expire(70 * kSecond);
+  CHECK(table.find(40) == nullptr);
+  CHECK(table.find(41) == before);
+}
+
+TEST_CASE("The number of remembered dead is bounded, oldest first") {
+  PodTable table({.max_dead = 2});
+  for (CgroupId id = 1; id <= 3; ++id) {
+    table.add(id, "/job" + std::to_string(id), 0);
+    table.remove(id, 0);
+  }
+  CHECK(table.find(1) == nullptr);
+  CHECK(table.find(2) != nullptr);
+  CHECK(table.find(3) != nullptr);
+}
+
+TEST_CASE("Units of one name in two places have two names") {
+  PodTable table;
+  CHECK(table.add(1, "/system.slice/ssh.service", 0)->name == "unit/ssh.service");
+  CHECK(table.add(2, "/lxc/box/system.slice/ssh.service", 0)->name ==
+        "unit/lxc/box/system.slice/ssh.service");
+}
+
+}  // namespace
+}  // namespace vedette
