@@ -28,14 +28,14 @@ enum oom_cause { OOM_UNKNOWN = 0, OOM_CGROUP_LIMIT = 1, OOM_NODE = 2 };
 #define EVENT_TEXT_BYTES 64
 
 struct event {
-  unsigned long long time_ns;   /* bpf_ktime_get_ns(): CLOCK_MONOTONIC */
-  unsigned long long cgroup_id; /* v2 id of the task (or socket) it is about; 0: none */
-  long long value;
-  long long extra;
-  unsigned int type; /* enum vedette_event */
-  unsigned int pid;  /* thread group id */
-  char comm[16];
-  char text[EVENT_TEXT_BYTES];
+	unsigned long long time_ns;   /* bpf_ktime_get_ns(): CLOCK_MONOTONIC */
+	unsigned long long cgroup_id; /* v2 id of the task (or socket) it is about; 0: none */
+	long long value;
+	long long extra;
+	unsigned int type; /* enum vedette_event */
+	unsigned int pid;  /* thread group id */
+	char comm[16];
+	char text[EVENT_TEXT_BYTES];
 };
 
 /*
@@ -43,10 +43,10 @@ struct event {
  * record can be missing is counted here, and the agent shows all of it.
  */
 struct probe_losses {
-  unsigned long long produced[EVENT_COUNT]; /* records the probes wanted to send */
-  unsigned long long lost[EVENT_COUNT];     /* of them, those the full ring refused */
-  unsigned long long no_slot;               /* counts that went to slot 0: their cgroup had none */
-  unsigned long long no_task_storage;       /* samples dropped: no room to keep a start time */
+	unsigned long long produced[EVENT_COUNT]; /* records the probes wanted to send */
+	unsigned long long lost[EVENT_COUNT];     /* of them, those the full ring refused */
+	unsigned long long no_slot;               /* counts that went to slot 0: their cgroup had none */
+	unsigned long long no_task_storage;       /* samples dropped: no room to keep a start time */
 };
 
 #endif

@@ -41,7 +41,7 @@
 	COUNTER(execs,                 process,  "execs",    POD,  "Programs executed") \
 	COUNTER(exits,                 process,  "exits",    POD,  "Processes (not threads) that ended") \
 	COUNTER(exits_by_signal,       process,  "exits",    POD,  "Processes ended by a signal") \
-	COUNTER(ext4_errors,           faults,   "errors",   NODE, "Errors ext4 found in its own structures") \
+	COUNTER(ext4_errors,           ext4,     "errors",   NODE, "Errors ext4 found in its own structures") \
 	COUNTER(hung_tasks,            faults,   "tasks",    NODE, "Tasks the kernel reported as hung") \
 	COUNTER(block_errors,          faults,   "requests", NODE, "Block requests that completed with an error")
 
@@ -85,10 +85,15 @@ enum vedette_gauge { VEDETTE_GAUGES(VEDETTE_ENUM_GAUGE) GAUGE_COUNT };
  */
 #define HISTOGRAM_BUCKETS 24
 
-/* One slot of one CPU. Only that CPU writes it, only the agent reads it (through mmap). */
+/*
+ * One slot of one CPU. Only that CPU writes it, only the agent reads it (through mmap). Whole cache lines, so
+ * that no CPU writes where another does. `observations` grows with every histogram entry: with the counters,
+ * it tells the agent without a look at the buckets that nothing is new.
+ */
 struct totals {
-  unsigned long long counter[COUNTER_COUNT];
-  unsigned long long histogram[HISTOGRAM_COUNT][HISTOGRAM_BUCKETS];
-};
+	unsigned long long counter[COUNTER_COUNT];
+	unsigned long long observations;
+	unsigned long long histogram[HISTOGRAM_COUNT][HISTOGRAM_BUCKETS];
+} __attribute__((aligned(64)));
 
 #endif

@@ -49,9 +49,13 @@ enum class ProbeState : std::uint8_t { kAttached, kDegraded, kOff };
 struct ProbeHealth {
   std::string name;
   ProbeState state = ProbeState::kOff;
-  std::string reason;      // why it is not attached; empty otherwise
-  std::uint64_t runs = 0;  // kernel's BPF statistics since start, 0 while they are off
+  std::string reason;  // why it is not attached; empty otherwise
+  // From the kernel's BPF statistics, which are on only now and then: runs and their time within
+  // `sampled_ns`, so the probe costs run_ns / sampled_ns of one core.
+  std::uint64_t runs = 0;
   std::uint64_t run_ns = 0;
+  std::uint64_t sampled_ns = 0;
+  std::uint64_t misses = 0;  // runs the kernel skipped because the probe was already active on that CPU
 };
 
 // All counts are totals since the agent's start.

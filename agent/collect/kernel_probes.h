@@ -1,0 +1,105 @@
+// The probes of bpf/ in the running kernel: loads and attaches them, gives every cgroup its slot, and reads
+// what they counted and reported. Used by collect/live_source only. make() starts short-lived threads (each
+// attachment waits for the kernel); everything else belongs to the tick thread and makes no blocking call.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/base/result.h"
+#include "agent/collect/observation.h"
+#include "bpf/embedded.h"
+#include "bpf/events.h"
+
+namespace vedette {
+
+struct KernelOptions {
+  // One per cgroup of the v2 hierarchy, slot 0 included: 110 pods with three cgroups each, system services
+  // beside them, and room for those being removed. Kernel memory: slots * possible CPUs * sizeof(totals).
+  std::uint32_t slots = 512;
+  // 2,000 records: an exec storm of 8,000 a second between two ticks. A power of two of at least one page.
+  std::uint32_t ring_bytes = 256 * 1024;
+  // An uninterruptible block this long becomes a slow_call event: no healthy disk answers that late.
+  std::chrono::nanoseconds slow_call = std::chrono::milliseconds(100);
+  // The kernel measures its BPF programs for `cost_sample` in every `cost_period`: measuring costs two clock
+  // reads per run, and one second in sixty is enough to know them. Zero sample: never.
+  std::chrono::nanoseconds cost_period = std::chrono::seconds(60);
+  std::chrono::nanoseconds cost_sample = std::chrono::seconds(1);
+  std::vector<std::string> off;  // probes not to load, by name ("tcp")
+  std::span<const EmbeddedProbe> probes = embedded_probes();
+};
+
+// What one cgroup added since the read before.
+struct CgroupTotals {
+  std::uint64_t cgroup_id = 0;  // inode of its directory under the v2 mount; 0: cgroups without a slot
+  bool removed = false;         // rmdir was seen: these are its last words; call forget() once used
+  std::array<std::uint64_t, COUNTER_COUNT> counters{};
+  std::array<Buckets, HISTOGRAM_COUNT> histograms{};
+};
+
+// A cgroup as the kernel announced it: enough to name one that was gone before anybody looked.
+struct KnownCgroup {
+  std::uint64_t cgroup_id = 0;
+  std::uint64_t parent_id = 0;  // 0: the root of the hierarchy
+  bool removed = false;
+  std::string_view name;  // of its directory, cut at 103 bytes; valid until the next call
+};
+
+// bpf/events.h; here `text` is always printable and ends with a zero byte, whatever the kernel wrote.
+using RawEvent = ::event;
+
+class KernelProbes {
+public:
+  // Fails only without any means to go on (no BPF, no BTF, no v2 hierarchy, too few rights); a single probe
+  // that cannot load is degraded in health(). When it returns, every cgroup has its slot and all is counted.
+  static Result<std::unique_ptr<KernelProbes>> make(const KernelOptions& options = {});
+
+  KernelProbes(const KernelProbes&) = delete;
+  KernelProbes& operator=(const KernelProbes&) = delete;
+  ~KernelProbes();  // detaches: .2 ms each
+
+  // Readable (poll, epoll) when an urgent record waits, or the ring is half full; read_events() clears it.
+  int wake_fd() const;
+
+  // Replaces `changed` by what was added since the last call, summed over the CPUs, in the order of slots.
+  // Only cgroups with something new, and removed ones (until forget()), appear. Counts of slot 0 have
+  // cgroup_id 0. Also where a new sample of the probes' cost begins or ends, and where cgroups without a slot
+  // are looked for.
+  void read_totals(std::vector<CgroupTotals>& changed);
+
+  // Appends the waiting records, oldest first.
+  void read_events(std::vector<RawEvent>& events);
+
+  // Gives a removed cgroup's slot back; what it still did meanwhile is lost (and counted as such).
+  void forget(std::uint64_t cgroup_id);
+
+  // All cgroups with a slot, removed ones until forget().
+  void known_cgroups(const std::function<void(const KnownCgroup&)>& visit) const;
+
+  // Fills produced, lost, received, no_slot and no_task_storage; leaves the rest alone.
+  void read_losses(Losses& losses) const;
+
+  // One per probe, in the order of their names. `runs` and `run_ns` are of the samples taken so far.
+  const std::vector<ProbeHealth>& health() const;
+
+  // Kernel memory of all maps, as the kernel accounts it where it says so (5.10 estimates).
+  std::uint64_t map_bytes() const;
+
+  // Where the v2 hierarchy is mounted ("/sys/fs/cgroup", "/sys/fs/cgroup/unified").
+  const std::string& cgroup_mount() const;
+
+private:
+  struct State;
+  explicit KernelProbes(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace vedette
