@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -77,6 +78,9 @@ struct Observation {
   std::vector<KernelEvent> events;  // in the order the kernel saw them
   std::vector<ProbeHealth> probes;
   Losses losses;
+  // Signals that a recording made with an older schema could not have: their zeros are no zeros but missing.
+  std::bitset<COUNTER_COUNT> absent_counters;
+  std::bitset<HISTOGRAM_COUNT> absent_histograms;
 };
 
 }  // namespace vedette

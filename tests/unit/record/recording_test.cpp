@@ -1,0 +1,554 @@
+#include <bit>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <random>
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include "agent/record/feature_dump.h"
+#include "agent/record/recorder.h"
+#include "agent/record/recording.pb.h"
+#include "agent/record/recording_file.h"
+#include "agent/record/replay_source.h"
+
+namespace vedette {
+namespace {
+
+class TemporaryFolder {
+public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "vedette-record-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
+
+private:
+  std::filesystem::path path_;
+};
+
+std::string read_bytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+void write_bytes(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+
+// A run of ticks in which everything that can change does: entities come, go, come back and are renamed,
+// gauges become missing and known again, probes degrade, the writer acknowledges.
+std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, unsigned seed = 1) {
+  std::mt19937_64 random(seed);
+  const auto draw = [&](std::uint64_t below) { return random() % below; };
+  const auto draw_double = [&]() -> double {
+    switch (draw(12)) {
+      case 0:
+        return kMissing;
+      case 1:
+        return -0.0;
+      case 2:
+        return std::numeric_limits<double>::infinity();
+      case 3:
+        return std::numeric_limits<double>::denorm_min();
+      case 4:
+        return 0;
+      default:
+        return std::ldexp(static_cast<double>(random()), -static_cast<int>(draw(80)));
+    }
+  };
+  const auto make_entity = [&](EntityId id, const std::string& name) {
+    auto entity = std::make_shared<Entity>();
+    entity->id = id;
+    entity->kind = id == 0 ? EntityKind::kNode : EntityKind::kPod;
+    entity->name = name;
+    entity->pod_name = name + "\xff";  // a name need not be UTF-8
+    entity->workload = "Deployment/api";
+    return entity;
+  };
+
+  std::vector<std::shared_ptr<const Snapshot>> run;
+  std::vector<EntityPtr> living{make_entity(0, "node")};
+  EntityId next_id = 1;
+  for (std::size_t t = 0; t < ticks; ++t) {
+    auto snapshot = std::make_shared<Snapshot>();
+    Observation& observation = snapshot->observation;
+    observation.time = {1000 + t * 250'000'000, 5000 + t * 250'000'001};
+    observation.interval_s = t == 0 ? 0 : draw_double();
+    if (draw(3) == 0) {
+      living.push_back(make_entity(next_id, "pod/default/a" + std::to_string(next_id)));
+      ++next_id;
+    }
+    if (draw(5) == 0 && living.size() > 2)
+      living.erase(living.begin() + 1 + static_cast<long>(draw(living.size() - 1)));
+    if (draw(6) == 0 && living.size() > 1) living[1] = make_entity(living[1]->id, living[1]->name + "'");
+    if (draw(6) == 0 && living.size() > 2) std::swap(living[1], living.back());
+    observation.entities = living;
+    for (const EntityPtr& entity : living) {
+      Sample sample;
+      sample.entity = entity->id;
+      if (draw(4) != 0) {
+        for (auto& counter : sample.counters) counter = draw(3) == 0 ? random() >> draw(64) : 0;
+        for (auto& histogram : sample.histograms) histogram[draw(HISTOGRAM_BUCKETS)] = draw(100);
+        for (auto& gauge : sample.gauges) gauge = draw_double();
+      }
+      observation.samples.push_back(sample);
+    }
+    for (std::uint64_t i = draw(4); i > 0; --i) {
+      KernelEvent event;
+      event.type = draw(5) == 0 ? KernelEvent::kLogEvent : static_cast<std::uint32_t>(draw(EVENT_COUNT));
+      event.entity = living.back()->id;
+      event.time_ns = random();
+      event.value = static_cast<std::int64_t>(random());
+      event.extra = -1;
+      event.pid = static_cast<std::uint32_t>(random());
+      event.comm = std::string("a\0b\xfe", 4);
+      event.text = "text";
+      observation.events.push_back(event);
+    }
+    observation.probes.resize(3);
+    observation.probes[1].name = "sched";
+    observation.probes[1].state = draw(2) == 0 ? ProbeState::kAttached : ProbeState::kDegraded;
+    observation.probes[1].reason =
+        observation.probes[1].state == ProbeState::kAttached ? "" : "no tracepoint";
+    observation.probes[2].runs = t / 3;
+    observation.losses.produced[2] = t / 4;
+    observation.losses.missed_ticks = t / 5;
+
+    snapshot->act.connected = t % 7 > 2;
+    snapshot->act.acked_generation = t / 6;
+    snapshot->act.last_error = t % 7 > 2 ? "" : "connection refused";
+    snapshot->act.last_evidence_to_ack_s = draw_double();
+
+    snapshot->features.time = observation.time;
+    snapshot->features.entities = living;
+    snapshot->features.values.assign(living.size() * feature_columns().size(), 0.1F);
+    snapshot->scores.entities.resize(living.size());
+    for (EntityScore& score : snapshot->scores.entities) {
+      if (draw(2) == 0) continue;
+      score.anomaly = draw_double();
+      score.anomaly_threshold = draw_double();
+      score.risk = draw_double();
+      score.anomalous = draw(2) == 0;
+      score.warming_up = draw(2) == 0;
+    }
+    if (t % 4 != 0) {
+      Condition condition;
+      condition.reason = "MemoryExhaustion";
+      condition.entity = living.back();
+      condition.severity = t % 3 == 0 ? Severity::kUnhealthy : Severity::kDegraded;
+      condition.since.monotonic_ns = t / 4;
+      condition.confidence = 0.1 * static_cast<double>(t);
+      condition.count = static_cast<std::uint32_t>(t);
+      snapshot->conditions.push_back(condition);
+    }
+    snapshot->decision.generation = t / 5;
+    snapshot->decision.taint = t % 10 > 5;
+    snapshot->decision.reason = snapshot->decision.taint ? "FilesystemError" : "";
+    snapshot->decision.held_back = t % 3 == 0 ? "confidence 0.4 is below 0.8" : "";
+    run.push_back(std::move(snapshot));
+  }
+  return run;
+}
+
+void record(const std::string& path, const std::vector<std::shared_ptr<const Snapshot>>& run) {
+  RecorderOptions options;
+  options.path = path;
+  options.queue_ticks = run.size();
+  options.header.node = "worker-1";
+  auto recorder = Recorder::make(options);
+  REQUIRE(recorder.has_value());
+  for (const auto& snapshot : run) (*recorder)->publish(snapshot);
+}
+
+bool same_entity(const Entity& a, const Entity& b) {
+  return a.id == b.id && a.kind == b.kind && a.name == b.name && a.namespace_name == b.namespace_name &&
+         a.pod_name == b.pod_name && a.uid == b.uid && a.workload == b.workload;
+}
+
+void check_same(const Observation& a, const Observation& b) {
+  CHECK(a.time.monotonic_ns == b.time.monotonic_ns);
+  CHECK(a.time.wall_ns == b.time.wall_ns);
+  CHECK(same_bits(a.interval_s, b.interval_s));
+  REQUIRE(a.entities.size() == b.entities.size());
+  REQUIRE(a.samples.size() == b.samples.size());
+  for (std::size_t i = 0; i < a.entities.size(); ++i) {
+    CHECK(same_entity(*a.entities[i], *b.entities[i]));
+    CHECK(a.samples[i].entity == b.samples[i].entity);
+    CHECK(a.samples[i].counters == b.samples[i].counters);
+    CHECK(a.samples[i].histograms == b.samples[i].histograms);
+    for (std::size_t g = 0; g < GAUGE_COUNT; ++g)
+      CHECK(same_bits(a.samples[i].gauges[g], b.samples[i].gauges[g]));
+  }
+  REQUIRE(a.events.size() == b.events.size());
+  for (std::size_t i = 0; i < a.events.size(); ++i) {
+    CHECK(a.events[i].type == b.events[i].type);
+    CHECK(a.events[i].entity == b.events[i].entity);
+    CHECK(a.events[i].time_ns == b.events[i].time_ns);
+    CHECK(a.events[i].value == b.events[i].value);
+    CHECK(a.events[i].extra == b.events[i].extra);
+    CHECK(a.events[i].pid == b.events[i].pid);
+    CHECK(a.events[i].comm == b.events[i].comm);
+    CHECK(a.events[i].text == b.events[i].text);
+  }
+  REQUIRE(a.probes.size() == b.probes.size());
+  for (std::size_t i = 0; i < a.probes.size(); ++i) {
+    CHECK(a.probes[i].name == b.probes[i].name);
+    CHECK(a.probes[i].state == b.probes[i].state);
+    CHECK(a.probes[i].reason == b.probes[i].reason);
+    CHECK(a.probes[i].runs == b.probes[i].runs);
+  }
+  CHECK(a.losses.produced == b.losses.produced);
+  CHECK(a.losses.missed_ticks == b.losses.missed_ticks);
+}
+
+// Replays to the end or to the first error; every tick must be that of the run. Answers the number of ticks.
+struct Replay {
+  std::size_t ticks = 0;
+  std::string error;
+  std::vector<std::string> notes;
+  bool exact = false;
+};
+Replay replay(const std::string& path, const std::vector<std::shared_ptr<const Snapshot>>& run) {
+  Replay result;
+  auto source = ReplaySource::open(path);
+  if (!source) {
+    result.error = source.error().text;
+    return result;
+  }
+  Observation observation;
+  while (true) {
+    const auto wait = (*source)->wait();
+    if (!wait) {
+      result.error = wait.error().text;
+      break;
+    }
+    if (*wait == Source::Wait::kEnd) break;
+    if (const auto status = (*source)->collect(observation); !status) {
+      result.error = status.error().text;
+      break;
+    }
+    REQUIRE(result.ticks < run.size());
+    const Snapshot& live = *run[result.ticks];
+    check_same(live.observation, observation);
+    CHECK(verdict_differences((*source)->verdict(), live).empty());
+    CHECK((*source)->act().connected == live.act.connected);
+    CHECK((*source)->act().acked_generation == live.act.acked_generation);
+    CHECK((*source)->act().last_error == live.act.last_error);
+    CHECK(same_bits((*source)->act().last_evidence_to_ack_s, live.act.last_evidence_to_ack_s));
+    ++result.ticks;
+  }
+  result.notes = (*source)->notes();
+  result.exact = (*source)->exact();
+  return result;
+}
+
+bool mentions(const std::vector<std::string>& notes, const std::string& part) {
+  for (const std::string& note : notes) {
+    if (note.find(part) != std::string::npos) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("CRC-32C gives the check value of its specification") {
+  CHECK(crc32c("123456789") == 0xE3069283U);
+  CHECK(crc32c("") == 0U);
+}
+
+TEST_CASE("a recording gives back every tick to the bit, missing values included") {
+  const TemporaryFolder folder;
+  const auto run = make_run(300);
+  record(folder.file("run"), run);
+  const Replay result = replay(folder.file("run"), run);
+  CHECK(result.error == "");
+  CHECK(result.ticks == run.size());
+  CHECK(result.exact);
+  CHECK(result.notes.empty());
+}
+
+TEST_CASE("the header says who recorded") {
+  const TemporaryFolder folder;
+  record(folder.file("run"), make_run(1));
+  const auto source = ReplaySource::open(folder.file("run"));
+  REQUIRE(source.has_value());
+  CHECK((*source)->header().node == "worker-1");
+  CHECK((*source)->header().format_version == kRecordingFormat);
+}
+
+TEST_CASE("a recording cut at any byte gives back all whole ticks before the cut and says where it ends") {
+  const TemporaryFolder folder;
+  const auto run = make_run(12);
+  record(folder.file("run"), run);
+  const std::string bytes = read_bytes(folder.file("run"));
+  std::size_t ticks_before = 0;
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    write_bytes(folder.file("cut"), bytes.substr(0, size));
+    const Replay result = replay(folder.file("cut"), run);
+    CAPTURE(size);
+    CHECK(result.ticks >= ticks_before);
+    ticks_before = result.ticks;
+    if (result.error.empty()) {
+      // Cut inside the last bytes of the stream, behind the End: nothing is missing, so nothing is said.
+      const bool whole = result.ticks == run.size() && size + 3 >= bytes.size();
+      CHECK((whole || mentions(result.notes, "ends early at byte " + std::to_string(size))));
+    } else {
+      CHECK(result.error.find(folder.file("cut")) != std::string::npos);
+      CHECK(result.ticks == 0);
+    }
+  }
+  CHECK(ticks_before == run.size());
+}
+
+TEST_CASE("a flipped byte never gives a wrong tick: an error names file and offset, or the end is early") {
+  const TemporaryFolder folder;
+  const auto run = make_run(10);
+  record(folder.file("run"), run);
+  const std::string bytes = read_bytes(folder.file("run"));
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    for (const unsigned bit : {0U, 3U, 7U}) {
+      std::string damaged = bytes;
+      damaged[at] = static_cast<char>(static_cast<unsigned char>(damaged[at]) ^ (1U << bit));
+      write_bytes(folder.file("damaged"), damaged);
+      const Replay result = replay(folder.file("damaged"), run);  // compares every tick it gets
+      CAPTURE(at);
+      CAPTURE(bit);
+      if (!result.error.empty()) {
+        CHECK(result.error.find(folder.file("damaged")) != std::string::npos);
+      } else if (result.ticks < run.size()) {
+        CHECK(mentions(result.notes, "ends early"));
+      }
+    }
+  }
+}
+
+TEST_CASE("what is no recording is refused by name") {
+  const TemporaryFolder folder;
+  CHECK(replay(folder.file("absent"), {}).error.find("absent: No such file") != std::string::npos);
+  write_bytes(folder.file("empty"), "");
+  CHECK(replay(folder.file("empty"), {}).error.find("empty file") != std::string::npos);
+  write_bytes(folder.file("text"), "hello, world");
+  CHECK(replay(folder.file("text"), {}).error.find("not a recording") != std::string::npos);
+}
+
+TEST_CASE("a newer format is refused with both versions") {
+  recording::Header header;
+  TickEncoder::encode_header({}, header);
+  header.set_format_version(kRecordingFormat + 1);
+  const auto decoder = TickDecoder::make(header);
+  REQUIRE_FALSE(decoder.has_value());
+  CHECK(decoder.error().text.find("format 2, this agent reads 1 to 1") != std::string::npos);
+}
+
+TEST_CASE("signals are found by name: unknown ones are dropped, absent ones missing") {
+  const auto run = make_run(40);
+  recording::Header header;
+  TickEncoder::encode_header({}, header);
+  // As an agent would have written it whose first counter and first gauge had other names, and which knew no
+  // last histogram.
+  header.set_counters(0, "retired_counter");
+  header.set_gauges(0, "retired_gauge");
+  header.mutable_counters()->SwapElements(1, 2);
+  header.mutable_histograms()->RemoveLast();
+  auto decoder = TickDecoder::make(header);
+  REQUIRE(decoder.has_value());
+  CHECK(mentions(decoder->notes(), "counter retired_counter is unknown"));
+  CHECK(mentions(decoder->notes(), "gauge retired_gauge is unknown"));
+  CHECK(mentions(decoder->notes(), "gauge " + std::string(kGauges[0].name) + " is not in the recording"));
+
+  TickEncoder encoder;
+  Observation observation;
+  for (const auto& snapshot : run) {
+    auto cut = std::make_shared<Snapshot>(*snapshot);
+    for (Sample& sample : cut->observation.samples) sample.histograms[HISTOGRAM_COUNT - 1] = {};
+    recording::Tick tick;
+    encoder.encode(*cut, 0, tick);
+    REQUIRE(decoder->decode(tick, observation).has_value());
+    CHECK(observation.absent_counters.count() == 1);
+    CHECK(observation.absent_counters.test(0));
+    CHECK(observation.absent_histograms.test(HISTOGRAM_COUNT - 1));
+    for (std::size_t i = 0; i < observation.samples.size(); ++i) {
+      const Sample& live = cut->observation.samples[i];
+      const Sample& replayed = observation.samples[i];
+      CHECK(replayed.counters[0] == 0);
+      CHECK(replayed.counters[1] == live.counters[2]);
+      CHECK(replayed.counters[2] == live.counters[1]);
+      CHECK(std::isnan(replayed.gauges[0]));
+      CHECK(same_bits(replayed.gauges[1], live.gauges[1]));
+    }
+  }
+}
+
+TEST_CASE("impossible numbers in a tick are errors that name the field") {
+  recording::Header header;
+  TickEncoder::encode_header({}, header);
+  const auto error_of = [&](auto&& spoil) {
+    auto decoder = TickDecoder::make(header);
+    TickEncoder encoder;
+    recording::Tick tick;
+    encoder.encode(*make_run(1)[0], 0, tick);
+    spoil(tick);
+    Observation observation;
+    const auto status = decoder->decode(tick, observation);
+    return status ? std::string() : status.error().text;
+  };
+  CHECK(error_of([](recording::Tick&) {}) == "");
+  CHECK(error_of([](recording::Tick& t) { t.set_number(7); }).find("tick 7 where tick 0") !=
+        std::string::npos);
+  CHECK(error_of([](recording::Tick& t) { t.add_rows(99); }).find("entity 99") != std::string::npos);
+  CHECK(error_of([](recording::Tick& t) { t.add_samples()->set_row(99); }).find("row") != std::string::npos);
+  CHECK(error_of([](recording::Tick& t) { t.add_samples()->add_counter(1); }).find("lists") !=
+        std::string::npos);
+  CHECK(error_of([](recording::Tick& t) { t.add_samples()->add_gauge_missing(9999); }).find("gauge") !=
+        std::string::npos);
+  CHECK(error_of([](recording::Tick& t) { t.add_events()->set_type(999); }).find("event") !=
+        std::string::npos);
+  CHECK(error_of([](recording::Tick& t) { t.add_probes()->set_index(999); }).find("probe") !=
+        std::string::npos);
+  CHECK(error_of([](recording::Tick& t) { t.mutable_verdict()->add_row(0); }).find("verdict") !=
+        std::string::npos);
+}
+
+TEST_CASE("a recording that reached its bound ends there, whole, and says so") {
+  const TemporaryFolder folder;
+  const auto run = make_run(400);
+  RecorderOptions options;
+  options.path = folder.file("run");
+  options.max_bytes = 20'000;
+  options.when_full = RecorderOptions::WhenFull::kStop;
+  options.queue_ticks = run.size();
+  {
+    auto recorder = Recorder::make(options);
+    REQUIRE(recorder.has_value());
+    for (const auto& snapshot : run) (*recorder)->publish(snapshot);
+  }
+  // The tick that passes the bound, and the end.
+  CHECK(std::filesystem::file_size(options.path) < options.max_bytes + 8'000);
+  const Replay result = replay(options.path, run);
+  CHECK(result.error == "");
+  CHECK(result.ticks > 5);
+  CHECK(result.ticks < run.size());
+  CHECK(mentions(result.notes, "size bound"));
+}
+
+TEST_CASE("rotation keeps two files, and the newer one says that it continues") {
+  const TemporaryFolder folder;
+  const auto run = make_run(400);
+  RecorderOptions options;
+  options.path = folder.file("run");
+  options.max_bytes = 200'000;
+  options.queue_ticks = run.size();
+  {
+    auto recorder = Recorder::make(options);
+    REQUIRE(recorder.has_value());
+    for (const auto& snapshot : run) (*recorder)->publish(snapshot);
+  }
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.file(""))) {
+    CHECK(entry.file_size() < options.max_bytes + 40'000);
+    ++files;
+  }
+  CHECK(files == 2);
+  auto source = ReplaySource::open(options.path);
+  REQUIRE(source.has_value());
+  CHECK_FALSE((*source)->exact());
+  CHECK(mentions((*source)->notes(), "continues an earlier file"));
+  // Its first tick stands alone: all entities and gauges are told again.
+  Observation observation;
+  REQUIRE((*source)->wait().has_value());
+  REQUIRE((*source)->collect(observation).has_value());
+  const std::size_t at = (observation.time.monotonic_ns - 1000) / 250'000'000;
+  REQUIRE(at < run.size());
+  check_same(run[at]->observation, observation);
+}
+
+TEST_CASE("ticks that found the queue full are counted and the recording says how many are missing") {
+  const auto run = make_run(3);
+  recording::Header header;
+  TickEncoder::encode_header({}, header);
+  const TemporaryFolder folder;
+  {
+    auto writer = RecordingWriter::create(folder.file("run"));
+    REQUIRE(writer.has_value());
+    recording::Message message;
+    *message.mutable_header() = header;
+    REQUIRE(writer->append(message.SerializeAsString()).has_value());
+    TickEncoder encoder;
+    encoder.encode(*run[0], 0, *message.mutable_tick());
+    REQUIRE(writer->append(message.SerializeAsString()).has_value());
+    encoder.encode(*run[1], 5, *message.mutable_tick());
+    REQUIRE(writer->append(message.SerializeAsString()).has_value());
+    message.mutable_end()->set_ticks(2);
+    REQUIRE(writer->append(message.SerializeAsString()).has_value());
+    REQUIRE(writer->finish().has_value());
+  }
+  const Replay result = replay(folder.file("run"), run);
+  CHECK(result.error == "");
+  CHECK(result.ticks == 2);
+  CHECK_FALSE(result.exact);
+  CHECK(mentions(result.notes, "5 ticks were not recorded before tick 1"));
+}
+
+TEST_CASE("a folder that does not exist is an error when the recorder is made") {
+  RecorderOptions options;
+  options.path = "/nonexistent/folder/run";
+  const auto recorder = Recorder::make(options);
+  REQUIRE_FALSE(recorder.has_value());
+  CHECK(recorder.error().text.find("/nonexistent/folder/run: No such file") != std::string::npos);
+}
+
+TEST_CASE("a disk that takes no more ends the recording, not the agent") {
+  RecorderOptions options;
+  options.path = "/dev/full";
+  const auto recorder = Recorder::make(options);
+  REQUIRE_FALSE(recorder.has_value());
+  CHECK(recorder.error().text.find("No space left") != std::string::npos);
+}
+
+TEST_CASE("each part of a verdict that differs is told, up to the limit") {
+  const auto run = make_run(20);
+  Snapshot other = *run[19];
+  const RecordedVerdict recorded = verdict_of(other);
+  CHECK(verdict_differences(recorded, other).empty());
+  other.scores.entities[0].risk = std::nextafter(std::isnan(other.scores.entities[0].risk) ? 1.0 : 0.5, 2);
+  other.decision.taint = !other.decision.taint;
+  const auto differences = verdict_differences(recorded, other);
+  REQUIRE(differences.size() == 2);
+  CHECK(differences[0].find("node risk: recorded") == 0);
+  CHECK(differences[1].find("decision taint: recorded") == 0);
+  CHECK(verdict_differences(recorded, other, 1).back() == "and 1 more");
+}
+
+TEST_CASE("a feature dump holds each float so that it reads back the same") {
+  const TemporaryFolder folder;
+  auto snapshot = *make_run(1)[0];
+  snapshot.features.values.assign(snapshot.features.entities.size() * feature_columns().size(), 0.1F);
+  snapshot.features.values[0] = 1.0F / 3.0F;
+  snapshot.features.values[1] = std::numeric_limits<float>::quiet_NaN();
+  {
+    auto dump = FeatureDump::open({folder.file("dump.csv"), {"node"}});
+    REQUIRE(dump.has_value());
+    REQUIRE(dump->write(snapshot.observation, snapshot.features).has_value());
+    REQUIRE(dump->close().has_value());
+  }
+  std::ifstream file(folder.file("dump.csv"));
+  std::string head, line;
+  std::getline(file, head);
+  std::getline(file, line);
+  CHECK(head.find("t_s,entity," + feature_columns()[0].name) == 0);
+  CHECK(head.ends_with("count.oom_kills,count.errors_descriptors,count.errors_space"));
+  const std::string before = "\"node\",";
+  const std::size_t at = line.find(before) + before.size();
+  CHECK(std::stof(line.substr(at)) == 1.0F / 3.0F);
+  CHECK(line.substr(line.find(',', at), 3).find(",,0") == 0);
+  CHECK_FALSE(FeatureDump::open({folder.file("x"), {}, {"no_such"}}).has_value());
+}
+
+}  // namespace vedette
