@@ -1,0 +1,433 @@
+#include "exporter/answers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "agent/assess/overall.h"
+#include "agent/collect/signals.h"
+#include "exporter/api.pb.h"
+#include "exporter/clean_text.h"
+#include "exporter/names.h"
+#include "exporter/wire.h"
+
+namespace vedette {
+namespace {
+
+// A terminal shows at most a few dozen; 1,000 rows are 2 MB, well below the wire's bound.
+constexpr std::size_t kMaxRows = 1000;
+constexpr int kMaxCandidates = 20;
+// eta is capped by features/ at 3600 s: beyond that nothing is forecast.
+constexpr float kMaxEtaSeconds = 3600;
+
+constexpr const char* kLoadColumns[] = {"cpu_limit_use",   "memory_use",      "disk_space_use",
+                                        "disk_inodes_use", "open_files_use",  "pids_use",
+                                        "pressure_cpu",    "pressure_memory", "pressure_io"};
+
+void set_error(api::Response& response, api::Error::Code code, std::string text) {
+  response.mutable_error()->set_code(code);
+  response.mutable_error()->set_text(std::move(text));
+}
+
+std::string entity_name(const EntityPtr& entity) {
+  return entity == nullptr ? "node" : clean_text(entity->name);
+}
+
+void fill(const Entity& entity, api::Entity& out) {
+  out.set_name(clean_text(entity.name));
+  out.set_kind(std::string(to_string(entity.kind)));
+  out.set_namespace_(clean_text(entity.namespace_name));
+  out.set_pod(clean_text(entity.pod_name));
+  out.set_workload(clean_text(entity.workload));
+}
+
+void fill(const Condition& condition, MonotonicNs now_ns, api::Condition& out) {
+  out.set_entity(entity_name(condition.entity));
+  out.set_reason(condition.reason);
+  out.set_domain(std::string(to_string(condition.domain)));
+  out.set_evidence(std::string(to_string(condition.evidence)));
+  out.set_severity(std::string(to_string(condition.severity)));
+  out.set_confidence(condition.confidence);
+  out.set_since_wall_ns(condition.since.wall_ns);
+  out.set_active_s(seconds_between(condition.since.monotonic_ns, now_ns));
+  out.set_evidence_age_s(seconds_between(condition.evidence_ns, now_ns));
+  out.set_count(condition.count);
+  out.set_recovering(condition.recovering);
+  out.set_recovers_in_s(condition.recovers_in_s);
+  out.set_message(clean_text(condition.message));
+  for (const std::string& detail : condition.details) out.add_details(clean_text(detail));
+}
+
+void fill(const Decision& decision, api::Decision& out) {
+  out.set_mode(std::string(to_string(decision.mode)));
+  out.set_taint(decision.taint);
+  out.set_effect(decision.effect);
+  out.set_reason(decision.reason);
+  out.set_message(clean_text(decision.message));
+  out.set_since_wall_ns(decision.since_wall_ns);
+  out.set_held_back(clean_text(decision.held_back));
+  out.set_next(clean_text(decision.next));
+}
+
+void fill(const ActState& act, const Decision& decision, api::Act& out) {
+  out.set_connected(act.connected);
+  out.set_known(act.known);
+  out.set_tainted(act.tainted);
+  out.set_adopted(act.adopted);
+  out.set_tainted_since_wall_ns(act.tainted_since_wall_ns);
+  out.set_taint_reason(clean_text(act.taint_reason));
+  out.set_acked(act.known && act.acked_generation == decision.generation);
+  out.set_patches(act.patches);
+  out.set_conflicts(act.conflicts);
+  out.set_failures(act.failures);
+  out.set_events_written(act.events_written);
+  out.set_last_evidence_to_ack_s(act.last_evidence_to_ack_s);
+  out.set_last_error(clean_text(act.last_error));
+}
+
+void fill(const ProbeHealth& probe, api::Probe& out) {
+  out.set_name(probe.name);
+  out.set_state(std::string(to_string(probe.state)));
+  out.set_reason(clean_text(probe.reason));
+  out.set_runs(probe.runs);
+  out.set_run_ns(probe.run_ns);
+  const auto add = [&](const auto& signals) {
+    for (const SignalInfo& signal : signals) {
+      if (signal.origin == probe.name) out.add_signals(std::string(signal.name));
+    }
+  };
+  add(kCounters);
+  add(kHistograms);
+  add(kGauges);
+}
+
+void fill(const Losses& losses, api::Losses& out) {
+  std::uint64_t produced = 0;
+  std::uint64_t lost = 0;
+  for (std::size_t i = 0; i < kEvents.size(); ++i) {
+    api::EventLoss& event = *out.add_events();
+    event.set_type(std::string(kEvents[i].name));
+    event.set_produced(losses.produced[i]);
+    event.set_lost(losses.lost[i]);
+    produced += losses.produced[i];
+    lost += losses.lost[i];
+  }
+  out.set_produced(produced);
+  out.set_lost(lost);
+  out.set_received(losses.received);
+  out.set_no_slot(losses.no_slot);
+  out.set_no_task_storage(losses.no_task_storage);
+  out.set_missed_ticks(losses.missed_ticks);
+  out.set_log_lost(losses.log_lost);
+}
+
+void fill(const SelfUse& self, api::SelfUse& out) {
+  out.set_tick_ms(self.tick_ms);
+  out.set_collect_ms(self.collect_ms);
+  out.set_cpu_share(self.cpu_share);
+  out.set_rss_bytes(self.rss_bytes);
+  out.set_bpf_map_bytes(self.bpf_map_bytes);
+}
+
+void fill(const Reason& reason, api::Reason& out) {
+  if (reason.column < feature_columns().size()) {
+    out.set_column(feature_columns()[reason.column].name);
+    out.set_unit(std::string(feature_columns()[reason.column].unit));
+  }
+  out.set_value(reason.value);
+  out.set_usual(reason.usual);
+  out.set_weight(reason.weight);
+}
+
+const Condition* worst_of(const Snapshot& snapshot, EntityId id) {
+  const Condition* worst = nullptr;
+  for (const Condition& condition : snapshot.conditions) {
+    const EntityId about = condition.entity == nullptr ? kNodeEntity : condition.entity->id;
+    if (about == id && (worst == nullptr || condition.severity > worst->severity)) worst = &condition;
+  }
+  return worst;
+}
+
+void fill_row(const Snapshot& snapshot, const History& history, std::size_t row, api::TopRow& out) {
+  const Entity& entity = *snapshot.features.entities[row];
+  fill(entity, *out.mutable_entity());
+  if (row < snapshot.scores.entities.size()) {
+    const EntityScore& score = snapshot.scores.entities[row];
+    out.set_anomaly(score.anomaly);
+    out.set_anomaly_threshold(score.anomaly_threshold);
+    out.set_anomalous(score.anomalous);
+    out.set_warming_up(score.warming_up);
+    out.set_risk(score.risk);
+  } else {
+    out.set_warming_up(true);
+    out.set_risk(kMissing);
+  }
+  if (const Condition* worst = worst_of(snapshot, entity.id)) {
+    out.set_severity(std::string(to_string(worst->severity)));
+    out.set_reason(worst->reason);
+  }
+  std::vector<TrailPoint> points = history.trail(entity.id);
+  points.push_back(trail_point(snapshot, row));
+  for (std::size_t column = 0; column < kTrailColumns.size(); ++column) {
+    api::Trail& trail = *out.add_trails();
+    trail.set_column(std::string(kTrailColumns[column].name));
+    trail.set_unit(std::string(kTrailColumns[column].unit));
+    trail.mutable_points()->Reserve(static_cast<int>(points.size()));
+    for (const TrailPoint& point : points) trail.add_points(point[column]);
+  }
+}
+
+void add_value(const Snapshot& snapshot, std::size_t row, std::size_t column, api::Value& out) {
+  const FeatureInfo& feature = feature_columns()[column];
+  out.set_column(feature.name);
+  out.set_unit(std::string(feature.unit));
+  out.set_value(snapshot.features.row(row)[column]);
+}
+
+void answer_status(const Snapshot& snapshot, api::Status& out) {
+  out.set_overall(std::string(to_string(overall(snapshot.conditions))));
+  for (const Condition& condition : snapshot.conditions) {
+    fill(condition, snapshot.observation.time.monotonic_ns, *out.add_conditions());
+  }
+  fill(snapshot.decision, *out.mutable_decision());
+  fill(snapshot.act, snapshot.decision, *out.mutable_act());
+  for (const ProbeHealth& probe : snapshot.observation.probes) {
+    if (probe.state != ProbeState::kAttached) fill(probe, *out.add_troubled_probes());
+  }
+  out.set_probes(static_cast<std::uint32_t>(snapshot.observation.probes.size()));
+  fill(snapshot.observation.losses, *out.mutable_losses());
+  fill(snapshot.self, *out.mutable_self());
+  for (const char* name : kLoadColumns) {
+    const auto column = find_feature(name);
+    if (column && !snapshot.features.entities.empty()) add_value(snapshot, 0, *column, *out.add_load());
+  }
+  std::uint32_t pods = 0;
+  std::uint32_t others = 0;
+  for (const EntityPtr& entity : snapshot.features.entities) {
+    if (entity->kind == EntityKind::kPod) ++pods;
+    if (entity->kind != EntityKind::kPod && entity->kind != EntityKind::kNode) ++others;
+  }
+  out.set_pods(pods);
+  out.set_others(others);
+  const std::vector<EntityScore>& scores = snapshot.scores.entities;
+  out.set_warming_up(static_cast<std::uint32_t>(std::count_if(
+      scores.begin(), scores.end(), [](const EntityScore& score) { return score.warming_up; })));
+}
+
+void answer_top(const Snapshot& snapshot, const History& history, api::Top& out) {
+  out.set_overall(std::string(to_string(overall(snapshot.conditions))));
+  struct Candidate {
+    std::size_t row;
+    int severity;
+    float activity;
+  };
+  std::vector<Candidate> order;
+  const auto cpu = find_feature("cpu_cores");
+  const auto calls = find_feature("syscalls.rate");
+  const auto known = [](float number) { return std::isnan(number) ? 0.0F : number; };
+  for (std::size_t row = 0; row < snapshot.features.entities.size(); ++row) {
+    const Condition* worst = worst_of(snapshot, snapshot.features.entities[row]->id);
+    const std::span<const float> values = snapshot.features.row(row);
+    // A million calls a second keep about a core busy: what both tell is how active the entity is.
+    const float activity = known(values[*cpu]) + known(values[*calls]) / 1e6F;
+    order.push_back({row, worst == nullptr ? -1 : static_cast<int>(worst->severity), activity});
+  }
+  std::stable_sort(order.begin(), order.end(), [](const Candidate& left, const Candidate& right) {
+    if ((left.row == 0) != (right.row == 0)) return left.row == 0;
+    if (left.severity != right.severity) return left.severity > right.severity;
+    return left.activity > right.activity;
+  });
+  if (order.size() > kMaxRows) {
+    out.set_hidden(static_cast<std::uint32_t>(order.size() - kMaxRows));
+    order.resize(kMaxRows);
+  }
+  for (const Candidate& candidate : order) fill_row(snapshot, history, candidate.row, *out.add_rows());
+}
+
+void answer_explain(const Snapshot& snapshot, const History& history, std::size_t row, api::Explain& out) {
+  const Entity& entity = *snapshot.features.entities[row];
+  const Instant& time = snapshot.observation.time;
+  fill_row(snapshot, history, row, *out.mutable_row());
+  for (const Condition& condition : snapshot.conditions) {
+    const EntityId about = condition.entity == nullptr ? kNodeEntity : condition.entity->id;
+    if (about == entity.id) fill(condition, time.monotonic_ns, *out.add_conditions());
+  }
+  if (row < snapshot.scores.entities.size()) {
+    const EntityScore& score = snapshot.scores.entities[row];
+    for (const Reason& reason : score.anomaly_reasons) fill(reason, *out.add_anomaly_reasons());
+    for (const Reason& reason : score.risk_reasons) fill(reason, *out.add_risk_reasons());
+  }
+  const std::span<const float> values = snapshot.features.row(row);
+  for (const SignalInfo& signal : kGauges) {
+    const std::string name(signal.name);
+    const auto eta = find_feature(name + ".eta");
+    if (!eta || std::isnan(values[*eta]) || values[*eta] >= kMaxEtaSeconds) continue;
+    api::Forecast& forecast = *out.add_forecasts();
+    forecast.set_signal(name);
+    forecast.set_value(values[*find_feature(name)]);
+    forecast.set_slope_per_s(values[*find_feature(name + ".slope")]);
+    forecast.set_eta_s(values[*eta]);
+  }
+  for (const RecentEvent& recent : history.events(entity.id)) {
+    api::Event& event = *out.add_events();
+    const double age_s = seconds_between(recent.event.time_ns, time.monotonic_ns);
+    event.set_age_s(age_s);
+    event.set_wall_ns(time.wall_ns - static_cast<WallNs>(age_s * kNsPerSecond));
+    event.set_type(recent.event.type < EVENT_COUNT ? std::string(kEvents[recent.event.type].name) : "log");
+    event.set_count(recent.count);
+    event.set_pid(recent.event.pid);
+    event.set_comm(clean_text(recent.event.comm));
+    event.set_text(describe(recent.event));
+  }
+  for (std::size_t column = 0; column < feature_columns().size(); ++column) {
+    add_value(snapshot, row, column, *out.add_values());
+  }
+}
+
+std::string_view last_part(std::string_view name) {
+  const std::size_t slash = name.rfind('/');
+  return slash == std::string_view::npos ? name : name.substr(slash + 1);
+}
+
+std::string device(std::int64_t number) {
+  return std::to_string(number >> 20) + ":" + std::to_string(number & 0xfffff);
+}
+
+std::string error_name(std::int64_t number) {
+  const char* name = ::strerrorname_np(static_cast<int>(std::llabs(number)));
+  return name == nullptr ? "error " + std::to_string(number) : name;
+}
+
+}  // namespace
+
+std::string describe(const KernelEvent& event) {
+  const std::string text = clean_text(event.text);
+  char buffer[64];
+  switch (event.type) {
+    case EVENT_exec:
+      return "executed " + text;
+    case EVENT_signal_exit: {
+      const char* name = ::sigabbrev_np(static_cast<int>(event.value));
+      return "was ended by " +
+             (name == nullptr ? "signal " + std::to_string(event.value) : "SIG" + std::string(name));
+    }
+    case EVENT_oom_kill: {
+      const char* where = event.value == OOM_CGROUP_LIMIT ? " at its cgroup's memory limit"
+                          : event.value == OOM_NODE       ? " because the node was out of memory"
+                                                          : "";
+      std::snprintf(buffer, sizeof buffer, ", %.0f MiB resident", static_cast<double>(event.extra) / 1024);
+      return std::string("was killed by the OOM killer") + where + buffer;
+    }
+    case EVENT_slow_call:
+      std::snprintf(buffer, sizeof buffer, "was blocked for %.2f s",
+                    static_cast<double>(event.value) / kNsPerSecond);
+      return buffer + (event.extra >= 0 ? " in system call " + std::to_string(event.extra) : std::string());
+    case EVENT_connect_failed:
+      return "could not connect to " + text + " port " + std::to_string(event.extra) + ": " +
+             error_name(event.value);
+    case EVENT_ext4_error:
+      return "met an ext4 error on device " + device(event.extra) + " in " + text + " line " +
+             std::to_string(event.value);
+    case EVENT_hung_task:
+      return "hangs: blocked longer than the kernel's limit";
+    case EVENT_block_error:
+      return "a block request failed on device " + device(event.extra) + ": " + error_name(event.value);
+    default:
+      return text;
+  }
+}
+
+std::vector<std::size_t> find_entities(const std::vector<EntityPtr>& entities, std::string_view wanted) {
+  if (wanted.empty()) return {};
+  const auto matching = [&](const auto& rule) {
+    std::vector<std::size_t> rows;
+    for (std::size_t row = 0; row < entities.size(); ++row) {
+      if (rule(std::string_view(entities[row]->name))) rows.push_back(row);
+    }
+    return rows;
+  };
+  std::vector<std::size_t> rows = matching([&](std::string_view name) { return name == wanted; });
+  if (rows.empty()) rows = matching([&](std::string_view name) { return last_part(name) == wanted; });
+  if (rows.empty()) {
+    rows = matching([&](std::string_view name) {
+      return name.starts_with(wanted) || last_part(name).starts_with(wanted);
+    });
+  }
+  if (rows.empty()) {
+    rows = matching([&](std::string_view name) { return name.find(wanted) != std::string_view::npos; });
+  }
+  return rows;
+}
+
+api::Response answer(const api::Request& request, const AnswerContext& context) {
+  api::Response response;
+  response.set_version(kApiVersion);
+  api::Agent& agent = *response.mutable_agent();
+  agent.set_version(VEDETTE_VERSION);
+  agent.set_node(context.node);
+  agent.set_uptime_s(seconds_between(context.started_ns, context.now_ns));
+  if (request.version() != kApiVersion) {
+    set_error(response, api::Error::BAD_REQUEST,
+              "this agent (" VEDETTE_VERSION ") speaks version " + std::to_string(kApiVersion) +
+                  " of the socket API, the request is of version " + std::to_string(request.version()) +
+                  ": use the client of the agent's release");
+    return response;
+  }
+  if (request.ask_case() == api::Request::ASK_NOT_SET) {
+    set_error(response, api::Error::BAD_REQUEST,
+              "the request asks for nothing: expected status, top, explain or probes");
+    return response;
+  }
+  if (context.snapshot == nullptr) {
+    set_error(response, api::Error::NOT_READY,
+              "the agent has just started and has not judged anything yet: try again in a second");
+    return response;
+  }
+  const Snapshot& snapshot = *context.snapshot;
+  agent.set_wall_ns(snapshot.observation.time.wall_ns);
+  agent.set_age_s(seconds_between(snapshot.observation.time.monotonic_ns, context.now_ns));
+  agent.set_ticks(snapshot.self.ticks);
+
+  switch (request.ask_case()) {
+    case api::Request::kStatus:
+      answer_status(snapshot, *response.mutable_status());
+      break;
+    case api::Request::kTop:
+      answer_top(snapshot, context.history, *response.mutable_top());
+      break;
+    case api::Request::kExplain: {
+      const std::string wanted = clean_text(request.explain().entity());
+      const std::vector<EntityPtr>& entities = snapshot.features.entities;
+      std::vector<std::size_t> rows = find_entities(entities, wanted);
+      if (rows.size() == 1) {
+        answer_explain(snapshot, context.history, rows.front(), *response.mutable_explain());
+        break;
+      }
+      const bool unknown = rows.empty();
+      set_error(response, unknown ? api::Error::UNKNOWN_ENTITY : api::Error::AMBIGUOUS,
+                unknown ? "nothing here is named like \"" + wanted + "\"; there are " +
+                              std::to_string(entities.size()) + " entities"
+                        : "\"" + wanted + "\" matches " + std::to_string(rows.size()) + " entities");
+      if (unknown) {
+        for (std::size_t row = 0; row < entities.size(); ++row) rows.push_back(row);
+      }
+      for (const std::size_t row : rows) {
+        if (response.error().candidates_size() == kMaxCandidates) break;
+        response.mutable_error()->add_candidates(clean_text(entities[row]->name));
+      }
+      break;
+    }
+    case api::Request::kProbes:
+      for (const ProbeHealth& probe : snapshot.observation.probes) {
+        fill(probe, *response.mutable_probes()->add_probes());
+      }
+      fill(snapshot.observation.losses, *response.mutable_probes()->mutable_losses());
+      break;
+    case api::Request::ASK_NOT_SET:
+      break;
+  }
+  return response;
+}
+
+}  // namespace vedette

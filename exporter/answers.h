@@ -1,0 +1,39 @@
+// From a request and the newest snapshot to what the client reads. Pure but for the history's lock; called by
+// the socket thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/snapshot.h"
+#include "exporter/history.h"
+
+namespace vedette {
+
+namespace api {
+class Request;
+class Response;
+}  // namespace api
+
+struct AnswerContext {
+  std::shared_ptr<const Snapshot> snapshot;  // null before the first tick
+  const History& history;
+  std::string node;            // this node's name
+  MonotonicNs started_ns = 0;  // when the agent started
+  MonotonicNs now_ns = 0;
+};
+
+// Always an answer: an Error where the request cannot be met.
+api::Response answer(const api::Request& request, const AnswerContext& context);
+
+// Rows of `entities` that `wanted` may mean, by the first rule that finds any: the name or its last part is
+// equal; begins with it; contains it. One row: found. None: unknown. More: ambiguous.
+std::vector<std::size_t> find_entities(const std::vector<EntityPtr>& entities, std::string_view wanted);
+
+// What happened, in one sentence without the process: "was killed at its cgroup's memory limit, 512 MiB
+// resident".
+std::string describe(const KernelEvent& event);
+
+}  // namespace vedette

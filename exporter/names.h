@@ -1,0 +1,39 @@
+// Words for the enums of the snapshot that have none where they are declared. Pure functions: any thread.
+#pragma once
+
+#include <string_view>
+
+#include "agent/collect/observation.h"
+#include "agent/pods/entity.h"
+
+namespace vedette {
+
+constexpr std::string_view to_string(EntityKind kind) {
+  switch (kind) {
+    case EntityKind::kNode:
+      return "node";
+    case EntityKind::kPod:
+      return "pod";
+    case EntityKind::kUnit:
+      return "unit";
+    case EntityKind::kContainer:
+      return "container";
+    case EntityKind::kCgroup:
+      return "cgroup";
+  }
+  return "";
+}
+
+constexpr std::string_view to_string(ProbeState state) {
+  switch (state) {
+    case ProbeState::kAttached:
+      return "attached";
+    case ProbeState::kDegraded:
+      return "degraded";
+    case ProbeState::kOff:
+      return "off";
+  }
+  return "";
+}
+
+}  // namespace vedette

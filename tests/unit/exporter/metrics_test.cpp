@@ -1,0 +1,210 @@
+#include "exporter/metrics.h"
+
+#include <cmath>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include <doctest/doctest.h>
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include "tests/unit/exporter/example_snapshot.h"
+
+namespace {
+
+using vedette::Snapshot;
+using vedette::Totals;
+
+std::string exposition(const Snapshot& snapshot, const Totals& totals) {
+  std::ostringstream text;
+  const prometheus::TextSerializer serializer;
+  const vedette::TotalsCopy copied = totals.copy();
+  vedette::for_each_family({snapshot, copied, 0.1, 1.5, 1.7e9}, [&](const prometheus::MetricFamily& family) {
+    serializer.Serialize(text, {family});
+  });
+  return text.str();
+}
+
+// Series -> value, having checked that each line is well-formed, no series comes twice, each family has one
+// HELP and TYPE before its lines.
+std::map<std::string, double> parse(const std::string& text) {
+  static const std::regex line_form(
+      R"re(([a-z_:][a-zA-Z0-9_:]*)(\{[a-z_]+="([^"\\]|\\.)*"(,[a-z_]+="([^"\\]|\\.)*")*\})? ([-+]?[0-9.]+(e[-+]?[0-9]+)?|\+Inf))re");
+  std::map<std::string, double> series;
+  std::set<std::string> families;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("# TYPE ")) {
+      const std::string name = line.substr(7, line.find(' ', 7) - 7);
+      CHECK_MESSAGE(families.insert(name).second, name);
+      continue;
+    }
+    if (line.starts_with("# HELP ")) continue;
+    std::smatch match;
+    CHECK_MESSAGE(std::regex_match(line, match, line_form), line);
+    CHECK_MESSAGE(series.emplace(match[1].str() + match[2].str(), std::stod(match[6].str())).second, line);
+  }
+  return series;
+}
+
+bool any_starts(const std::map<std::string, double>& series, const std::string& prefix) {
+  const auto found = series.lower_bound(prefix);
+  return found != series.end() && found->first.starts_with(prefix);
+}
+
+constexpr const char* kCart = R"({entity="pod/shop/cart-7d9f",kind="pod",namespace="shop",pod="cart-7d9f"})";
+
+TEST_CASE("every line of the exposition is valid, no series comes twice and nothing is NaN") {
+  Totals totals(100);
+  const auto snapshot = vedette::example::snapshot();
+  totals.add(*snapshot);
+  const auto series = parse(exposition(*snapshot, totals));
+  CHECK(series.size() > 200);
+  for (const auto& [name, value] : series) CHECK_MESSAGE(!std::isnan(value), name);
+}
+
+TEST_CASE("counters add up over the ticks, in base units") {
+  Totals totals(100);
+  auto snapshot = vedette::example::snapshot({.tick = 1});
+  totals.add(*snapshot);
+  snapshot = vedette::example::snapshot({.tick = 2});
+  totals.add(*snapshot);
+  auto series = parse(exposition(*snapshot, totals));
+  CHECK(series[std::string("vedette_syscalls_total") + kCart] == 2000);
+  CHECK(series[std::string("vedette_runqueue_wait_seconds_total") + kCart] == doctest::Approx(0.004));
+  CHECK(series[std::string("vedette_memory_use_ratio") + kCart] == doctest::Approx(0.97));
+}
+
+TEST_CASE("a histogram is cumulative and its open bucket holds the count") {
+  Totals totals(100);
+  const auto snapshot = vedette::example::snapshot();
+  totals.add(*snapshot);
+  auto series = parse(exposition(*snapshot, totals));
+  const std::string labels = R"({entity="pod/shop/cart-7d9f",kind="pod",namespace="shop",pod="cart-7d9f")";
+  CHECK(series["vedette_syscall_latency_seconds_bucket" + labels + R"(,le="+Inf"})"] == 61);
+  CHECK(series["vedette_syscall_latency_seconds_count" + labels + "}"] == 61);
+  double before = 0;
+  for (const auto& [name, value] : series) {
+    if (name.starts_with("vedette_syscall_latency_seconds_bucket" + labels)) before = std::max(before, value);
+  }
+  CHECK(before == 61);
+  CHECK(series["vedette_syscall_latency_seconds_sum" + labels + "}"] > 2.1);
+}
+
+TEST_CASE("what is missing is absent: signals of a degraded probe, NaN gauges, scores that warm up") {
+  Totals totals(100);
+  const auto snapshot = vedette::example::snapshot();
+  totals.add(*snapshot);
+  const auto series = parse(exposition(*snapshot, totals));
+  CHECK_FALSE(any_starts(series, "vedette_tcp_connects_total"));
+  CHECK_FALSE(series.contains(R"(vedette_memory_use_ratio{entity="unit/ssh.service",kind="unit"})"));
+  CHECK_FALSE(any_starts(series, R"(vedette_anomaly_score{entity="pod/default/web-2")"));
+  CHECK_FALSE(any_starts(series, R"(vedette_failure_risk_ratio{entity="node")"));
+  CHECK(series.at(R"(vedette_probe_up{probe="tcp"})") == 0);
+
+  const auto healthy = vedette::example::snapshot({.troubles = false});
+  CHECK(any_starts(parse(exposition(*healthy, totals)), "vedette_tcp_connects_total"));
+}
+
+TEST_CASE("conditions, health and losses are exported") {
+  Totals totals(100);
+  const auto snapshot = vedette::example::snapshot();
+  totals.add(*snapshot);
+  const auto series = parse(exposition(*snapshot, totals));
+  CHECK(series.at(R"(vedette_node_health{state="degraded"})") == 1);
+  CHECK(series.at(R"(vedette_node_health{state="healthy"})") == 0);
+  CHECK(series.at(
+            R"(vedette_condition{entity="pod/shop/cart-7d9f",kind="pod",namespace="shop",pod="cart-7d9f",)"
+            R"(reason="MemoryExhaustion",severity="unhealthy"})") == 1);
+  CHECK(series.at(R"(vedette_events_lost_total{type="exec"})") == 12);
+  CHECK(series.at("vedette_decision_held_back") == 1);
+}
+
+TEST_CASE("beyond the bound entities are folded into one series, and none of their counts is lost") {
+  Totals totals(5);
+  const auto snapshot = vedette::example::snapshot({.quiet_pods = 40, .tick = 1});
+  totals.add(*snapshot);
+  totals.add(*vedette::example::snapshot({.quiet_pods = 40, .tick = 2}));
+  const auto series = parse(exposition(*snapshot, totals));
+  CHECK(series.at("vedette_entities_folded") == 37);
+  double pods = 0;
+  std::size_t own = 0;
+  for (const auto& [name, value] : series) {
+    if (!name.starts_with("vedette_syscalls_total") || name.find(R"(entity="node")") != std::string::npos)
+      continue;
+    pods += value;
+    ++own;
+  }
+  CHECK(own == 6);
+  CHECK(pods == 2 * 1000 * (42 * 43 / 2));
+  CHECK(series.at(R"(vedette_memory_bytes{entity="_other",kind="_other"})") > 0);
+}
+
+TEST_CASE("the busiest and the troubled get the series, and folded counters never go backwards") {
+  Totals totals(2);
+  double before = 0;
+  for (std::uint64_t tick = 1; tick <= 130; ++tick) {
+    const auto snapshot = vedette::example::snapshot({.quiet_pods = 10, .tick = tick});
+    totals.add(*snapshot);
+    const double rest = static_cast<double>(totals.copy().rest.counters[COUNTER_syscalls]);
+    CHECK(rest >= before);
+    before = rest;
+  }
+  std::set<std::string> names;
+  for (const auto& series : totals.copy().own) names.insert(series.entity->name);
+  CHECK(names == std::set<std::string>{"node", "pod/shop/cart-7d9f", "pod/default/web-9"});
+}
+
+TEST_CASE("an entity that left disappears after a minute") {
+  Totals totals(100);
+  totals.add(*vedette::example::snapshot({.quiet_pods = 3, .tick = 1}));
+  const auto has_web = [&] {
+    for (const auto& series : totals.copy().own) {
+      if (series.entity->name == "pod/default/web-2") return true;
+    }
+    return false;
+  };
+  totals.add(*vedette::example::snapshot({.quiet_pods = 2, .tick = 30}));
+  CHECK(has_web());
+  totals.add(*vedette::example::snapshot({.quiet_pods = 2, .tick = 63}));
+  CHECK_FALSE(has_web());
+}
+
+TEST_CASE("the evidence-to-ack histogram counts each acknowledgement once, though the list slides") {
+  Totals totals(100);
+  Snapshot snapshot = *vedette::example::snapshot();
+  std::vector<double>& acks = snapshot.act.evidence_to_ack_s;
+  for (int i = 0; i < 3000; ++i) {
+    acks.push_back(0.01 + i * 1e-6);
+    if (acks.size() > 1024) acks.erase(acks.begin());
+    if (i % 3 == 0) totals.add(snapshot);
+    totals.add(snapshot);
+  }
+  const vedette::DurationHistogram histogram = totals.copy().evidence_to_ack;
+  std::uint64_t counted = 0;
+  for (const std::uint64_t count : histogram.counts) counted += count;
+  CHECK(counted == 3000);
+}
+
+TEST_CASE("metric names follow Prometheus' conventions") {
+  std::set<std::string> names;
+  const auto check = [&](const auto& signals) {
+    for (const vedette::SignalInfo& signal : signals) {
+      const std::string name = vedette::metric_name(signal);
+      CHECK(names.insert(name).second);
+      CHECK(name.find("_ns") == std::string::npos);
+      CHECK(name.ends_with("_total") == (signal.kind == vedette::SignalKind::kCounter));
+    }
+  };
+  check(vedette::kCounters);
+  check(vedette::kHistograms);
+  check(vedette::kGauges);
+  CHECK(names.contains("vedette_direct_reclaim_seconds_total"));
+  CHECK(names.contains("vedette_memory_bytes"));
+  CHECK(names.contains("vedette_pressure_io_ratio"));
+}
+
+}  // namespace
