@@ -1,0 +1,78 @@
+// A small client of the Kubernetes API: JSON over TLS, a bearer token, one kept-alive connection. It knows
+// nothing about health. One object per thread; interrupt it through the stop_token given at its making.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "agent/base/result.h"
+
+namespace vedette {
+
+struct KubeClientOptions {
+  // "https://HOST:PORT". Empty: inside a pod, from KUBERNETES_SERVICE_HOST and _PORT, and the service
+  // account's own CA and token where those two are empty as well.
+  std::string url;
+  std::string ca_file;     // PEM; empty with an explicit url: the system's authorities
+  std::string token_file;  // read anew for every request, since the kubelet rotates it; empty: no token
+  // A SYN that is lost twice is sent again after 1 s and 3 s; whoever waits longer had better connect anew.
+  std::chrono::milliseconds connect_timeout{2'000};
+  // 99 % of single-object calls are promised within 1 s (Kubernetes' own objective); five times that is hung.
+  std::chrono::milliseconds request_timeout{5'000};
+  // A page of 50 pods is .5 MB; etcd holds at most 1.5 MB per object.
+  std::size_t max_body_bytes = 16U << 20;
+  // One watch event holds one object, and JSON is about twice the stored protobuf.
+  std::size_t max_line_bytes = 4U << 20;
+  // Bookmarks come once a minute: two missing ones and some are silence.
+  std::chrono::milliseconds watch_silence{150'000};
+};
+
+struct KubeReply {
+  long status = 0;
+  std::string body;
+  std::chrono::seconds retry_after{0};  // 0: the server did not say
+};
+
+enum class PatchType { kStrategic, kMerge };
+
+class KubeClient {
+public:
+  // Errors: no url and not in a pod, a token that would go over http to another machine, an unreadable file.
+  static Result<KubeClient> make(KubeClientOptions options, std::stop_token stop = {});
+  KubeClient(KubeClient&&) noexcept;
+  KubeClient& operator=(KubeClient&&) noexcept;
+  ~KubeClient();
+
+  // `path` begins with "/" and is already percent-encoded. An error is one of the transport (unreachable, TLS,
+  // timeout, too large, stopped); any HTTP status is a reply.
+  Result<KubeReply> get(std::string_view path);
+  Result<KubeReply> patch(std::string_view path, PatchType type, std::string_view body);
+  Result<KubeReply> post(std::string_view path, std::string_view body);
+  Result<KubeReply> del(std::string_view path);
+
+  // Streams GET `path`, giving each whole line of a 200 to `on_line` until that returns false, the server ends
+  // the stream (a line cut in its midst is dropped) or an error occurs. Another status comes back with its
+  // body.
+  using OnLine = std::function<bool(std::string_view line)>;
+  Result<KubeReply> watch(std::string_view path, const OnLine& on_line);
+
+  const std::string& url() const;
+
+private:
+  class Connection;
+  explicit KubeClient(std::unique_ptr<Connection> connection);
+  std::unique_ptr<Connection> connection_;
+};
+
+// "HTTP 403: nodes is forbidden …": the message of the Status object, else the body's first bytes.
+std::string explain(const KubeReply& reply);
+
+// Percent-encodes for a path or query.
+std::string url_encode(std::string_view text);
+
+}  // namespace vedette

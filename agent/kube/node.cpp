@@ -1,0 +1,192 @@
+#include "agent/kube/node.h"
+
+#include <cstdio>
+#include <ctime>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace vedette {
+namespace {
+
+using nlohmann::json;
+
+// The API server's own limits: a longer note refuses the event, longer text of a condition helps nobody.
+constexpr std::size_t kMaxNote = 1024;
+constexpr std::size_t kMaxConditionMessage = 1024;
+// Where the API server wants events about objects without a namespace.
+constexpr const char* kEventPath = "/apis/events.k8s.io/v1/namespaces/default/events";
+
+// Text of ours may hold bytes of a kernel message that are not UTF-8; dump() would throw at them. What the
+// server sent was validated by the parser and stays as it is.
+std::string to_text(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string text_at(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+const json& child(const json& object, const char* key) {
+  static const json kNothing;
+  if (!object.is_object()) return kNothing;
+  const auto found = object.find(key);
+  return found == object.end() ? kNothing : *found;
+}
+
+bool is_ours(const json& taint, const std::string& key) {
+  return taint.is_object() && text_at(taint, "key") == key;
+}
+
+}  // namespace
+
+std::string format_time(WallNs time, bool with_fraction) {
+  const auto seconds = static_cast<std::time_t>(time / 1'000'000'000ULL);
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char text[64];
+  std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  if (with_fraction) {
+    length += static_cast<std::size_t>(std::snprintf(text + length, sizeof text - length, ".%06u",
+                                                     static_cast<unsigned>(time % 1'000'000'000ULL / 1000)));
+  }
+  return std::string(text, length) + "Z";
+}
+
+WallNs parse_time(const std::string& text) {
+  std::tm parts{};
+  const char* rest = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
+  if (rest == nullptr) return 0;
+  WallNs fraction = 0;
+  if (*rest == '.') {
+    WallNs unit = 100'000'000;
+    for (++rest; *rest >= '0' && *rest <= '9'; ++rest, unit /= 10) {
+      fraction += unit * static_cast<WallNs>(*rest - '0');
+    }
+  }
+  const std::time_t seconds = ::timegm(&parts);
+  if (std::string_view(rest) != "Z" || seconds < 0) return 0;
+  return static_cast<WallNs>(seconds) * 1'000'000'000ULL + fraction;
+}
+
+std::string cut_text(std::string text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xc0U) == 0x80U) --bytes;
+  text.resize(bytes);
+  return text;
+}
+
+KubeNode::KubeNode(KubeClient& client, KubeNodeOptions options)
+    : client_(client), options_(std::move(options)), path_("/api/v1/nodes/" + url_encode(options_.name)) {}
+
+Result<KubeReply> KubeNode::checked(Result<KubeReply> reply, const std::string& call) {
+  retry_after_ = std::chrono::seconds(0);
+  if (!reply || (reply->status >= 200 && reply->status < 300)) return reply;
+  retry_after_ = reply->retry_after;
+  return fail(call + ": " + explain(*reply));
+}
+
+Result<NodeState> KubeNode::parse(const KubeReply& reply) const {
+  const json node = json::parse(reply.body, nullptr, false);
+  const json& metadata = child(node, "metadata");
+  if (!metadata.is_object() || text_at(metadata, "name") != options_.name) {
+    return fail("node " + options_.name + ": the answer is not this Node object (" +
+                std::to_string(reply.body.size()) + " bytes), expected JSON with metadata.name");
+  }
+  NodeState state;
+  state.uid = text_at(metadata, "uid");
+  state.resource_version = text_at(metadata, "resourceVersion");
+  const json& taints = child(child(node, "spec"), "taints");
+  state.taints_json = taints.is_array() ? to_text(taints) : "[]";
+  if (taints.is_array()) {
+    for (const json& taint : taints) {
+      if (!is_ours(taint, options_.taint_key)) continue;
+      state.our_taints.push_back({.key = options_.taint_key,
+                                  .value = text_at(taint, "value"),
+                                  .effect = text_at(taint, "effect"),
+                                  .time_added = text_at(taint, "timeAdded")});
+    }
+  }
+  const json& conditions = child(child(node, "status"), "conditions");
+  if (conditions.is_array()) {
+    for (const json& condition : conditions) {
+      if (!condition.is_object() || text_at(condition, "type") != options_.condition_type) continue;
+      state.our_condition = NodeCondition{.type = options_.condition_type,
+                                          .status = text_at(condition, "status"),
+                                          .reason = text_at(condition, "reason"),
+                                          .message = text_at(condition, "message"),
+                                          .heartbeat_ns = parse_time(text_at(condition, "lastHeartbeatTime")),
+                                          .transition_ns = parse_time(text_at(condition, "lastTransitionTime"))};
+    }
+  }
+  return state;
+}
+
+Result<NodeState> KubeNode::read(Freshness freshness) {
+  const std::string path = freshness == Freshness::kCached ? path_ + "?resourceVersion=0" : path_;
+  auto reply = checked(client_.get(path), "GET " + path);
+  if (!reply) return tl::unexpected(reply.error());
+  return parse(*reply);
+}
+
+Result<std::optional<NodeState>> KubeNode::write_taint(const NodeState& seen, const std::optional<Taint>& ours) {
+  const json before = json::parse(seen.taints_json, nullptr, false);
+  if (!before.is_array() || seen.resource_version.empty()) {
+    return fail("node " + options_.name + ": taints without a resourceVersion, read the node first");
+  }
+  json after = json::array();
+  for (const json& taint : before) {
+    if (!is_ours(taint, options_.taint_key)) after.push_back(taint);
+  }
+  if (ours) {
+    after.push_back({{"key", options_.taint_key},
+                     {"value", ours->value},
+                     {"effect", ours->effect},
+                     {"timeAdded", ours->time_added}});
+  }
+  const json body = {{"metadata", {{"resourceVersion", seen.resource_version}}},
+                     {"spec", {{"taints", std::move(after)}}}};
+  auto raw = client_.patch(path_, PatchType::kStrategic, to_text(body));
+  if (raw && raw->status == 409) return std::optional<NodeState>();
+  auto reply = checked(std::move(raw), "PATCH " + path_);
+  if (!reply) return tl::unexpected(reply.error());
+  return parse(*reply).map([](NodeState state) { return std::optional(std::move(state)); });
+}
+
+Result<NodeState> KubeNode::write_condition(const NodeCondition& condition) {
+  const json body = {{"status",
+                      {{"conditions",
+                        {{{"type", options_.condition_type},
+                          {"status", condition.status},
+                          {"reason", condition.reason},
+                          {"message", cut_text(condition.message, kMaxConditionMessage)},
+                          {"lastHeartbeatTime", format_time(condition.heartbeat_ns)},
+                          {"lastTransitionTime", format_time(condition.transition_ns)}}}}}}};
+  auto reply =
+      checked(client_.patch(path_ + "/status", PatchType::kStrategic, to_text(body)), "PATCH " + path_ + "/status");
+  if (!reply) return tl::unexpected(reply.error());
+  return parse(*reply);
+}
+
+Status KubeNode::write_event(const NodeState& about, const NodeEvent& event) {
+  const json body = {
+      {"apiVersion", "events.k8s.io/v1"},
+      {"kind", "Event"},
+      {"metadata", {{"name", event.name}, {"namespace", "default"}}},
+      {"eventTime", format_time(event.time_ns, true)},
+      {"type", event.type},
+      {"reason", event.reason},
+      {"action", event.action},
+      {"note", cut_text(event.note, kMaxNote)},
+      {"reportingController", "vedette.dev/agent"},
+      {"reportingInstance", cut_text(options_.name, 128)},  // the field's own limit
+      {"regarding", {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", options_.name}, {"uid", about.uid}}}};
+  auto raw = client_.post(kEventPath, to_text(body));
+  if (raw && raw->status == 409) return {};
+  auto reply = checked(std::move(raw), std::string("POST ") + kEventPath);
+  if (!reply) return tl::unexpected(reply.error());
+  return {};
+}
+
+}  // namespace vedette

@@ -1,0 +1,102 @@
+// One Node object at the API server: reading it, putting one taint of ours on or off without touching any
+// other, one condition of ours, events about it. Called by act/node_writer's thread; as KubeClient, one thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/base/clock.h"
+#include "agent/kube/client.h"
+
+namespace vedette {
+
+struct Taint {
+  std::string key;
+  std::string value;
+  std::string effect;
+  std::string time_added;  // RFC 3339, as the server has it; may be empty
+  bool operator==(const Taint&) const = default;
+};
+
+struct NodeCondition {
+  std::string type;
+  std::string status;  // "True", "False"
+  std::string reason;
+  std::string message;
+  WallNs heartbeat_ns = 0;
+  WallNs transition_ns = 0;
+};
+
+// What one answer said of the node.
+struct NodeState {
+  std::string uid;
+  std::string resource_version;
+  std::string taints_json;         // spec.taints as the server sent it; "[]" when there are none
+  std::vector<Taint> our_taints;   // those with our key: none or one, unless someone else meddled
+  std::optional<NodeCondition> our_condition;
+};
+
+struct NodeEvent {
+  std::string name;    // unique; the same name again is the same event
+  std::string type;    // "Normal" or "Warning"
+  std::string reason;  // CamelCase
+  std::string action;  // CamelCase: what was done
+  std::string note;    // cut to the API's 1024 bytes
+  WallNs time_ns = 0;
+};
+
+struct KubeNodeOptions {
+  std::string name;
+  std::string taint_key = "vedette.dev/unhealthy";
+  std::string condition_type = "VedetteHealthy";
+};
+
+class KubeNode {
+public:
+  // `client` must outlive this.
+  KubeNode(KubeClient& client, KubeNodeOptions options);
+
+  enum class Freshness {
+    kNewest,  // asks etcd
+    kCached,  // what the apiserver has in memory: may be a moment old, costs it nothing
+  };
+  Result<NodeState> read(Freshness freshness = Freshness::kNewest);
+
+  // Makes the list of taints `seen.taints_json` without ours, followed by `ours` if given. spec.taints is one
+  // atomic list, so the whole of it is sent, under seen.resource_version: whoever wrote meanwhile wins and the
+  // answer is nullopt (HTTP 409); then read() and try again. Otherwise the node as it is now.
+  Result<std::optional<NodeState>> write_taint(const NodeState& seen, const std::optional<Taint>& ours);
+
+  // Conditions merge by type: no other condition is sent, none is touched.
+  Result<NodeState> write_condition(const NodeCondition& condition);
+
+  // An event that is there already (a first try whose answer was lost) counts as written.
+  Status write_event(const NodeState& about, const NodeEvent& event);
+
+  const KubeNodeOptions& options() const { return options_; }
+  // What the server asked for in its last 429 or 503; 0 otherwise.
+  std::chrono::seconds retry_after() const { return retry_after_; }
+
+private:
+  Result<KubeReply> checked(Result<KubeReply> reply, const std::string& call);
+  Result<NodeState> parse(const KubeReply& reply) const;
+
+  KubeClient& client_;
+  KubeNodeOptions options_;
+  std::string path_;
+  std::chrono::seconds retry_after_{0};
+};
+
+// RFC 3339 in UTC: whole seconds as metav1.Time has them ("2026-01-02T03:04:05Z"), or microseconds as
+// metav1.MicroTime must.
+std::string format_time(WallNs time, bool with_fraction = false);
+// The reverse, any fraction; 0 when it is not such a time.
+WallNs parse_time(const std::string& text);
+
+// Cuts to at most `bytes`, never inside a UTF-8 sequence.
+std::string cut_text(std::string text, std::size_t bytes);
+
+}  // namespace vedette
