@@ -20,8 +20,8 @@ using std::chrono::milliseconds;
 constexpr std::string_view kServiceAccount = "/var/run/secrets/kubernetes.io/serviceaccount";
 // A projected token is about 1.2 kB; a file beyond this is not a token.
 constexpr std::size_t kMaxTokenBytes = 64 * 1024;
-// The apiserver closes a connection that was idle for 90 s. One that is almost so old is not worth the risk of
-// writing into its closing.
+// The apiserver closes a connection that was idle for 90 s. One that is almost so old is not worth the risk
+// of writing into its closing.
 constexpr long kMaxIdleConnectionSeconds = 85;
 // How much of a body that is no Status object goes into an error.
 constexpr std::size_t kMaxExplanation = 200;
@@ -119,7 +119,8 @@ public:
     }
 
     const std::string full_url = options_.url + std::string(path);
-    Transfer transfer{.connection = this, .on_line = on_line, .reply = {}, .line = {}, .last_data = Clock::now()};
+    Transfer transfer{
+        .connection = this, .on_line = on_line, .reply = {}, .line = {}, .last_data = Clock::now()};
     char detail[CURL_ERROR_SIZE] = "";
     ::curl_easy_reset(easy_);  // keeps the connection
     set(CURLOPT_URL, full_url.c_str());
@@ -344,8 +345,8 @@ std::string url_encode(std::string_view text) {
   std::string out;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                       c == '.' || c == '_' || c == '~';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '.' || c == '_' || c == '~';
     if (plain) {
       out += c;
     } else {

@@ -48,16 +48,16 @@ public:
   KubeClient& operator=(KubeClient&&) noexcept;
   ~KubeClient();
 
-  // `path` begins with "/" and is already percent-encoded. An error is one of the transport (unreachable, TLS,
-  // timeout, too large, stopped); any HTTP status is a reply.
+  // `path` begins with "/" and is already percent-encoded. An error is one of the transport (unreachable,
+  // TLS, timeout, too large, stopped); any HTTP status is a reply.
   Result<KubeReply> get(std::string_view path);
   Result<KubeReply> patch(std::string_view path, PatchType type, std::string_view body);
   Result<KubeReply> post(std::string_view path, std::string_view body);
   Result<KubeReply> del(std::string_view path);
 
-  // Streams GET `path`, giving each whole line of a 200 to `on_line` until that returns false, the server ends
-  // the stream (a line cut in its midst is dropped) or an error occurs. Another status comes back with its
-  // body.
+  // Streams GET `path`, giving each whole line of a 200 to `on_line` until that returns false, the server
+  // ends the stream (a line cut in its midst is dropped) or an error occurs. Another status comes back with
+  // its body.
   using OnLine = std::function<bool(std::string_view line)>;
   Result<KubeReply> watch(std::string_view path, const OnLine& on_line);
 

@@ -112,12 +112,13 @@ Result<NodeState> KubeNode::parse(const KubeReply& reply) const {
   if (conditions.is_array()) {
     for (const json& condition : conditions) {
       if (!condition.is_object() || text_at(condition, "type") != options_.condition_type) continue;
-      state.our_condition = NodeCondition{.type = options_.condition_type,
-                                          .status = text_at(condition, "status"),
-                                          .reason = text_at(condition, "reason"),
-                                          .message = text_at(condition, "message"),
-                                          .heartbeat_ns = parse_time(text_at(condition, "lastHeartbeatTime")),
-                                          .transition_ns = parse_time(text_at(condition, "lastTransitionTime"))};
+      state.our_condition =
+          NodeCondition{.type = options_.condition_type,
+                        .status = text_at(condition, "status"),
+                        .reason = text_at(condition, "reason"),
+                        .message = text_at(condition, "message"),
+                        .heartbeat_ns = parse_time(text_at(condition, "lastHeartbeatTime")),
+                        .transition_ns = parse_time(text_at(condition, "lastTransitionTime"))};
     }
   }
   return state;
@@ -130,7 +131,8 @@ Result<NodeState> KubeNode::read(Freshness freshness) {
   return parse(*reply);
 }
 
-Result<std::optional<NodeState>> KubeNode::write_taint(const NodeState& seen, const std::optional<Taint>& ours) {
+Result<std::optional<NodeState>> KubeNode::write_taint(const NodeState& seen,
+                                                       const std::optional<Taint>& ours) {
   const json before = json::parse(seen.taints_json, nullptr, false);
   if (!before.is_array() || seen.resource_version.empty()) {
     return fail("node " + options_.name + ": taints without a resourceVersion, read the node first");
@@ -163,13 +165,13 @@ Result<NodeState> KubeNode::write_condition(const NodeCondition& condition) {
                           {"message", cut_text(condition.message, kMaxConditionMessage)},
                           {"lastHeartbeatTime", format_time(condition.heartbeat_ns)},
                           {"lastTransitionTime", format_time(condition.transition_ns)}}}}}}};
-  auto reply =
-      checked(client_.patch(path_ + "/status", PatchType::kStrategic, to_text(body)), "PATCH " + path_ + "/status");
+  auto reply = checked(client_.patch(path_ + "/status", PatchType::kStrategic, to_text(body)),
+                       "PATCH " + path_ + "/status");
   if (!reply) return tl::unexpected(reply.error());
   return parse(*reply);
 }
 
-Status KubeNode::write_event(const NodeState& about, const NodeEvent& event) {
+Status KubeNode::write_event(const std::string& node_uid, const NodeEvent& event) {
   const json body = {
       {"apiVersion", "events.k8s.io/v1"},
       {"kind", "Event"},
@@ -181,7 +183,7 @@ Status KubeNode::write_event(const NodeState& about, const NodeEvent& event) {
       {"note", cut_text(event.note, kMaxNote)},
       {"reportingController", "vedette.dev/agent"},
       {"reportingInstance", cut_text(options_.name, 128)},  // the field's own limit
-      {"regarding", {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", options_.name}, {"uid", about.uid}}}};
+      {"regarding", {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", options_.name}, {"uid", node_uid}}}};
   auto raw = client_.post(kEventPath, to_text(body));
   if (raw && raw->status == 409) return {};
   auto reply = checked(std::move(raw), std::string("POST ") + kEventPath);

@@ -1,5 +1,6 @@
 // One Node object at the API server: reading it, putting one taint of ours on or off without touching any
-// other, one condition of ours, events about it. Called by act/node_writer's thread; as KubeClient, one thread.
+// other, one condition of ours, events about it. Called by act/node_writer's thread; as KubeClient, one
+// thread.
 #pragma once
 
 #include <chrono>
@@ -34,8 +35,8 @@ struct NodeCondition {
 struct NodeState {
   std::string uid;
   std::string resource_version;
-  std::string taints_json;         // spec.taints as the server sent it; "[]" when there are none
-  std::vector<Taint> our_taints;   // those with our key: none or one, unless someone else meddled
+  std::string taints_json;        // spec.taints as the server sent it; "[]" when there are none
+  std::vector<Taint> our_taints;  // those with our key: none or one, unless someone else meddled
   std::optional<NodeCondition> our_condition;
 };
 
@@ -66,15 +67,16 @@ public:
   Result<NodeState> read(Freshness freshness = Freshness::kNewest);
 
   // Makes the list of taints `seen.taints_json` without ours, followed by `ours` if given. spec.taints is one
-  // atomic list, so the whole of it is sent, under seen.resource_version: whoever wrote meanwhile wins and the
-  // answer is nullopt (HTTP 409); then read() and try again. Otherwise the node as it is now.
+  // atomic list, so the whole of it is sent, under seen.resource_version: whoever wrote meanwhile wins and
+  // the answer is nullopt (HTTP 409); then read() and try again. Otherwise the node as it is now.
   Result<std::optional<NodeState>> write_taint(const NodeState& seen, const std::optional<Taint>& ours);
 
   // Conditions merge by type: no other condition is sent, none is touched.
   Result<NodeState> write_condition(const NodeCondition& condition);
 
-  // An event that is there already (a first try whose answer was lost) counts as written.
-  Status write_event(const NodeState& about, const NodeEvent& event);
+  // `node_uid` as in NodeState. An event that is there already (a first try whose answer was lost) counts as
+  // written.
+  Status write_event(const std::string& node_uid, const NodeEvent& event);
 
   const KubeNodeOptions& options() const { return options_; }
   // What the server asked for in its last 429 or 503; 0 otherwise.

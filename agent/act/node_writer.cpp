@@ -1,0 +1,279 @@
+#include "agent/act/node_writer.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <utility>
+
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+
+namespace vedette {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::size_t kMaxMeasured = 1024;  // as ActState promises
+// Two transitions (taint, lift) for each of the four taints an hour that act/decide allows, and some.
+constexpr std::size_t kMaxPendingEvents = 16;
+// With the backoff this is about half a minute beyond the end of an outage; an event that is refused for
+// another reason (rights, admission) must not be sent for ever.
+constexpr unsigned kMaxEventAttempts = 8;
+// A node has a handful of writers; each round lets at least one of them through.
+constexpr unsigned kMaxConflicts = 64;
+constexpr milliseconds kConflictPause{4};       // about one GET + PATCH of a competitor
+constexpr milliseconds kMaxRetryAfter{60'000};  // a server that asks for more is not believed
+constexpr std::size_t kMaxTaintValue = 63;      // of a label value
+constexpr std::size_t kMaxEventStem = 230;      // 253 for an object's name, less "." and 16 digits
+
+// A label value: letters, digits, '-', '_', '.', beginning and ending with a letter or digit.
+std::string taint_value(const std::string& reason) {
+  std::string value;
+  for (const char c : reason.substr(0, kMaxTaintValue)) {
+    const bool allowed = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+    value += allowed ? c : '-';
+  }
+  const auto alnum = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
+  value.erase(value.begin(), std::find_if(value.begin(), value.end(), alnum));
+  value.erase(std::find_if(value.rbegin(), value.rend(), alnum).base(), value.end());
+  return value;
+}
+
+bool taint_is_as_wanted(const NodeState& seen, const Decision& wanted) {
+  if (!wanted.taint) return seen.our_taints.empty();
+  return seen.our_taints.size() == 1 && seen.our_taints[0].value == taint_value(wanted.reason) &&
+         seen.our_taints[0].effect == wanted.effect;
+}
+
+std::optional<Taint> wanted_taint(const NodeState& seen, const Decision& wanted, const std::string& key) {
+  if (!wanted.taint) return std::nullopt;
+  Taint taint{.key = key, .value = taint_value(wanted.reason), .effect = wanted.effect, .time_added = {}};
+  // A new reason is no new taint. A new effect is: NoExecute counts tolerationSeconds from timeAdded.
+  for (const Taint& present : seen.our_taints) {
+    if (present.effect != taint.effect || present.time_added.empty()) continue;
+    if (taint.time_added.empty() || present.time_added < taint.time_added)
+      taint.time_added = present.time_added;
+  }
+  if (taint.time_added.empty()) taint.time_added = format_time(wall_now());
+  return taint;
+}
+
+NodeCondition wanted_condition(const Decision& wanted) {
+  NodeCondition condition;
+  condition.status = wanted.taint ? "False" : "True";
+  condition.reason = wanted.taint ? wanted.reason : "NodeHealthy";
+  condition.message = wanted.message.empty() ? "no evidence of an unhealthy node" : wanted.message;
+  return condition;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<NodeWriter>> NodeWriter::make(NodeWriterOptions options) {
+  if (options.node.name.empty()) return fail("kube.node_name: empty, expected the name of this node");
+  std::stop_source stop;
+  auto client = KubeClient::make(options.client, stop.get_token());
+  if (!client) return tl::unexpected(client.error());
+  return std::unique_ptr<NodeWriter>(new NodeWriter(std::move(options), std::move(stop), std::move(*client)));
+}
+
+NodeWriter::NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeClient client)
+    : options_(std::move(options)),
+      stop_(std::move(stop)),
+      client_(std::move(client)),
+      node_(client_, options_.node),
+      random_(static_cast<std::minstd_rand::result_type>(monotonic_now())) {
+  publish_state();
+  thread_ = std::jthread([this] { run(); });
+}
+
+NodeWriter::~NodeWriter() {
+  stop_.request_stop();
+}
+
+void NodeWriter::publish(const std::shared_ptr<const Snapshot>& snapshot) {
+  // Several snapshots a second say the same; only a change is worth waking the thread.
+  if (snapshot->decision.generation == newest_generation_) return;
+  newest_generation_ = snapshot->decision.generation;
+  wanted_.set(std::shared_ptr<const Decision>(snapshot, &snapshot->decision));
+}
+
+void NodeWriter::run() {
+  ::pthread_setname_np(::pthread_self(), "node_writer");
+  const std::stop_token stop = stop_.get_token();
+  milliseconds backoff = options_.first_backoff;
+  std::shared_ptr<const Decision> wanted;
+  while (!stop.stop_requested()) {
+    milliseconds pause;
+    if (const Status done = match(wanted); done) {
+      if (!state_.last_error.empty())
+        spdlog::info("node {}: the API server answers again", options_.node.name);
+      state_.connected = true;
+      state_.last_error.clear();
+      backoff = options_.first_backoff;
+      pause = jittered(options_.resync, 0.75);  // so that a rack that was powered on together spreads
+    } else if (stop.stop_requested()) {
+      break;
+    } else {
+      if (state_.last_error != done.error().text) spdlog::warn("{}", done.error().text);
+      state_.connected = false;
+      state_.last_error = done.error().text;
+      ++state_.failures;
+      pause = std::max(jittered(backoff, 0.5), std::min<milliseconds>(node_.retry_after(), kMaxRetryAfter));
+      backoff = std::min(backoff * 2, options_.max_backoff);
+    }
+    publish_state();
+    wanted = wanted_.wait(wanted_version_, stop, pause);
+  }
+}
+
+bool NodeWriter::asks(const Decision* wanted) const {
+  return wanted != nullptr && wanted->mode == Mode::kEnforce && wanted->generation != 0;
+}
+
+Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
+  if (!asks(wanted.get()) || !state_.known) {
+    // A first read may not be a cached one: it decides what is adopted.
+    auto seen = node_.read(state_.known ? KubeNode::Freshness::kCached : KubeNode::Freshness::kNewest);
+    if (!seen) return tl::unexpected(seen.error());
+    note_node(*seen, nullptr);
+    publish_state();
+    if (!asks(wanted.get())) return {};
+  }
+  auto seen = match_taint(wanted);
+  if (!seen) return tl::unexpected(seen.error());
+  if (!asks(wanted.get())) return {};
+  if (state_.tainted == wanted->taint && announced_tainted_ != state_.tainted) queue_event(*wanted);
+  publish_state();
+
+  // Both are tried, so that one that is refused does not hold back the other.
+  auto after = match_condition(std::move(*seen), *wanted);
+  if (after) state_.acked_generation = wanted->generation;
+  if (Status written = write_events(); !written) return written;
+  if (!after) return tl::unexpected(after.error());
+  return {};
+}
+
+// `wanted` becomes the newest decision whenever a conflict gave time for one.
+Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wanted) {
+  const bool routine = wanted->generation == state_.acked_generation;
+  auto seen = node_.read(routine ? KubeNode::Freshness::kCached : KubeNode::Freshness::kNewest);
+  for (unsigned conflicts = 0;; ++conflicts) {
+    if (!seen) return seen;
+    note_node(*seen, wanted.get());
+    if (!asks(wanted.get()) || taint_is_as_wanted(*seen, *wanted)) return seen;
+    auto written = node_.write_taint(*seen, wanted_taint(*seen, *wanted, options_.node.taint_key));
+    if (!written) return tl::unexpected(written.error());
+    if (*written) {
+      ++state_.patches;
+      note_node(**written, wanted.get());
+      return std::move(**written);
+    }
+    ++state_.conflicts;
+    if (conflicts == kMaxConflicts) {
+      return fail("node " + options_.node.name + ": " + std::to_string(kMaxConflicts) +
+                  " conflicts in a row with other writers of the node object");
+    }
+    // The first retry goes at once: most conflicts are a single write of the kubelet.
+    if (conflicts > 0) {
+      wanted = wanted_.wait(wanted_version_, stop_.get_token(), jittered(kConflictPause, 0));
+    } else if (auto newest = wanted_.get()) {
+      wanted = std::move(newest);
+    }
+    seen = node_.read();
+  }
+}
+
+Result<NodeState> NodeWriter::match_condition(NodeState seen, const Decision& wanted) {
+  NodeCondition condition = wanted_condition(wanted);
+  const WallNs now = wall_now();
+  condition.heartbeat_ns = now;
+  condition.transition_ns = now;
+  if (seen.our_condition) {
+    const NodeCondition& present = *seen.our_condition;
+    const bool same = present.status == condition.status && present.reason == condition.reason;
+    const bool news = wanted.generation != state_.acked_generation && present.message != condition.message;
+    const auto heartbeat = static_cast<WallNs>(std::chrono::nanoseconds(options_.heartbeat).count());
+    const bool fresh = present.heartbeat_ns <= now && now - present.heartbeat_ns < heartbeat;
+    if (same && !news && fresh) return seen;
+    if (present.status == condition.status && present.transition_ns != 0) {
+      condition.transition_ns = present.transition_ns;
+    }
+  }
+  auto after = node_.write_condition(condition);
+  if (after) ++state_.patches;
+  return after;
+}
+
+void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
+  const bool was_tainted = state_.tainted;
+  state_.connected = true;
+  uid_ = seen.uid;
+  state_.tainted = !seen.our_taints.empty();
+  state_.tainted_since_wall_ns = state_.tainted ? parse_time(seen.our_taints[0].time_added) : 0;
+  state_.taint_reason = state_.tainted ? seen.our_taints[0].value : std::string();
+  if (!state_.known) {
+    state_.known = true;
+    state_.adopted = state_.tainted;
+    announced_tainted_ = state_.tainted;
+    if (state_.adopted) {
+      spdlog::info("node {}: adopts its taint {}={} of {}", options_.node.name, options_.node.taint_key,
+                   state_.taint_reason, seen.our_taints[0].time_added);
+    }
+    return;
+  }
+  if (!state_.tainted) state_.adopted = false;
+  const bool newly_tainted = state_.tainted && !was_tainted && wanted != nullptr && wanted->taint;
+  if (newly_tainted && wanted->evidence_ns != 0 && wanted->evidence_ns != measured_evidence_ns_) {
+    measured_evidence_ns_ = wanted->evidence_ns;
+    state_.last_evidence_to_ack_s = seconds_between(wanted->evidence_ns, monotonic_now());
+    if (state_.evidence_to_ack_s.size() == kMaxMeasured) {
+      state_.evidence_to_ack_s.erase(state_.evidence_to_ack_s.begin());
+    }
+    state_.evidence_to_ack_s.push_back(state_.last_evidence_to_ack_s);
+  }
+}
+
+void NodeWriter::queue_event(const Decision& wanted) {
+  announced_tainted_ = wanted.taint;
+  const std::string& key = options_.node.taint_key;
+  NodeEvent event;
+  event.time_ns = wall_now();
+  event.type = wanted.taint ? "Warning" : "Normal";
+  event.reason = wanted.taint ? "NodeTainted" : "NodeUntainted";
+  event.action = wanted.taint ? "Taint" : "Untaint";
+  event.note = wanted.taint
+                   ? key + "=" + taint_value(wanted.reason) + ":" + wanted.effect + " set: " + wanted.message
+                   : key + " lifted: " + wanted.message;
+  std::string stem = options_.node.name.substr(0, kMaxEventStem);
+  while (!stem.empty() && (stem.back() == '.' || stem.back() == '-')) stem.pop_back();
+  char digits[20];
+  std::snprintf(digits, sizeof digits, ".%016llx", static_cast<unsigned long long>(event.time_ns));
+  event.name = stem + digits;
+  spdlog::info("node {}: {}", options_.node.name, event.note);
+  if (events_.size() == kMaxPendingEvents) {
+    events_.pop_front();
+    ++state_.failures;
+  }
+  events_.push_back({.event = std::move(event)});
+}
+
+Status NodeWriter::write_events() {
+  while (!events_.empty()) {
+    PendingEvent& next = events_.front();
+    const Status written = node_.write_event(uid_, next.event);
+    if (!written) {
+      if (++next.attempts >= kMaxEventAttempts) events_.pop_front();
+      return written;
+    }
+    ++state_.events_written;
+    events_.pop_front();
+  }
+  return {};
+}
+
+milliseconds NodeWriter::jittered(milliseconds limit, double least_share) {
+  std::uniform_real_distribution<double> share(least_share, 1.0);
+  return milliseconds(static_cast<milliseconds::rep>(static_cast<double>(limit.count()) * share(random_)));
+}
+
+}  // namespace vedette

@@ -1,0 +1,80 @@
+#include "agent/kube/pod_json.h"
+
+#include <doctest/doctest.h>
+
+using namespace vedette;
+
+TEST_CASE("a pod of a Deployment carries the Deployment's name, not the ReplicaSet's") {
+  const auto change = parse_pod_change(
+      R"({"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"api-6d4cf56db6-x2x2x","namespace":"shop","uid":"u1",
+      "resourceVersion":"7","labels":{"pod-template-hash":"6d4cf56db6"},
+      "ownerReferences":[{"kind":"ReplicaSet","name":"api-6d4cf56db6","controller":true}]},
+      "spec":{"nodeName":"n1"},"status":{"containerStatuses":[{"containerID":"containerd://abc"},{"name":"waiting"}],
+      "initContainerStatuses":[{"containerID":"containerd://def"}]}}})");
+  REQUIRE(change);
+  CHECK(change->kind == PodChange::Kind::kSet);
+  CHECK(change->resource_version == "7");
+  CHECK(change->pod.info.workload == "Deployment/api");
+  CHECK(change->pod.info.uid == "u1");
+  CHECK(change->pod.info.container_ids == std::vector<std::string>{"abc", "def"});
+}
+
+TEST_CASE("a ReplicaSet without the hash in its name, another controller, and none keep their own names") {
+  const auto workload = [](const std::string& metadata) {
+    const auto change =
+        parse_pod_change(R"({"type":"ADDED","object":{"metadata":{"name":"p","uid":"u",)" + metadata + "}}}");
+    REQUIRE(change);
+    return change->pod.info.workload;
+  };
+  CHECK(workload(R"("ownerReferences":[{"kind":"ReplicaSet","name":"solo","controller":true}])") ==
+        "ReplicaSet/solo");
+  CHECK(workload(R"("ownerReferences":[{"kind":"DaemonSet","name":"net","controller":true}])") ==
+        "DaemonSet/net");
+  CHECK(workload(R"("ownerReferences":[{"kind":"Foo","name":"x"}])") == "Pod/p");
+  CHECK(workload(R"("ownerReferences":[{"kind":"Node","name":"n1","controller":true}])") == "Pod/p");
+  CHECK(workload(R"("labels":{})") == "Pod/p");
+}
+
+TEST_CASE("a static pod goes by the hash that stands in its cgroup's path") {
+  const auto change = parse_pod_change(
+      R"({"type":"MODIFIED","object":{"metadata":{"name":"etcd-n1","uid":"mirror","annotations":{"kubernetes.io/config.hash":"hash"}}}})");
+  REQUIRE(change);
+  CHECK(change->pod.uid == "mirror");
+  CHECK(change->pod.info.uid == "hash");
+}
+
+TEST_CASE("bookmarks, deletions and errors of a watch are told apart") {
+  auto change = parse_pod_change(R"({"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}})");
+  REQUIRE(change);
+  CHECK(change->kind == PodChange::Kind::kBookmark);
+  CHECK(change->resource_version == "9");
+  change = parse_pod_change(R"({"type":"DELETED","object":{"metadata":{"name":"p","uid":"u"}}})");
+  REQUIRE(change);
+  CHECK(change->kind == PodChange::Kind::kDeleted);
+  change = parse_pod_change(R"({"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}})");
+  REQUIRE(change);
+  CHECK(change->code == 410);
+  CHECK(change->message == "too old");
+}
+
+TEST_CASE("lines and pages that are no such thing are errors") {
+  for (const char* line :
+       {"", "{", "[]", "null", "7", R"({"type":"ADDED"})", R"({"type":"ADDED","object":[]})",
+        R"({"type":"ADDED","object":{"metadata":{"uid":3}}})", R"({"type":"OTHER","object":{}})",
+        "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"uid\":\"\xff\"}}}"}) {
+    CHECK_FALSE(parse_pod_change(line));
+  }
+  for (const char* page : {"", "<html>", "[]", R"({"kind":"Status"})", R"({"kind":"PodList","items":{}})"}) {
+    CHECK_FALSE(parse_pod_page(page));
+  }
+}
+
+TEST_CASE("a page holds its pods, its version and where it goes on") {
+  const auto page = parse_pod_page(
+      R"({"kind":"PodList","metadata":{"resourceVersion":"5","continue":"more"},"items":[{"metadata":{"name":"p","uid":"u"}},{"metadata":{}},3]})");
+  REQUIRE(page);
+  CHECK(page->pods.size() == 1);
+  CHECK(page->resource_version == "5");
+  CHECK(page->continue_token == "more");
+  CHECK(parse_pod_page(R"({"kind":"PodList","metadata":{},"items":null})"));
+}
