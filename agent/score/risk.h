@@ -1,0 +1,76 @@
+// How likely is an observed failure (OOM kill, EMFILE, ENOSPC) of each entity within 60 s: a gradient-boosted
+// model run by XGBoost's C API. Called by the tick thread once per tick; make() by any one thread before.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/base/result.h"
+#include "agent/score/scorer.h"
+
+namespace vedette {
+
+struct RiskOptions {
+  // Rows at or above it are explained. Well below any alarm threshold, so that a rising risk has its reasons
+  // before it is an alarm.
+  double explain_threshold = 0.2;
+  // Exact SHAP costs over a hundred times a prediction: a row's contributions are kept so long, unless its
+  // risk moved by explain_step meanwhile.
+  double explain_every_s = 1;
+  double explain_step = 0.1;
+  // Bounds the tick when many pods fail together (130 us each with 100 trees of depth 4); those waiting
+  // longest come first, the newly risky before all.
+  std::size_t explanations_per_tick = 2;
+  std::size_t reasons = 3;
+};
+
+class RiskScorer : public Scorer {
+public:
+  // Loads a model (XGBoost's UBJ or JSON, binary:logistic, trees) and binds its columns by name. Errors name
+  // the file: not a model, truncated or damaged, another objective, a column this agent does not have, names
+  // and number of features that disagree. A damaged file is found before XGBoost sees it.
+  static Result<std::unique_ptr<RiskScorer>> make(const std::filesystem::path& model, RiskOptions options);
+  // The same from memory; `name` stands for the file in errors.
+  static Result<std::unique_ptr<RiskScorer>> from_bytes(std::string_view bytes, std::string_view name,
+                                                        RiskOptions options);
+  ~RiskScorer() override;
+
+  // Fills `risk` of every row (missing columns take the way the model learned for them) and `risk_reasons`:
+  // the largest contributions in log-odds that raise the risk, for rows at or above explain_threshold, with
+  // today's `value` and a weight at most explain_every_s old; empty below. Should XGBoost fail, risk is NaN.
+  void score(const FeatureTable& table, Scores& scores) override;
+
+  // The model's columns in its order.
+  const std::vector<std::string>& columns() const { return names_; }
+  // The probability at which vedette-train says that an announcement begins; none in foreign models.
+  std::optional<double> alarm_threshold() const { return alarm_threshold_; }
+  std::uint64_t failures() const { return failures_; }
+  const std::string& last_error() const { return last_error_; }
+
+private:
+  struct Explained;
+
+  RiskScorer(RiskOptions options, void* booster);
+  bool predict(std::size_t rows);
+  void explain(std::size_t row, Explained& cache);
+  void note_failure(std::string_view call);
+
+  RiskOptions options_;
+  void* booster_;  // BoosterHandle; owned
+  std::vector<std::string> names_;
+  std::vector<std::size_t> features_;  // by model column: index into feature_columns()
+  std::optional<double> alarm_threshold_;
+  std::vector<float> matrix_;  // rows x names_.size(), the model's columns only
+  std::vector<float> probabilities_;
+  std::unordered_map<EntityId, std::unique_ptr<Explained>> explained_;
+  std::uint64_t failures_ = 0;
+  std::string last_error_;
+  bool quiet_ = false;
+};
+
+}  // namespace vedette

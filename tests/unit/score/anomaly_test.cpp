@@ -1,0 +1,235 @@
+#include "agent/score/anomaly.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <doctest/doctest.h>
+
+namespace {
+
+using namespace vedette;
+
+constexpr double kTick = 0.5;
+
+// Feature tables made by hand: noise of a given relative size around one level per column.
+struct Feed {
+  FeatureTable table;
+  Scores scores;
+  RandomBits random{17};
+  std::vector<float> level;
+  std::vector<float> noise;
+
+  explicit Feed(std::size_t entities) {
+    table.time.monotonic_ns = 5'000'000'000;
+    for (std::size_t i = 0; i < entities; ++i) {
+      Entity entity;
+      entity.id = static_cast<EntityId>(i);
+      table.entities.push_back(std::make_shared<const Entity>(entity));
+    }
+    const std::size_t columns = feature_columns().size();
+    table.values.resize(entities * columns);
+    scores.entities.resize(entities);
+    for (std::size_t c = 0; c < columns; ++c) {
+      level.push_back(feature_columns()[c].unit == "ratio" ? 0.3F : static_cast<float>(c % 5) * 20);
+      noise.push_back(c % 4 == 3 ? 0.F : 0.3F);
+    }
+  }
+  // Sum of three uniforms: bell-shaped, mean 0, variance 1/4.
+  float bell() { return random.uniform() + random.uniform() + random.uniform() - 1.5F; }
+  void fill() {
+    const std::size_t columns = level.size();
+    for (std::size_t i = 0; i < table.values.size(); ++i) {
+      table.values[i] = level[i % columns] * (1 + noise[i % columns] * bell());
+    }
+  }
+  float& at(std::size_t row, std::string_view name) { return table.row(row)[*find_feature(name)]; }
+  void judge(AnomalyScorer& scorer) {
+    table.time.monotonic_ns += static_cast<MonotonicNs>(kTick * 1e9);
+    scorer.score(table, scores);
+  }
+  void run(AnomalyScorer& scorer, double seconds) {
+    for (double t = 0; t < seconds; t += kTick) {
+      fill();
+      judge(scorer);
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("quiet noise is flagged no more often than twice the budget") {
+  AnomalyOptions options;
+  options.false_alarm_budget = 2e-3;
+  options.min_deviation = 0;  // the statistics alone must hold the budget
+  AnomalyScorer scorer(options);
+  Feed feed(10);
+  feed.run(scorer, 400);
+  std::size_t flagged = 0;
+  std::size_t judged = 0;
+  for (double t = 0; t < 3000; t += kTick) {
+    feed.fill();
+    feed.judge(scorer);
+    for (const EntityScore& score : feed.scores.entities) {
+      CHECK_FALSE(score.warming_up);
+      flagged += score.anomalous ? 1 : 0;
+      ++judged;
+    }
+  }
+  CHECK(static_cast<double>(flagged) <= 2 * options.false_alarm_budget * static_cast<double>(judged));
+  MESSAGE("flagged " << flagged << " of " << judged);
+}
+
+TEST_CASE("a step in one column is flagged within three ticks and named first, on that entity alone") {
+  for (const std::string_view name :
+       {"errors_network.rate", "runqueue_latency.p99", "memory_use", "tcp_resets_sent.rate"}) {
+    CAPTURE(name);
+    AnomalyScorer scorer(AnomalyOptions{});
+    Feed feed(4);
+    feed.run(scorer, 600);
+    bool found = false;
+    for (int tick = 0; tick < 3; ++tick) {
+      feed.fill();
+      const float usual = feed.level[*find_feature(name)];
+      feed.at(2, name) = name == "memory_use" ? 0.95F : usual * 12 + 50;
+      feed.judge(scorer);
+      found |= feed.scores.entities[2].anomalous;
+      REQUIRE(feed.scores.entities[2].anomaly_reasons.size() == 3);
+      const Reason& first = feed.scores.entities[2].anomaly_reasons[0];
+      CHECK(feature_columns()[first.column].name == name);
+      CHECK(first.value == feed.at(2, name));
+      CHECK(first.weight > 3);
+      CHECK(first.usual == doctest::Approx(usual).epsilon(0.35));
+      CHECK_FALSE(feed.scores.entities[1].anomalous);
+    }
+    CHECK(found);
+    CHECK(feed.scores.entities[2].anomaly > feed.scores.entities[2].anomaly_threshold);
+  }
+}
+
+TEST_CASE("nothing is flagged in an entity's first minutes, and its score has no threshold then") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(2);
+  for (double t = 0; t < 290; t += kTick) {
+    feed.fill();
+    if (t > 200) feed.at(1, "errors_io.rate") = 1e6F;
+    feed.judge(scorer);
+    CHECK(feed.scores.entities[1].warming_up);
+    CHECK_FALSE(feed.scores.entities[1].anomalous);
+    CHECK(feed.scores.entities[1].anomaly_threshold == 1);
+  }
+}
+
+TEST_CASE("missing and infinite values never poison a baseline, a score or a reason") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(3);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (int tick = 0; tick < 1600; ++tick) {
+    feed.fill();
+    for (float& value : feed.table.row(0)) value = nan;
+    for (float& value : feed.table.row(1)) {
+      const float draw = feed.random.uniform();
+      if (draw < 0.3F) value = draw < 0.02F ? infinity : draw < 0.04F ? -infinity : nan;
+    }
+    if (tick % 100 == 50) feed.at(1, "forks.rate") = std::numeric_limits<float>::max();
+    feed.judge(scorer);
+    for (const EntityScore& score : feed.scores.entities) {
+      CHECK(score.anomaly >= 0);
+      CHECK(score.anomaly <= 1);
+      for (const Reason& reason : score.anomaly_reasons) {
+        CHECK(std::isfinite(reason.value));
+        CHECK(std::isfinite(reason.usual));
+        CHECK(std::isfinite(reason.weight));
+      }
+    }
+    CHECK(feed.scores.entities[0].anomaly_reasons.empty());
+    CHECK_FALSE(feed.scores.entities[0].anomalous);
+  }
+  // And the entity that missed a third of everything is still watched.
+  feed.fill();
+  feed.at(1, "errors_network.rate") = 1e4F;
+  feed.judge(scorer);
+  CHECK(feed.scores.entities[1].anomalous);
+}
+
+TEST_CASE("signals that never move give neither a division by zero nor an alarm, and still show a step") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(2);
+  for (float& noise : feed.noise) noise = 0;
+  for (int tick = 0; tick < 1500; ++tick) {
+    feed.fill();
+    feed.judge(scorer);
+    CHECK_FALSE(feed.scores.entities[0].anomalous);
+    CHECK(std::isfinite(feed.scores.entities[0].anomaly));
+  }
+  CHECK(feed.scores.entities[0].anomaly_reasons.empty());
+  feed.fill();
+  feed.at(0, "errors_io.rate") += 500;
+  feed.judge(scorer);
+  CHECK(feed.scores.entities[0].anomalous);
+  REQUIRE(feed.scores.entities[0].anomaly_reasons.size() == 1);
+  CHECK(feature_columns()[feed.scores.entities[0].anomaly_reasons[0].column].name == "errors_io.rate");
+}
+
+TEST_CASE("a new level is unusual at first and ordinary after some time") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(2);
+  feed.run(scorer, 600);
+  for (float& level : feed.level) level *= 3;
+  feed.run(scorer, kTick);
+  CHECK(feed.scores.entities[0].anomalous);
+  feed.run(scorer, 5400);
+  CHECK_FALSE(feed.scores.entities[0].anomalous);
+}
+
+TEST_CASE("extra ticks of urgent events, even two at one moment, change no baseline by much") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(2);
+  feed.run(scorer, 600);
+  feed.fill();
+  for (int i = 0; i < 50; ++i) scorer.score(feed.table, feed.scores);
+  CHECK_FALSE(feed.scores.entities[0].anomalous);
+  feed.run(scorer, 20);
+  CHECK_FALSE(feed.scores.entities[0].anomalous);
+}
+
+TEST_CASE("state follows the entities and stays below 32 KiB for each") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(5);
+  feed.run(scorer, 5);
+  CHECK(scorer.entities() == 5);
+  feed.table.entities.resize(2);
+  feed.table.values.resize(2 * feature_columns().size());
+  feed.scores.entities.resize(2);
+  feed.run(scorer, kTick);
+  CHECK(scorer.entities() == 2);
+  CHECK(AnomalyScorer::bytes_per_entity() < 32 * 1024);
+  CHECK(scorer.shared_bytes() < 512 * 1024);
+}
+
+TEST_CASE("the same tables give the same scores and reasons, bit for bit") {
+  const auto run = [] {
+    AnomalyScorer scorer(AnomalyOptions{});
+    Feed feed(3);
+    std::vector<double> all;
+    for (int tick = 0; tick < 1500; ++tick) {
+      feed.fill();
+      if (tick % 400 > 390) feed.at(1, "errors_io.rate") = 300;
+      feed.judge(scorer);
+      for (const EntityScore& score : feed.scores.entities) {
+        all.push_back(score.anomaly);
+        for (const Reason& reason : score.anomaly_reasons) {
+          all.push_back(reason.column);
+          all.push_back(static_cast<double>(reason.usual));
+          all.push_back(static_cast<double>(reason.weight));
+        }
+      }
+    }
+    return all;
+  };
+  const std::vector<double> first = run();
+  const std::vector<double> second = run();
+  REQUIRE(first.size() == second.size());
+  CHECK(std::memcmp(first.data(), second.data(), first.size() * sizeof(double)) == 0);
+}
