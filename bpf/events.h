@@ -47,6 +47,40 @@ struct probe_losses {
 	unsigned long long lost[EVENT_COUNT];     /* of them, those the full ring refused */
 	unsigned long long no_slot;               /* counts that went to slot 0: their cgroup had none */
 	unsigned long long no_task_storage;       /* samples dropped: no room to keep a start time */
+} __attribute__((aligned(64)));
+
+/*
+ * Whose slot it is, by slot, in a memory-mapped array. The kernel fills it at cgroup_mkdir and marks it at
+ * cgroup_rmdir; the agent fills it for cgroups older than itself and clears it when it takes the slot back.
+ */
+struct slot_owner {
+	unsigned long long cgroup_id; /* 0: free */
+	unsigned long long parent_id; /* 0: none, the root */
+	unsigned int removed;
+	unsigned int unused;
+	char name[104]; /* of its directory; a container's id has 64 characters, a scope's some 90 */
+};
+
+/*
+ * How connect_failed carries its address in `text` before the agent prints it: bpf_snprintf needs 5.13.
+ */
+struct raw_address {
+	unsigned char family; /* 4 or 6 */
+	unsigned char unused[3];
+	unsigned char bytes[16];
+};
+
+/* What a CPU remembers between two runs of a probe, by CPU; a cache line each. */
+struct cpu_memo {
+	unsigned int row; /* of the totals it counted in last */
+	unsigned int gap; /* system calls left until the next one that is timed */
+} __attribute__((aligned(64)));
+
+/* What the agent tells every probe as it loads it (const volatile struct probe_config config). */
+struct probe_config {
+	unsigned int cpus; /* possible ones: rows of a slot */
+	unsigned int ring_bytes;
+	unsigned long long slow_call_ns;
 };
 
 #endif

@@ -86,13 +86,15 @@ enum vedette_gauge { VEDETTE_GAUGES(VEDETTE_ENUM_GAUGE) GAUGE_COUNT };
 #define HISTOGRAM_BUCKETS 24
 
 /*
- * One slot of one CPU. Only that CPU writes it, only the agent reads it (through mmap). Whole cache lines, so
- * that no CPU writes where another does. `observations` grows with every histogram entry: with the counters,
- * it tells the agent without a look at the buckets that nothing is new.
+ * One slot of one CPU, in a memory-mapped array at slot * CPUs + cpu: only that CPU counts in it, only the
+ * agent reads it. Whole cache lines, so that no CPU writes where another does. `cgroup_id` says for whom this
+ * CPU counted here last (the agent clears it when it takes the slot back); `observations` grows with every
+ * histogram entry, so that the agent sees without a look at the buckets that nothing is new.
  */
 struct totals {
-	unsigned long long counter[COUNTER_COUNT];
+	unsigned long long cgroup_id;
 	unsigned long long observations;
+	unsigned long long counter[COUNTER_COUNT];
 	unsigned long long histogram[HISTOGRAM_COUNT][HISTOGRAM_BUCKETS];
 } __attribute__((aligned(64)));
 

@@ -1,0 +1,539 @@
+#include "agent/collect/kernel_probes.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent/base/handle.h"
+#include "agent/collect/probe_object.h"
+
+namespace vedette {
+namespace {
+
+// Programs that were about to count in a slot when it was taken away are done long before: they run for
+// microseconds, without being interrupted by tasks.
+constexpr std::uint64_t kReleaseGraceNs = 10'000'000;
+// Walking 500 directories takes milliseconds of the tick, and cgroups are announced as they are made: this is
+// for what slipped through.
+constexpr std::uint64_t kRescanPeriodNs = 10'000'000'000;
+// Deeper than any cgroup tree (systemd's nested slices: 8); keeps a walk from running away.
+constexpr int kMaxDepth = 32;
+// libbpf keeps the kernel's whole BTF (some 10 MB) while it loads an object: two at a time use both the wait
+// for RCU and the second core, and start-up stays below the memory limit.
+constexpr int kLoaders = 2;
+constexpr std::uint64_t kRootCgroup = 1;  // inode of the root of every kernfs
+
+// Another CPU writes it at any time.
+std::uint64_t load(const unsigned long long& place) {
+  return __atomic_load_n(&place, __ATOMIC_RELAXED);
+}
+
+struct Sums {
+  std::uint64_t observations = 0;
+  std::array<std::uint64_t, COUNTER_COUNT> counters{};
+  std::array<Buckets, HISTOGRAM_COUNT> histograms{};
+};
+
+Result<unsigned> possible_cpus() {
+  constexpr const char* kFile = "/sys/devices/system/cpu/possible";
+  std::ifstream file(kFile);
+  std::string list;
+  if (!std::getline(file, list)) return fail(std::string("cannot read ") + kFile);
+  // "0-3" or "0,2-5": programs index by CPU number, so what counts is the highest.
+  const std::size_t last = list.find_last_of(",-");
+  const std::string number = last == std::string::npos ? list : list.substr(last + 1);
+  unsigned highest = 0;
+  if (std::sscanf(number.c_str(), "%u", &highest) != 1)
+    return fail(std::string(kFile) + ": expected a list of CPUs, found \"" + list + "\"");
+  return highest + 1;
+}
+
+// Mount point of the v2 hierarchy; empty: not mounted here (then all is counted in the root cgroup).
+std::string find_cgroup_mount() {
+  std::ifstream file("/proc/self/mountinfo");
+  std::string line;
+  std::string best;
+  while (std::getline(file, line)) {
+    // ID PARENT DEVICE ROOT MOUNTPOINT OPTIONS [OPTIONAL...] - TYPE SOURCE SUPEROPTIONS
+    const std::size_t separator = line.find(" - ");
+    if (separator == std::string::npos || line.compare(separator + 3, 8, "cgroup2 ") != 0) continue;
+    std::istringstream fields(line);
+    std::string skip;
+    std::string root;
+    std::string point;
+    fields >> skip >> skip >> skip >> root >> point;
+    if (root == "/") return point;  // the whole tree; another root is a container's own part of it
+    if (best.empty()) best = point;
+  }
+  return best;
+}
+
+std::uint64_t map_memory(int fd) {
+  std::ifstream file("/proc/self/fdinfo/" + std::to_string(fd));
+  std::string line;
+  std::uint64_t bytes = 0;
+  while (std::getline(file, line)) {
+    unsigned long long value = 0;
+    if (std::sscanf(line.c_str(), "memlock: %llu", &value) == 1) bytes = value;
+  }
+  return bytes;
+}
+
+void make_printable(char* text, std::size_t size) {
+  text[size - 1] = '\0';
+  for (; *text != '\0'; ++text) {
+    if (*text < 0x20 || *text > 0x7e) *text = '?';
+  }
+}
+
+void print_address(::event& event) {
+  raw_address address{};
+  std::memcpy(&address, event.text, sizeof(address));
+  std::memset(event.text, 0, sizeof(event.text));
+  ::inet_ntop(address.family == 6 ? AF_INET6 : AF_INET, address.bytes, event.text, sizeof(event.text));
+}
+
+struct CloseRing {
+  void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+};
+
+}  // namespace
+
+struct KernelProbes::State {
+  KernelOptions options;
+  unsigned cpus = 1;
+  std::string cgroup_mount;
+
+  // Maps first, probes after them: a probe must be gone before what it writes to.
+  std::vector<FileHandle> map_fds;
+  std::vector<SharedMap> maps;
+  MappedMemory totals_memory;
+  MappedMemory owners_memory;
+  MappedMemory losses_memory;
+  std::unique_ptr<ring_buffer, CloseRing> ring;
+  std::map<std::string, ProbeObject> probes;  // the attached ones
+  std::vector<ProbeHealth> health;
+
+  std::vector<Sums> sums;                // by slot: as of the last read
+  std::vector<std::uint64_t> releasing;  // by slot: since when; 0: it is not
+  bool any_free = true;
+  std::uint64_t no_slot_seen = 0;
+  std::uint64_t rescanned_ns = 0;
+  std::uint64_t received = 0;
+  std::vector<RawEvent>* events = nullptr;  // during read_events()
+
+  FileHandle cost_stats;  // open while the kernel measures
+  std::uint64_t cost_began_ns = 0;
+  std::uint64_t cost_sampled_ns = 0;
+  std::uint64_t map_bytes = 0;
+
+  totals* rows(std::uint32_t slot) {
+    return static_cast<totals*>(totals_memory.get()) + std::size_t{slot} * cpus;
+  }
+  slot_owner& owner(std::uint32_t slot) const { return static_cast<slot_owner*>(owners_memory.get())[slot]; }
+  const probe_losses& losses(unsigned cpu) const {
+    return static_cast<const probe_losses*>(losses_memory.get())[cpu];
+  }
+  int map_fd(std::string_view name) const { return std::ranges::find(maps, name, &SharedMap::name)->fd; }
+
+  Status make_map(const char* name, bpf_map_type type, std::uint32_t key, std::uint32_t value,
+                  std::uint32_t entries, std::uint32_t flags = 0);
+  Result<MappedMemory> map_array(std::string_view name, std::size_t bytes) const;
+  Status make_maps();
+  void load(const EmbeddedProbe& probe, std::mutex& mutex);
+  void load_all();
+
+  void give_slot(std::uint64_t cgroup_id, std::uint64_t parent_id, const char* name);
+  void walk(int directory, std::uint64_t parent_id, int depth);
+  void scan_cgroups();
+
+  bool add_up(std::uint32_t slot, CgroupTotals& delta);
+  void clear_rows(std::uint32_t slot);
+  std::uint64_t no_slot() const;
+  void sample_cost(std::uint64_t now_ns);
+  void read_costs();
+};
+
+Status KernelProbes::State::make_map(const char* name, bpf_map_type type, std::uint32_t key,
+                                     std::uint32_t value, std::uint32_t entries, std::uint32_t flags) {
+  LIBBPF_OPTS(bpf_map_create_opts, create, .map_flags = flags);
+  const int fd = bpf_map_create(type, name, key, value, entries, &create);
+  if (fd < 0) {
+    const int error = -fd;
+    std::string text = std::string("cannot create the BPF map ") + name + ": " + std::strerror(error);
+    if (error == EPERM) text += "; the agent needs root, or CAP_BPF and CAP_PERFMON";
+    return fail(std::move(text));
+  }
+  map_fds.emplace_back(fd);
+  maps.push_back({name, fd});
+  return {};
+}
+
+Result<MappedMemory> KernelProbes::State::map_array(std::string_view name, std::size_t bytes) const {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  bytes = (bytes + page - 1) / page * page;
+  void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd(name), 0);
+  if (address == MAP_FAILED) return fail_errno("map the BPF array " + std::string(name) + " into memory");
+  return MappedMemory(address, bytes);
+}
+
+Status KernelProbes::State::make_maps() {
+  const std::uint32_t rows_count = options.slots * cpus;
+  const auto key = static_cast<std::uint32_t>(sizeof(std::uint32_t));
+  for (const Status& made :
+       {make_map("totals", BPF_MAP_TYPE_ARRAY, key, sizeof(::totals), rows_count, BPF_F_MMAPABLE),
+        make_map("losses", BPF_MAP_TYPE_ARRAY, key, sizeof(probe_losses), cpus, BPF_F_MMAPABLE),
+        make_map("owners", BPF_MAP_TYPE_ARRAY, key, sizeof(slot_owner), options.slots, BPF_F_MMAPABLE),
+        make_map("memos", BPF_MAP_TYPE_ARRAY, key, sizeof(cpu_memo), cpus),
+        make_map("slots", BPF_MAP_TYPE_HASH, sizeof(std::uint64_t), key, options.slots),
+        make_map("free_slots", BPF_MAP_TYPE_STACK, 0, key, options.slots),
+        make_map("events", BPF_MAP_TYPE_RINGBUF, 0, 0, options.ring_bytes)}) {
+    if (!made) return made;
+  }
+  auto totals_mapped = map_array("totals", std::size_t{rows_count} * sizeof(::totals));
+  if (!totals_mapped) return tl::unexpected(totals_mapped.error());
+  totals_memory = std::move(*totals_mapped);
+  auto losses_mapped = map_array("losses", cpus * sizeof(probe_losses));
+  if (!losses_mapped) return tl::unexpected(losses_mapped.error());
+  losses_memory = std::move(*losses_mapped);
+  auto owners_mapped = map_array("owners", options.slots * sizeof(slot_owner));
+  if (!owners_mapped) return tl::unexpected(owners_mapped.error());
+  owners_memory = std::move(*owners_mapped);
+
+  // Slot 0 is nobody's. Low slots go first, so that few pages are touched.
+  for (std::uint32_t slot = options.slots - 1; slot > 0; --slot) {
+    if (bpf_map_update_elem(map_fd("free_slots"), nullptr, &slot, BPF_ANY) != 0)
+      return fail_errno("fill the stack of free slots");
+  }
+  sums.resize(options.slots);
+  releasing.resize(options.slots);
+
+  ring.reset(ring_buffer__new(
+      map_fd("events"),
+      [](void* context, void* data, std::size_t size) {
+        auto* state = static_cast<State*>(context);
+        if (size < sizeof(::event)) return 0;
+        ++state->received;
+        RawEvent& event = state->events->emplace_back();
+        std::memcpy(&event, data, sizeof(event));
+        if (event.type == EVENT_connect_failed) print_address(event);
+        make_printable(event.comm, sizeof(event.comm));
+        make_printable(event.text, sizeof(event.text));
+        return 0;
+      },
+      this, nullptr));
+  if (!ring) return fail_errno("map the BPF ring buffer into memory");
+  return {};
+}
+
+void KernelProbes::State::load(const EmbeddedProbe& probe, std::mutex& mutex) {
+  ProbeHealth verdict;
+  verdict.name = probe.name;
+  if (std::ranges::find(options.off, probe.name) != options.off.end()) {
+    verdict.reason = "switched off in the configuration";
+    const std::lock_guard lock(mutex);
+    health.push_back(std::move(verdict));
+    return;
+  }
+  const probe_config config{.cpus = cpus,
+                            .ring_bytes = options.ring_bytes,
+                            .slow_call_ns = static_cast<std::uint64_t>(options.slow_call.count())};
+  auto attached = ProbeObject::attach(probe, maps, config);
+  const std::lock_guard lock(mutex);
+  if (attached) {
+    verdict.state = ProbeState::kAttached;
+    probes.emplace(probe.name, std::move(*attached));
+  } else {
+    verdict.state = ProbeState::kDegraded;
+    verdict.reason = attached.error().text;
+  }
+  health.push_back(std::move(verdict));
+}
+
+void KernelProbes::State::load_all() {
+  // The one that hands out slots goes first, then the walk: from there on every cgroup has one.
+  constexpr std::string_view kFirst = "cgroups";
+  std::mutex mutex;
+  std::vector<const EmbeddedProbe*> rest;
+  for (const EmbeddedProbe& probe : options.probes) {
+    if (probe.name == kFirst) {
+      load(probe, mutex);
+    } else {
+      rest.push_back(&probe);
+    }
+  }
+  scan_cgroups();
+  std::atomic<std::size_t> next{0};
+  {
+    std::vector<std::jthread> loaders;
+    for (int i = 0; i < kLoaders; ++i) {
+      loaders.emplace_back([&] {
+        for (std::size_t at = next++; at < rest.size(); at = next++) load(*rest[at], mutex);
+      });
+    }
+  }
+  std::ranges::sort(health, {}, &ProbeHealth::name);
+  // What libbpf used goes back to the kernel: it would stand in our RSS for good.
+  ::malloc_trim(0);
+}
+
+void KernelProbes::State::give_slot(std::uint64_t cgroup_id, std::uint64_t parent_id, const char* name) {
+  std::uint32_t slot = 0;
+  if (bpf_map_lookup_elem(map_fd("slots"), &cgroup_id, &slot) == 0) return;
+  if (bpf_map_lookup_and_delete_elem(map_fd("free_slots"), nullptr, &slot) != 0) return;
+  slot_owner& place = owner(slot);
+  place.parent_id = parent_id;
+  place.removed = 0;
+  std::snprintf(place.name, sizeof(place.name), "%s", name);
+  if (bpf_map_update_elem(map_fd("slots"), &cgroup_id, &slot, BPF_NOEXIST) != 0) {
+    bpf_map_update_elem(map_fd("free_slots"), nullptr, &slot, BPF_ANY);  // the kernel was first
+    return;
+  }
+  __atomic_store_n(&place.cgroup_id, cgroup_id, __ATOMIC_RELEASE);
+}
+
+// Takes `directory`.
+void KernelProbes::State::walk(int directory, std::uint64_t parent_id, int depth) {
+  DIR* stream = ::fdopendir(directory);
+  if (stream == nullptr) {
+    ::close(directory);
+    return;
+  }
+  while (const dirent* entry = ::readdir(stream)) {
+    if (entry->d_type != DT_DIR || entry->d_name[0] == '.') continue;
+    const int child = ::openat(directory, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (child < 0) continue;  // removed meanwhile
+    struct stat status {};
+    if (::fstat(child, &status) != 0 || depth >= kMaxDepth) {
+      ::close(child);
+      continue;
+    }
+    give_slot(status.st_ino, parent_id, entry->d_name);
+    walk(child, status.st_ino, depth + 1);
+  }
+  ::closedir(stream);
+}
+
+void KernelProbes::State::scan_cgroups() {
+  rescanned_ns = monotonic_now();
+  std::uint64_t root_id = kRootCgroup;
+  const int root =
+      cgroup_mount.empty() ? -1 : ::open(cgroup_mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (root >= 0) {
+    struct stat status {};
+    if (::fstat(root, &status) == 0) root_id = status.st_ino;
+  }
+  give_slot(kRootCgroup, 0, "/");
+  if (root_id != kRootCgroup) give_slot(root_id, kRootCgroup, "/");
+  if (root >= 0) walk(root, root_id, 0);
+}
+
+// Adds to `delta` what the slot gained since the last call; false: nothing.
+bool KernelProbes::State::add_up(std::uint32_t slot, CgroupTotals& delta) {
+  const ::totals* row = rows(slot);
+  Sums& last = sums[slot];
+  std::uint64_t observations = 0;
+  std::array<std::uint64_t, COUNTER_COUNT> counters{};
+  for (unsigned cpu = 0; cpu < cpus; ++cpu) {
+    observations += vedette::load(row[cpu].observations);
+    for (std::size_t i = 0; i < COUNTER_COUNT; ++i) counters[i] += vedette::load(row[cpu].counter[i]);
+  }
+  bool changed = counters != last.counters;
+  if (changed) {
+    for (std::size_t i = 0; i < COUNTER_COUNT; ++i) delta.counters[i] += counters[i] - last.counters[i];
+    last.counters = counters;
+  }
+  // Without an observation the buckets, four fifths of a row, are not even looked at.
+  if (observations != last.observations) {
+    changed = true;
+    last.observations = observations;
+    for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
+      for (std::size_t b = 0; b < HISTOGRAM_BUCKETS; ++b) {
+        std::uint64_t count = 0;
+        for (unsigned cpu = 0; cpu < cpus; ++cpu) count += vedette::load(row[cpu].histogram[h][b]);
+        delta.histograms[h][b] += count - last.histograms[h][b];
+        last.histograms[h][b] = count;
+      }
+    }
+  }
+  return changed;
+}
+
+// A CPU whose memo points here must look the cgroup up again.
+void KernelProbes::State::clear_rows(std::uint32_t slot) {
+  for (unsigned cpu = 0; cpu < cpus; ++cpu) __atomic_store_n(&rows(slot)[cpu].cgroup_id, 0, __ATOMIC_RELAXED);
+}
+
+std::uint64_t KernelProbes::State::no_slot() const {
+  std::uint64_t sum = 0;
+  for (unsigned cpu = 0; cpu < cpus; ++cpu) sum += vedette::load(losses(cpu).no_slot);
+  return sum;
+}
+
+void KernelProbes::State::sample_cost(std::uint64_t now_ns) {
+  const auto period = static_cast<std::uint64_t>(options.cost_period.count());
+  const auto sample = static_cast<std::uint64_t>(options.cost_sample.count());
+  if (sample == 0) return;
+  if (cost_stats) {
+    if (now_ns - cost_began_ns < sample) return;
+    cost_stats.reset();
+    cost_sampled_ns += now_ns - cost_began_ns;
+    read_costs();
+  } else if (cost_began_ns == 0 || now_ns - cost_began_ns >= period) {
+    cost_stats = FileHandle(bpf_enable_stats(BPF_STATS_RUN_TIME));
+    cost_began_ns = now_ns;
+  }
+}
+
+void KernelProbes::State::read_costs() {
+  map_bytes = 0;
+  for (const SharedMap& shared : maps) map_bytes += map_memory(shared.fd);
+  for (ProbeHealth& verdict : health) {
+    const auto probe = probes.find(verdict.name);
+    if (probe == probes.end()) continue;
+    probe->second.read_cost(verdict);
+    verdict.sampled_ns = cost_sampled_ns;
+    for (const int fd : probe->second.own_map_fds(maps)) map_bytes += map_memory(fd);
+  }
+}
+
+Result<std::unique_ptr<KernelProbes>> KernelProbes::make(const KernelOptions& options) {
+  auto state = std::make_unique<State>();
+  state->options = options;
+  if (options.slots < 2) return fail("slots is " + std::to_string(options.slots) + ", expected at least 2");
+  const Result<unsigned> cpus = possible_cpus();
+  if (!cpus) return tl::unexpected(cpus.error());
+  state->cpus = *cpus;
+  state->cgroup_mount = find_cgroup_mount();
+  if (const Status made = state->make_maps(); !made) return tl::unexpected(made.error());
+  state->load_all();
+  state->read_costs();
+  return std::unique_ptr<KernelProbes>(new KernelProbes(std::move(state)));
+}
+
+KernelProbes::KernelProbes(std::unique_ptr<State> state) : state_(std::move(state)) {}
+KernelProbes::~KernelProbes() = default;
+
+int KernelProbes::wake_fd() const {
+  return ring_buffer__epoll_fd(state_->ring.get());
+}
+
+void KernelProbes::read_totals(std::vector<CgroupTotals>& changed) {
+  State& state = *state_;
+  const std::uint64_t now = monotonic_now();
+  changed.clear();
+  changed.emplace_back();  // slot 0
+  state.any_free = false;
+  for (std::uint32_t slot = 1; slot < state.options.slots; ++slot) {
+    slot_owner& owner = state.owner(slot);
+    const std::uint64_t id = __atomic_load_n(&owner.cgroup_id, __ATOMIC_ACQUIRE);
+    if (id == 0) {
+      state.any_free = true;
+      continue;
+    }
+    if (state.releasing[slot] != 0) {
+      if (now - state.releasing[slot] < kReleaseGraceNs) continue;
+      // Whatever came after forget() is nobody's, but the node's sum is right, and the next owner starts at
+      // 0.
+      state.clear_rows(slot);
+      state.add_up(slot, changed.front());
+      state.releasing[slot] = 0;
+      std::memset(&owner, 0, sizeof(owner));
+      bpf_map_update_elem(state.map_fd("free_slots"), nullptr, &slot, BPF_ANY);
+      continue;
+    }
+    changed.emplace_back();
+    changed.back().cgroup_id = id;
+    changed.back().removed = __atomic_load_n(&owner.removed, __ATOMIC_RELAXED) != 0;
+    if (!state.add_up(slot, changed.back()) && !changed.back().removed) changed.pop_back();
+  }
+  state.add_up(0, changed.front());
+  const CgroupTotals& nobody = changed.front();
+  if (nobody.counters == CgroupTotals{}.counters && nobody.histograms == CgroupTotals{}.histograms)
+    changed.erase(changed.begin());
+
+  const std::uint64_t no_slot = state.no_slot();
+  if (no_slot != state.no_slot_seen && state.any_free && now - state.rescanned_ns >= kRescanPeriodNs) {
+    state.no_slot_seen = no_slot;
+    state.scan_cgroups();
+  }
+  state.sample_cost(now);
+}
+
+void KernelProbes::read_events(std::vector<RawEvent>& events) {
+  state_->events = &events;
+  ring_buffer__consume(state_->ring.get());
+  state_->events = nullptr;
+}
+
+void KernelProbes::forget(std::uint64_t cgroup_id) {
+  State& state = *state_;
+  for (std::uint32_t slot = 1; slot < state.options.slots; ++slot) {
+    if (state.owner(slot).cgroup_id != cgroup_id || state.releasing[slot] != 0) continue;
+    bpf_map_delete_elem(state.map_fd("slots"), &cgroup_id);
+    state.clear_rows(slot);
+    state.releasing[slot] = monotonic_now();
+  }
+}
+
+void KernelProbes::known_cgroups(const std::function<void(const KnownCgroup&)>& visit) const {
+  for (std::uint32_t slot = 1; slot < state_->options.slots; ++slot) {
+    const slot_owner& owner = state_->owner(slot);
+    const std::uint64_t id = __atomic_load_n(&owner.cgroup_id, __ATOMIC_ACQUIRE);
+    if (id == 0 || state_->releasing[slot] != 0) continue;
+    visit({.cgroup_id = id,
+           .parent_id = owner.parent_id,
+           .removed = owner.removed != 0,
+           .name = std::string_view(owner.name, ::strnlen(owner.name, sizeof(owner.name)))});
+  }
+}
+
+void KernelProbes::read_losses(Losses& losses) const {
+  const State& state = *state_;
+  losses.produced.fill(0);
+  losses.lost.fill(0);
+  losses.no_slot = state.no_slot();
+  losses.no_task_storage = 0;
+  losses.received = state.received;
+  for (unsigned cpu = 0; cpu < state.cpus; ++cpu) {
+    const probe_losses& row = state.losses(cpu);
+    for (std::size_t i = 0; i < EVENT_COUNT; ++i) {
+      losses.produced[i] += vedette::load(row.produced[i]);
+      losses.lost[i] += vedette::load(row.lost[i]);
+    }
+    losses.no_task_storage += vedette::load(row.no_task_storage);
+  }
+}
+
+const std::vector<ProbeHealth>& KernelProbes::health() const {
+  return state_->health;
+}
+
+std::uint64_t KernelProbes::map_bytes() const {
+  return state_->map_bytes;
+}
+
+const std::string& KernelProbes::cgroup_mount() const {
+  return state_->cgroup_mount;
+}
+
+}  // namespace vedette

@@ -1,0 +1,237 @@
+#include "agent/collect/probe_object.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <string_view>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <unistd.h>
+
+#include "agent/base/handle.h"
+
+namespace vedette {
+namespace {
+
+// libbpf explains itself only through this process-wide callback: each thread keeps its own words.
+thread_local std::string libbpf_words;
+
+// Beyond this a verifier log only repeats itself; its end, which matters, is kept by the cut in the middle.
+constexpr std::size_t kMaxWords = 256 * 1024;
+
+int keep_words(libbpf_print_level level, const char* format, va_list arguments) {
+  if (level != LIBBPF_WARN || libbpf_words.size() > kMaxWords) return 0;
+  std::array<char, 4096> line{};  // one warning; verifier logs are longer and read from their tail
+  va_list copy;
+  va_copy(copy, arguments);
+  const int size = std::vsnprintf(line.data(), line.size(), format, arguments);
+  if (size >= static_cast<int>(line.size())) {
+    std::string whole(static_cast<std::size_t>(size) + 1, '\0');
+    std::vsnprintf(whole.data(), whole.size(), format, copy);
+    libbpf_words += whole.c_str();
+  } else {
+    libbpf_words += line.data();
+  }
+  va_end(copy);
+  return 0;
+}
+
+// The line that says why, out of libbpf's warnings: the verifier's verdict stands just before its statistics;
+// without a verifier log it is the first warning.
+std::string reason_of(std::string_view words) {
+  const std::size_t end = words.find("\nprocessed ");
+  std::string_view line;
+  if (end != std::string_view::npos) {
+    const std::size_t begin = words.rfind('\n', end - 1);
+    line = words.substr(begin == std::string_view::npos ? 0 : begin + 1,
+                        end - (begin == std::string_view::npos ? 0 : begin + 1));
+  } else {
+    line = words.substr(0, words.find('\n'));
+  }
+  constexpr std::string_view kPrefix = "libbpf: ";
+  if (line.starts_with(kPrefix)) line.remove_prefix(kPrefix.size());
+  return std::string(line);
+}
+
+tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
+  std::string text = what + ": " + std::strerror(error_number);
+  if (const std::string reason = reason_of(libbpf_words); !reason.empty()) text += " (" + reason + ")";
+  return fail(std::move(text));
+}
+
+constexpr std::string_view kFallback = "_fallback";
+constexpr std::string_view kTracepointSection = "tp_btf/";
+
+bool kernel_has_tracepoint(const btf* kernel, std::string_view section) {
+  const std::string name = "btf_trace_" + std::string(section.substr(kTracepointSection.size()));
+  return btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_TYPEDEF) > 0;
+}
+
+// The bytes of `config` (bpf/totals.bpf.h) in the object's read-only data, before it is frozen by loading.
+probe_config* find_config(bpf_object* object) {
+  const btf* types = bpf_object__btf(object);
+  const int section = types == nullptr ? -1 : btf__find_by_name_kind(types, ".rodata", BTF_KIND_DATASEC);
+  if (section < 0) return nullptr;
+  const btf_type* type = btf__type_by_id(types, static_cast<__u32>(section));
+  const btf_var_secinfo* variable = btf_var_secinfos(type);
+  for (unsigned i = 0; i < btf_vlen(type); ++i, ++variable) {
+    const btf_type* var = btf__type_by_id(types, variable->type);
+    if (std::string_view(btf__name_by_offset(types, var->name_off)) != "config") continue;
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, object) {
+      if (!bpf_map__is_internal(map) || !std::string_view(bpf_map__name(map)).ends_with(".rodata")) continue;
+      std::size_t size = 0;
+      auto* data = static_cast<std::uint8_t*>(const_cast<void*>(bpf_map__initial_value(map, &size)));
+      if (data == nullptr || variable->offset + sizeof(probe_config) > size) return nullptr;
+      return reinterpret_cast<probe_config*>(data + variable->offset);
+    }
+  }
+  return nullptr;
+}
+
+// What the kernel lacks: names of the tracepoints without a fallback, and the fallbacks to take.
+struct Missing {
+  std::string tracepoint;              // the first that nothing stands in for
+  std::vector<std::string> fallbacks;  // programs to load instead of those they are named after
+};
+
+Missing find_missing(bpf_object* object) {
+  Missing missing;
+  const std::unique_ptr<btf, void (*)(btf*)> kernel(btf__load_vmlinux_btf(), btf__free);
+  if (!kernel) return missing;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    const std::string_view section = bpf_program__section_name(program);
+    const std::string name = bpf_program__name(program);
+    if (!section.starts_with(kTracepointSection) || name.ends_with(kFallback)) continue;
+    if (kernel_has_tracepoint(kernel.get(), section)) continue;
+    const std::string fallback = name + std::string(kFallback);
+    if (bpf_object__find_program_by_name(object, fallback.c_str()) != nullptr) {
+      missing.fallbacks.push_back(fallback);
+    } else if (missing.tracepoint.empty()) {
+      missing.tracepoint = section.substr(kTracepointSection.size());
+    }
+  }
+  return missing;
+}
+
+// An iterator program does its work when it is read.
+Status run_iterator(const bpf_link* link) {
+  const FileHandle iterator(bpf_iter_create(bpf_link__fd(link)));
+  if (!iterator) return fail_errno("create the iterator");
+  std::array<char, 64> nothing{};  // it writes nothing; a read goes through all tasks
+  ssize_t size = 0;
+  do {
+    size = ::read(iterator.get(), nothing.data(), nothing.size());
+  } while (size > 0 || (size < 0 && (errno == EAGAIN || errno == EINTR)));
+  if (size < 0) return fail_errno("read the iterator");
+  return {};
+}
+
+}  // namespace
+
+void ProbeObject::Close::operator()(bpf_object* object) const {
+  bpf_object__close(object);
+}
+void ProbeObject::Close::operator()(bpf_link* link) const {
+  bpf_link__destroy(link);
+}
+
+Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
+                                        const probe_config& config) {
+  static std::once_flag once;
+  std::call_once(once, [] { libbpf_set_print(keep_words); });
+  const std::string name(probe.name);
+
+  // Twice at most: the second time without the tracepoints this kernel does not have.
+  std::vector<std::string> fallbacks;
+  for (int attempt = 0;; ++attempt) {
+    libbpf_words.clear();
+    ProbeObject result;
+    LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name.c_str());
+    result.object_.reset(bpf_object__open_mem(probe.object.data(), probe.object.size(), &options));
+    if (!result.object_) return fail_libbpf("open the object of probe " + name, errno);
+    bpf_object* object = result.object_.get();
+
+    for (const SharedMap& shared : maps) {
+      bpf_map* map = bpf_object__find_map_by_name(object, shared.name.c_str());
+      if (map == nullptr) continue;
+      if (bpf_map__reuse_fd(map, shared.fd) != 0)
+        return fail_libbpf("share map " + shared.name + " with probe " + name, errno);
+    }
+    probe_config* place = find_config(object);
+    if (place == nullptr) return fail("probe " + name + " has no `config`, see bpf/totals.bpf.h");
+    *place = config;
+
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, object) {
+      const std::string_view program_name = bpf_program__name(program);
+      const bool is_fallback = program_name.ends_with(kFallback);
+      const bool wanted = std::ranges::find(fallbacks, program_name) != fallbacks.end();
+      const bool replaced =
+          std::ranges::find(fallbacks, std::string(program_name) + std::string(kFallback)) != fallbacks.end();
+      bpf_program__set_autoload(program, is_fallback ? wanted : !replaced);
+    }
+
+    if (const int error = bpf_object__load(object); error != 0) {
+      const auto failed = fail_libbpf("load probe " + name, -error);
+      if (attempt > 0) return failed;
+      Missing missing = find_missing(object);
+      if (!missing.tracepoint.empty()) {
+        return fail("load probe " + name + ": this kernel has no tracepoint " + missing.tracepoint +
+                    " (not built in, or its module is not loaded)");
+      }
+      if (missing.fallbacks.empty()) return failed;
+      fallbacks = std::move(missing.fallbacks);
+      continue;
+    }
+
+    bpf_object__for_each_program(program, object) {
+      if (!bpf_program__autoload(program)) continue;
+      std::unique_ptr<bpf_link, Close> link(bpf_program__attach(program));
+      if (!link) return fail_libbpf("attach " + std::string(bpf_program__name(program)), errno);
+      if (bpf_program__expected_attach_type(program) == BPF_TRACE_ITER) {
+        if (const Status status = run_iterator(link.get()); !status)
+          return fail("run " + std::string(bpf_program__name(program)) + ": " + status.error().text);
+        continue;  // once is enough: the link may go
+      }
+      result.links_.push_back(std::move(link));
+    }
+    return result;
+  }
+}
+
+void ProbeObject::read_cost(ProbeHealth& health) const {
+  health.runs = 0;
+  health.run_ns = 0;
+  health.misses = 0;
+  const bpf_program* program = nullptr;
+  bpf_object__for_each_program(const_cast<bpf_program*&>(program), object_.get()) {
+    if (!bpf_program__autoload(program)) continue;
+    bpf_prog_info info{};
+    __u32 size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) != 0) continue;
+    health.runs += info.run_cnt;
+    health.run_ns += info.run_time_ns;
+    health.misses += info.recursion_misses;
+  }
+}
+
+std::vector<int> ProbeObject::own_map_fds(std::span<const SharedMap> shared) const {
+  std::vector<int> fds;
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object_.get()) {
+    const std::string_view name = bpf_map__name(map);
+    const bool is_shared = std::ranges::any_of(shared, [&](const SharedMap& m) { return m.name == name; });
+    if (!is_shared && bpf_map__fd(map) >= 0) fds.push_back(bpf_map__fd(map));
+  }
+  return fds;
+}
+
+}  // namespace vedette

@@ -1,0 +1,49 @@
+// One embedded BPF object in the kernel: loaded with the maps all probes share, attached, measured. Used by
+// collect/kernel_probes only; made on any thread, then used by one at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "agent/base/result.h"
+#include "agent/collect/observation.h"
+#include "bpf/embedded.h"
+#include "bpf/events.h"
+
+struct bpf_link;
+struct bpf_object;
+
+namespace vedette {
+
+struct SharedMap {
+  std::string name;  // as bpf/totals.bpf.h has it
+  int fd;            // stays the caller's
+};
+
+class ProbeObject {
+public:
+  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. The
+  // error is one sentence that names the program and the kernel's reason. Takes up to 16 ms per program.
+  static Result<ProbeObject> attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
+                                    const probe_config& config);
+
+  // Adds up the runs, their time and the misses of all its programs since they were loaded.
+  void read_cost(ProbeHealth& health) const;
+
+  // File descriptors of all its maps (shared ones are duplicates): valid as long as the object.
+  std::vector<int> own_map_fds(std::span<const SharedMap> shared) const;
+
+private:
+  struct Close {
+    void operator()(bpf_object* object) const;
+    void operator()(bpf_link* link) const;
+  };
+  ProbeObject() = default;
+  std::unique_ptr<bpf_object, Close> object_;
+  std::vector<std::unique_ptr<bpf_link, Close>> links_;  // goes before the object
+};
+
+}  // namespace vedette

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Everything in which kernels differ, and nothing else: 5.10 is the floor, 6.18 the newest one tried. Each
+ * case names the kernel, and the commit where it is known for certain. CO-RE settles every choice when the
+ * probe is loaded; the branch not taken is removed before the verifier sees it.
+ *
+ * A tracepoint that some kernels lack: write a second program NAME_fallback beside program NAME. The loader
+ * takes it only where NAME's tracepoint does not exist.
+ */
+#ifndef VEDETTE_COMPAT_BPF_H
+#define VEDETTE_COMPAT_BPF_H
+
+#include "kernel_types.bpf.h"
+
+/* -- tasks ------------------------------------------------------------------------------------------- */
+
+/* 5.14: state became __state, and int (2f064a59a11f, "sched: Change task_struct::state"). */
+struct task_struct___before_5_14 {
+	long state;
+} __attribute__((preserve_access_index));
+struct task_struct___since_5_14 {
+	unsigned int __state;
+} __attribute__((preserve_access_index));
+
+/*
+ * Not the fourth argument of sched_switch (5.18, fa2c3254d7cf): it is absent before, and what it protects
+ * against, a wake-up within the switch itself, ends a block that lasted no time.
+ */
+static __always_inline long task_state(struct task_struct *task)
+{
+	if (bpf_core_field_exists(struct task_struct___since_5_14, __state))
+		return ((struct task_struct___since_5_14 *)task)->__state;
+	return ((struct task_struct___before_5_14 *)task)->state;
+}
+
+/* 6.16: sched_process_exit says whether the last thread went ("exit: move and extend sched_process_exit() tracepoint"). */
+struct trace_event_raw_sched_process_exit___since_6_16 {
+	bool group_dead;
+} __attribute__((preserve_access_index));
+
+/* 5.17: group_exit_task became group_exec_task (60700e38fb68). */
+struct signal_struct___before_5_17 {
+	struct task_struct *group_exit_task;
+} __attribute__((preserve_access_index));
+struct signal_struct___since_5_17 {
+	struct task_struct *group_exec_task;
+} __attribute__((preserve_access_index));
+
+/*
+ * Whether a process ends with this sched_process_exit (`args`: the tracepoint's). Before 6.16 the leader's
+ * exit stands for it: signal->live may be 0 for several threads at once. A leader that goes because another
+ * thread called execve is not the end of its process.
+ */
+static __always_inline bool process_ends(unsigned long long *args, struct task_struct *task)
+{
+	void *execing;
+
+	if (bpf_core_field_exists(struct trace_event_raw_sched_process_exit___since_6_16, group_dead))
+		return args[1] & 1;
+	if (task->pid != task->tgid)
+		return 0;
+	if (bpf_core_field_exists(struct signal_struct___since_5_17, group_exec_task))
+		execing = ((struct signal_struct___since_5_17 *)task->signal)->group_exec_task;
+	else
+		execing = ((struct signal_struct___before_5_17 *)task->signal)->group_exit_task;
+	return !execing;
+}
+
+/* 5.15: bpf_task_pt_regs() (dd6e10fbd9fb). -1: not in a system call, or not to be known here. */
+enum bpf_func_id { BPF_FUNC_task_pt_regs = 175 };
+
+static __always_inline long regs_syscall(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return regs->orig_ax;
+#else
+	return regs->syscallno;
+#endif
+}
+
+static __always_inline long task_syscall(struct task_struct *task)
+{
+	if (task->flags & PF_KTHREAD)
+		return -1;
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return -1;
+	return regs_syscall((struct pt_regs *)bpf_task_pt_regs(task));
+}
+
+/* -- sockets ----------------------------------------------------------------------------------------- */
+
+/*
+ * 5.15: a socket always knows its v2 cgroup (8520e224f547). Before, the word held a pointer or, with its
+ * lowest bit set, the numbers of net_cls and net_prio.
+ */
+struct sock_cgroup_data___before_5_15 {
+	__u64 val;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u64 sock_cgroup_id(const struct sock *sk)
+{
+	struct cgroup *cgroup;
+	__u64 word;
+
+	if (bpf_core_field_exists(struct sock_cgroup_data, cgroup)) {
+		cgroup = sk->sk_cgrp_data.cgroup;
+		return cgroup ? cgroup->kn->id : 0;
+	}
+	word = ((struct sock_cgroup_data___before_5_15 *)&sk->sk_cgrp_data)->val;
+	if (!word || word & 1)
+		return 0;
+	return BPF_CORE_READ((struct cgroup *)word, kn, id);
+}
+
+/* -- memory ------------------------------------------------------------------------------------------ */
+
+/* 6.9: mark_victim hands the task, not its pid ("mm: update mark_victim tracepoints fields"). */
+struct trace_event_raw_mark_victim___since_6_9 {
+	unsigned long anon_rss;
+} __attribute__((preserve_access_index));
+
+static __always_inline bool mark_victim_has_task(void)
+{
+	return bpf_core_field_exists(struct trace_event_raw_mark_victim___since_6_9, anon_rss);
+}
+
+/* 6.2: rss_stat became an array of per-CPU counters (f1a7941243c1), of which `count` is the settled part. */
+struct percpu_counter {
+	__s64 count;
+} __attribute__((preserve_access_index));
+struct mm_struct___since_6_2 {
+	struct percpu_counter rss_stat[4];
+} __attribute__((preserve_access_index));
+struct mm_rss_stat___before_6_2 {
+	atomic_long_t count[4];
+} __attribute__((preserve_access_index));
+struct mm_struct___before_6_2 {
+	struct mm_rss_stat___before_6_2 rss_stat;
+} __attribute__((preserve_access_index));
+
+/* Pages of files, anonymous and shared memory: rss_stat[0], [1], [3]; [2] counts what is swapped out. */
+static __always_inline __s64 resident_pages(struct mm_struct *mm)
+{
+	struct mm_struct___since_6_2 *since = (void *)mm;
+	struct mm_struct___before_6_2 *before = (void *)mm;
+
+	if (!mm)
+		return 0;
+	if (bpf_core_type_exists(struct mm_rss_stat___before_6_2))
+		return BPF_CORE_READ(before, rss_stat.count[0].counter) +
+		       BPF_CORE_READ(before, rss_stat.count[1].counter) +
+		       BPF_CORE_READ(before, rss_stat.count[3].counter);
+	return BPF_CORE_READ(since, rss_stat[0].count) + BPF_CORE_READ(since, rss_stat[1].count) +
+	       BPF_CORE_READ(since, rss_stat[3].count);
+}
+
+/* -- block devices ----------------------------------------------------------------------------------- */
+
+/* 5.17: struct request lost rq_disk (f3fa33acca9f); its queue has the disk. */
+struct request___before_5_17 {
+	struct gendisk *rq_disk;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u32 request_device(struct request *rq)
+{
+	struct gendisk *disk;
+
+	if (bpf_core_field_exists(struct request___before_5_17, rq_disk))
+		disk = ((struct request___before_5_17 *)rq)->rq_disk;
+	else
+		disk = rq->q->disk;
+	return disk ? disk->major << 20 | disk->first_minor : 0;
+}
+
+/* 5.12: a bio points to its block_device (309dca309fc3), before to its disk. */
+struct bio___before_5_12 {
+	struct gendisk *bi_disk;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u32 bio_device(struct bio *bio)
+{
+	struct gendisk *disk;
+
+	if (bpf_core_field_exists(struct bio, bi_bdev))
+		return bio->bi_bdev ? bio->bi_bdev->bd_dev : 0;
+	disk = ((struct bio___before_5_12 *)bio)->bi_disk;
+	return disk ? disk->major << 20 | disk->first_minor : 0;
+}
+
+/*
+ * Where the request stands among the arguments of block_rq_*: 5.11 took the queue before it away
+ * (a54895fa057c); block_rq_complete and block_rq_error never had it, so ours need no case. Their error is a
+ * negative errno up to 5.15 or so and a blk_status_t after; both are told apart by the sign.
+ */
+
+#endif

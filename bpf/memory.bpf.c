@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory: whom the OOM killer chose and whose limit it enforced, and the time allocations spend in reclaim,
+ * be it for the node or at a cgroup's own limit (which is where a pod feels it first). Process context only,
+ * so COUNT() is exact.
+ */
+#include "compat.bpf.h"
+#include "starts.bpf.h"
+
+/* Deeper trees than this exist nowhere; the verifier wants a bound. */
+#define MAX_DEPTH 16
+#define PAGE_KIB 4 /* 4 KiB pages: x86, and arm64 as distributions build it */
+
+static __always_inline struct page_counter *memory_of(struct task_struct *task)
+{
+	__u64 id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	void *place = (void *)set + bpf_core_field_offset(set->subsys) + id * sizeof(void *);
+	struct cgroup_subsys_state *css;
+
+	if (bpf_probe_read_kernel(&css, sizeof(css), place) || !css)
+		return 0;
+	return &((struct mem_cgroup *)css)->memory; /* css is its first member */
+}
+
+/*
+ * A counter of this chain at its limit: usage may have fallen since the charge failed, by what other CPUs
+ * freed (64-page stocks), so 1/64 of the limit and one stock of slack.
+ */
+static __always_inline struct page_counter *counter_at_limit(struct page_counter *counter)
+{
+	for (int i = 0; i < MAX_DEPTH && counter; i++) {
+		__u64 usage = BPF_CORE_READ(counter, usage.counter);
+		__u64 max = BPF_CORE_READ(counter, max);
+
+		if (usage + max / 64 + 64 >= max)
+			return counter;
+		counter = BPF_CORE_READ(counter, parent);
+	}
+	return 0;
+}
+
+static __always_inline bool is_within(struct page_counter *counter, struct page_counter *ancestor)
+{
+	for (int i = 0; i < MAX_DEPTH && counter; i++) {
+		if (counter == ancestor)
+			return 1;
+		counter = BPF_CORE_READ(counter, parent);
+	}
+	return 0;
+}
+
+/*
+ * The OOM killer does not say for whom it works. For a cgroup: some level above the victim is at its limit,
+ * and the task that needed memory, the current one, is below that level too. Otherwise the node was out of
+ * memory. A victim whose own cgroup happens to be full while the node runs out is told apart by the second
+ * half, unless it was the one that asked.
+ */
+static __always_inline enum oom_cause oom_cause(struct task_struct *victim)
+{
+	struct page_counter *full;
+
+	if (!bpf_core_type_exists(struct mem_cgroup) ||
+	    !bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+		return OOM_NODE;
+	full = counter_at_limit(memory_of(victim));
+	if (full && is_within(memory_of((struct task_struct *)bpf_get_current_task()), full))
+		return OOM_CGROUP_LIMIT;
+	return OOM_NODE;
+}
+
+SEC("tp_btf/mark_victim")
+int mark_victim(unsigned long long *ctx)
+{
+	struct task_struct *victim = 0;
+	struct event *event;
+
+	if (mark_victim_has_task())
+		victim = (struct task_struct *)ctx[0];
+	COUNT(totals_of(victim ? task_cgroup_id(victim) : bpf_get_current_cgroup_id()), oom_kills, 1);
+	event = event_begin(EVENT_oom_kill);
+	if (!event)
+		return 0;
+	if (victim) {
+		event_task(event, victim);
+		event->value = oom_cause(victim);
+		event->extra = resident_pages(victim->mm) * PAGE_KIB;
+	} else {
+		/*
+		 * Only a pid: at a cgroup's limit the current task shares the victim's pod. When the node is out of
+		 * memory it may not, but then the event is about the node.
+		 */
+		event->pid = ctx[0];
+		event->cgroup_id = bpf_get_current_cgroup_id();
+		event->value = oom_cause((struct task_struct *)bpf_get_current_task());
+	}
+	event_send(event, EVENT_oom_kill);
+	return 0;
+}
+
+static __always_inline int reclaim_begin(void)
+{
+	start_begin(bpf_get_current_pid_tgid());
+	return 0;
+}
+
+static __always_inline int reclaim_end(void)
+{
+	struct totals *totals_here = totals_of(bpf_get_current_cgroup_id());
+	__u64 ns = start_end(bpf_get_current_pid_tgid());
+
+	COUNT(totals_here, direct_reclaims, 1);
+	if (ns) {
+		COUNT(totals_here, direct_reclaim_ns, ns);
+		OBSERVE(totals_here, direct_reclaim_latency, ns);
+	}
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int direct_reclaim_begin(void *ctx)
+{
+	return reclaim_begin();
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_end")
+int direct_reclaim_end(void *ctx)
+{
+	return reclaim_end();
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
+int memcg_reclaim_begin(void *ctx)
+{
+	return reclaim_begin();
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
+int memcg_reclaim_end(void *ctx)
+{
+	return reclaim_end();
+}
+
+char LICENSE[] SEC("license") = "GPL";

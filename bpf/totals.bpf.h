@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the probes share: the maps (one of each for all objects; the agent makes them, at the sizes of its
+ * options, and hands them to every object by name), counting, histograms, and sending records.
+ *
+ * Who may interrupt whom: the programs of one tracepoint never nest on a CPU (the kernel skips the inner run
+ * and counts a miss), but an interrupt or softirq may run another one between the load and the store of a
+ * `+=`. So COUNT() is for counters that only task context or only the scheduler (interrupts off) touches, and
+ * COUNT_ANYWHERE(), an atomic add, for all others. A migration cannot come between: it is disabled.
+ */
+#ifndef VEDETTE_TOTALS_BPF_H
+#define VEDETTE_TOTALS_BPF_H
+
+#include "kernel_types.bpf.h"
+
+#include "events.h"
+#include "signals.h"
+
+/* Set by the loader before the verifier runs, so it is a constant to the program. */
+const volatile struct probe_config config = { .cpus = 1 };
+
+/* Sizes of 1 stand for the agent's own; see KernelOptions. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct totals);
+} totals SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct probe_losses);
+} losses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct slot_owner);
+} owners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, __u32);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, 1);
+	__uint(key_size, 0);
+	__uint(value_size, sizeof(__u32));
+} free_slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct cpu_memo);
+} memos SEC(".maps");
+
+#define ADD_ANYWHERE(place, n) __sync_fetch_and_add(&(place), (n))
+
+static __always_inline struct probe_losses *losses_here(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&losses, &cpu);
+}
+
+static __always_inline struct cpu_memo *memo_here(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&memos, &cpu);
+}
+
+/* The way with the hash lookup: a call, so that the hot path stays short. */
+static __noinline struct totals *find_totals(__u64 cgroup_id, struct cpu_memo *memo)
+{
+	__u32 *slot = bpf_map_lookup_elem(&slots, &cgroup_id);
+	__u32 row = (slot ? *slot : 0) * config.cpus + bpf_get_smp_processor_id();
+	struct totals *totals_here = bpf_map_lookup_elem(&totals, &row);
+	struct probe_losses *lost;
+
+	if (!totals_here)
+		return 0;
+	if (slot) {
+		totals_here->cgroup_id = cgroup_id;
+		if (memo)
+			memo->row = row;
+	} else {
+		lost = losses_here();
+		if (lost)
+			ADD_ANYWHERE(lost->no_slot, 1);
+	}
+	return totals_here;
+}
+
+/*
+ * This CPU's totals of a cgroup. The memo is one number and proves itself by the row's own cgroup id, so an
+ * interrupt that replaces it, or a slot given to another cgroup, cannot send a count to the wrong one. Slot
+ * 0's rows carry no id: whoever has no slot is looked up, and counted as lost, every time.
+ */
+static __always_inline struct totals *totals_of(__u64 cgroup_id)
+{
+	struct cpu_memo *memo = memo_here();
+	struct totals *totals_here;
+
+	if (!memo)
+		return 0;
+	totals_here = bpf_map_lookup_elem(&totals, &memo->row);
+	if (totals_here && cgroup_id && totals_here->cgroup_id == cgroup_id)
+		return totals_here;
+	return find_totals(cgroup_id, memo);
+}
+
+/* `where` may be null: then there is nowhere to count (never seen; the verifier asks). */
+#define COUNT(where, name, n)                                       \
+	do {                                                        \
+		struct totals *place_ = (where);                    \
+		if (place_)                                         \
+			place_->counter[COUNTER_##name] += (n);     \
+	} while (0)
+#define COUNT_ANYWHERE(where, name, n)                                      \
+	do {                                                                \
+		struct totals *place_ = (where);                            \
+		if (place_)                                                 \
+			ADD_ANYWHERE(place_->counter[COUNTER_##name], (n)); \
+	} while (0)
+
+/* Buckets as signals.h says: 0 below 1024 ns, then one for each doubling. */
+static __always_inline __u32 histogram_bucket(__u64 ns)
+{
+	__u64 v = ns >> 10;
+	__u32 bucket = 1;
+
+	if (!v)
+		return 0;
+	if (v >> (HISTOGRAM_BUCKETS - 2))
+		return HISTOGRAM_BUCKETS - 1;
+	/* log2 by halves: the target has no instruction for it. */
+	if (v >> 16) {
+		bucket += 16;
+		v >>= 16;
+	}
+	if (v >> 8) {
+		bucket += 8;
+		v >>= 8;
+	}
+	if (v >> 4) {
+		bucket += 4;
+		v >>= 4;
+	}
+	if (v >> 2) {
+		bucket += 2;
+		v >>= 2;
+	}
+	bucket += v >> 1;
+	return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1;
+}
+
+/* Atomic: `observations` is one for all probes, and this is never the hottest path. */
+#define OBSERVE(where, name, ns)                                                                       \
+	do {                                                                                           \
+		struct totals *place_ = (where);                                                       \
+		if (place_) {                                                                          \
+			ADD_ANYWHERE(place_->histogram[HISTOGRAM_##name][histogram_bucket(ns)], 1);    \
+			ADD_ANYWHERE(place_->observations, 1);                                         \
+		}                                                                                      \
+	} while (0)
+
+static __always_inline __u64 task_cgroup_id(struct task_struct *task)
+{
+	return task->cgroups->dfl_cgrp->kn->id;
+}
+
+/*
+ * Room in the ring for a record, zeroed but for its type and time; null when the ring is full. Either way it
+ * is counted, so that produced = received + lost holds to the record.
+ */
+static __always_inline struct event *event_begin(__u32 type)
+{
+	struct probe_losses *count = losses_here();
+	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (count && type < EVENT_COUNT) {
+		ADD_ANYWHERE(count->produced[type], 1);
+		if (!event)
+			ADD_ANYWHERE(count->lost[type], 1);
+	}
+	if (!event)
+		return 0;
+	__builtin_memset(event, 0, sizeof(*event));
+	event->type = type;
+	event->time_ns = bpf_ktime_get_ns();
+	return event;
+}
+
+#define VEDETTE_URGENT_EVENT(name, is_urgent, help) | ((__u64)(is_urgent) << EVENT_##name)
+
+/*
+ * An urgent record wakes the agent now. The others wait for its tick, unless the ring is half full: then
+ * waiting would lose what comes next.
+ */
+static __always_inline void event_send(struct event *event, __u32 type)
+{
+	const __u64 urgent = 0 VEDETTE_EVENTS(VEDETTE_URGENT_EVENT);
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (urgent >> type & 1)
+		flags = BPF_RB_FORCE_WAKEUP;
+	else if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > config.ring_bytes / 2)
+		flags = BPF_RB_FORCE_WAKEUP;
+	bpf_ringbuf_submit(event, flags);
+}
+
+static __always_inline void event_task(struct event *event, struct task_struct *task)
+{
+	event->pid = task->tgid;
+	event->cgroup_id = task_cgroup_id(task);
+	bpf_probe_read_kernel(event->comm, sizeof(event->comm), task->comm);
+}
+
+#endif
