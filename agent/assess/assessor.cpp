@@ -153,15 +153,16 @@ double Assessor::telemetry_confidence(const Observation& observation) {
 
 void Assessor::read_events(const Observation& observation) {
   const EntityPtr& node = observation.entities.front();
-  const bool probe_reports =
-      std::any_of(observation.probes.begin(), observation.probes.end(), [](const ProbeHealth& probe) {
-        return probe.name == "faults" && probe.state == ProbeState::kAttached;
-      });
+  const auto attached = [&](std::string_view name) {
+    return std::any_of(observation.probes.begin(), observation.probes.end(), [&](const ProbeHealth& probe) {
+      return probe.name == name && probe.state == ProbeState::kAttached;
+    });
+  };
   for (const KernelEvent& event : observation.events) {
     if (event.type == KernelEvent::kLogEvent) {
       for (const LogRule& rule : kLogRules) {
         if (event.text.find(rule.pattern) == std::string::npos) continue;
-        if (rule.stands_in_for_probe && probe_reports) break;
+        if (!rule.probe.empty() && attached(rule.probe)) break;
         file({rule.reason,
               rule.domain,
               Evidence::kEvent,

@@ -37,15 +37,15 @@ struct LogRule {
   std::string_view reason;
   Domain domain;
   std::uint32_t unhealthy_at;
-  bool stands_in_for_probe = false;
+  std::string_view probe{};
 };
 
 inline constexpr std::array<LogRule, 9> kLogRules{{
-    {"EXT4-fs error", "FilesystemError", Domain::kStorage, 1, true},
+    {"EXT4-fs error", "FilesystemError", Domain::kStorage, 1, "ext4"},
     {"Remounting filesystem read-only", "FilesystemReadOnly", Domain::kStorage, 1},
     {"Corruption of in-memory data", "FilesystemError", Domain::kStorage, 1},  // XFS shuts down
-    {"I/O error, dev", "DiskError", Domain::kStorage, 3, true},
-    {"blocked for more than", "TaskHung", Domain::kKernel, 3, true},
+    {"I/O error, dev", "DiskError", Domain::kStorage, 3, "faults"},
+    {"blocked for more than", "TaskHung", Domain::kKernel, 3, "faults"},
     {"soft lockup", "SoftLockup", Domain::kKernel, 1},
     {"self-detected stall", "RcuStall", Domain::kKernel, 1},
     {"Machine check events logged", "HardwareError", Domain::kKernel, 3},  // corrected ones come singly

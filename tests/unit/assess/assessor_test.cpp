@@ -21,7 +21,7 @@ public:
     observation.entities = {node, pod};
     observation.samples.resize(2);
     observation.samples[1].entity = 1;
-    observation.probes = {{"faults", ProbeState::kAttached, "", 0, 0}};
+    observation.probes = {{"ext4", ProbeState::kAttached, "", 0, 0}};
     features.entities = observation.entities;
     features.values.assign(2 * feature_columns().size(), NAN);
     scores.entities.resize(2);
