@@ -132,6 +132,8 @@ std::size_t FeatureBuilder::bytes_per_entity() {
 }
 
 void FeatureBuilder::read_probes(const Observation& observation) {
+  absent_counters_ = observation.absent_counters;
+  absent_histograms_ = observation.absent_histograms;
   counting_.assign(layout_->origins.size(), false);
   gauge_missing_.assign(GAUGE_COUNT, false);
   for (const ProbeHealth& probe : observation.probes) {
@@ -181,13 +183,14 @@ void FeatureBuilder::write(const Sample& sample, MonotonicNs now, State& state, 
   const double enough_s = options_.min_rate_s * (1 - 1e-6);
   for (std::size_t i = 0; i < COUNTER_COUNT; ++i) {
     const std::size_t origin = layout_->counter_origin[i];
-    row[i] = counting_[origin] && seconds[origin] >= enough_s
+    row[i] = counting_[origin] && seconds[origin] >= enough_s && !absent_counters_.test(i)
                  ? static_cast<float>(static_cast<double>(state.counters[i]) / seconds[origin])
                  : kNan;
   }
   for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
-    row[COUNTER_COUNT + h] =
-        counting_[layout_->histogram_origin[h]] ? p99_seconds(state.histograms[h]) : kNan;
+    row[COUNTER_COUNT + h] = counting_[layout_->histogram_origin[h]] && !absent_histograms_.test(h)
+                                 ? p99_seconds(state.histograms[h])
+                                 : kNan;
   }
 
   std::array<float, GAUGE_COUNT>& gauges = state.points[(now / trend_bin_ns_) % kTrendBins];

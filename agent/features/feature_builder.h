@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
@@ -31,6 +32,7 @@ public:
 
   // Fills `out` (its memory is reused) with one row per entity of `observation`, in the same order. NaN:
   //   - signals whose probe is degraded or off; counters and histograms also when it is not listed at all
+  //   - signals that a recording of an older schema does not have
   //   - rates of an entity watched for less than min_rate_s; the part of a window in which the probe was not
   //     attached counts neither as time nor as events
   //   - p99 of a window without a sample: a quantile of nothing is missing, not 0
@@ -60,6 +62,8 @@ private:
   std::unique_ptr<const Layout> layout_;
   std::vector<bool> counting_;       // by origin of the layout: counters and histograms may be read
   std::vector<bool> gauge_missing_;  // by gauge: its source said that it is down
+  std::bitset<COUNTER_COUNT> absent_counters_;
+  std::bitset<HISTOGRAM_COUNT> absent_histograms_;
   std::unordered_map<EntityId, std::unique_ptr<State>> states_;
   std::uint64_t tick_ = 0;
 };

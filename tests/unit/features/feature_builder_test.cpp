@@ -288,3 +288,18 @@ TEST_CASE("nothing but a value, or NaN, leaves the builder whatever the gauges s
     }
   }
 }
+
+TEST_CASE("a signal that an older recording could not have is missing, not zero") {
+  Node node;
+  node.observation.absent_counters.set(COUNTER_forks);
+  node.observation.absent_histograms.set(HISTOGRAM_runqueue_latency);
+  for (int i = 0; i < 5; ++i) {
+    node.sample().histograms[HISTOGRAM_runqueue_latency][3] = 1;
+    node.sample().histograms[HISTOGRAM_syscall_latency][3] = 1;
+    node.tick(1);
+  }
+  CHECK(std::isnan(node.get("forks.rate")));
+  CHECK(node.get("execs.rate") == 0);
+  CHECK(std::isnan(node.get("runqueue_latency.p99")));
+  CHECK(node.get("syscall_latency.p99") > 0);
+}
