@@ -1,0 +1,510 @@
+#include "agent/collect/live_source.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+namespace vedette {
+namespace {
+
+// A scan costs 3 us per cgroup: a hundred births a second may not cost a hundred scans.
+constexpr MonotonicNs kScanGapNs = 1'000'000'000;
+// Where the kernel does not say that something changed (v1), and in case it did not.
+constexpr MonotonicNs kScanAnywayNs = 10'000'000'000;
+
+MonotonicNs to_ns(std::chrono::nanoseconds duration) {
+  return static_cast<MonotonicNs>(duration.count());
+}
+
+std::size_t file_budget(std::size_t wanted) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  return std::min<std::size_t>(wanted, limit.rlim_cur / 2);
+}
+
+std::string primary_root(const LiveOptions& options) {
+  ReadBuffer buffer;
+  const auto text = buffer.read_path(options.proc + "/self/mountinfo");
+  return text ? find_cgroup_mounts(*text, options.cgroup_root).primary() : std::string();
+}
+
+CgroupMounts cgroup_mounts(const LiveOptions& options) {
+  ReadBuffer buffer;
+  const auto text = buffer.read_path(options.proc + "/self/mountinfo");
+  return text ? find_cgroup_mounts(*text, options.cgroup_root) : CgroupMounts();
+}
+
+// Faults of devices and filesystems are the node's, whoever's task met them.
+bool is_about_node(std::uint32_t type) {
+  return type == EVENT_ext4_error || type == EVENT_hung_task || type == EVENT_block_error;
+}
+
+void add_counts(Sample& sample, const CgroupTotals& totals, bool node) {
+  for (std::size_t i = 0; i < COUNTER_COUNT; ++i) {
+    if (node || kCounters[i].scope == Scope::kPod) sample.counters[i] += totals.counters[i];
+  }
+  for (std::size_t i = 0; i < HISTOGRAM_COUNT; ++i) {
+    if (!node && kHistograms[i].scope != Scope::kPod) continue;
+    for (std::size_t bucket = 0; bucket < HISTOGRAM_BUCKETS; ++bucket) {
+      sample.histograms[i][bucket] += totals.histograms[i][bucket];
+    }
+  }
+}
+
+bool has_counts(const CgroupTotals& totals) {
+  return std::any_of(totals.counters.begin(), totals.counters.end(), [](auto count) { return count != 0; });
+}
+
+template <std::size_t kSize>
+std::string_view bounded(const char (&text)[kSize]) {  // NOLINT: C strings of the kernel's records
+  return {text, ::strnlen(text, kSize)};
+}
+
+}  // namespace
+
+LiveSource::LiveSource(const LiveOptions& options)
+    : options_(options),
+      budget_(file_budget(options.kept_files)),
+      table_(options.pod_table),
+      tree_(primary_root(options)),
+      psi_(options.proc + "/pressure", cgroup_mounts(options).unified, budget_),
+      cgroup_(options.proc, cgroup_mounts(options), budget_),
+      proc_(ProcOptions{.proc = options.proc, .cgroups = tree_.root()}, budget_),
+      urgent_tokens_(options.urgent_ticks_per_second) {
+  options_.urgent_ticks_per_second = std::max(1.0, options_.urgent_ticks_per_second);
+  node_gauges_.fill(kMissing);
+}
+
+LiveSource::~LiveSource() = default;
+
+Result<std::unique_ptr<LiveSource>> LiveSource::make(const LiveOptions& options) {
+  std::unique_ptr<LiveSource> source(new LiveSource(options));
+  if (auto opened = source->open(); !opened) return tl::unexpected(opened.error());
+  return source;
+}
+
+Status LiveSource::open() {
+  if (::access((options_.proc + "/self/mountinfo").c_str(), R_OK) != 0) {
+    return fail_errno("read " + options_.proc + "/self/mountinfo (procfs must be mounted there)");
+  }
+  start_probes();
+  if (auto log = LogSource::make(options_.kernel_log)) {
+    log_ = std::move(*log);
+  } else {
+    log_reason_ = log.error().text;
+  }
+  mounts_ = std::make_unique<MountsSource>(
+      MountsOptions{.proc = options_.proc, .interval = options_.file_interval});
+  scan(monotonic_now());
+
+  timer_ = FileHandle(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!timer_) return fail_errno("create the tick's timer");
+  itimerspec period{};
+  period.it_value.tv_nsec = 1;  // at once
+  const auto interval = std::chrono::nanoseconds(options_.tick_interval);
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(interval);
+  period.it_interval.tv_sec = seconds.count();
+  period.it_interval.tv_nsec = (interval - seconds).count();
+  if (::timerfd_settime(timer_.get(), 0, &period, nullptr) != 0) return fail_errno("start the tick's timer");
+  tokens_ns_ = monotonic_now();
+  return {};
+}
+
+void LiveSource::start_probes() {
+  if (!options_.use_kernel_probes) {
+    kernel_reason_ = "kernel probes are switched off";
+    return;
+  }
+  auto kernel = KernelProbes::make(options_.kernel);
+  if (kernel) {
+    kernel_ = std::move(*kernel);
+  } else {
+    kernel_reason_ = kernel.error().text;
+  }
+}
+
+std::uint64_t LiveSource::bpf_map_bytes() const {
+  return kernel_ ? kernel_->map_bytes() : 0;
+}
+
+Result<Source::Wait> LiveSource::wait() {
+  for (;;) {
+    const auto now = monotonic_now();
+    urgent_tokens_ =
+        std::min(options_.urgent_ticks_per_second,
+                 urgent_tokens_ + seconds_between(tokens_ns_, now) * options_.urgent_ticks_per_second);
+    tokens_ns_ = now;
+    const bool urgent = urgent_tokens_ >= 1;
+    int timeout_ms = -1;
+    if (!urgent && kernel_) {
+      constexpr double kMsPerSecond = 1000;
+      timeout_ms =
+          1 + static_cast<int>((1 - urgent_tokens_) / options_.urgent_ticks_per_second * kMsPerSecond);
+    }
+    // poll leaves negative descriptors out.
+    std::array<pollfd, 3> files{{{timer_.get(), POLLIN, 0},
+                                 {options_.stop_fd, POLLIN, 0},
+                                 {kernel_ && urgent ? kernel_->wake_fd() : -1, POLLIN, 0}}};
+    const int ready = ::poll(files.data(), files.size(), timeout_ms);
+    if (ready < 0) {
+      if (errno == EINTR) continue;
+      return fail_errno("wait for the next tick");
+    }
+    if (files[1].revents != 0) return Wait::kEnd;
+    if (files[0].revents != 0) {
+      std::uint64_t periods = 0;
+      if (::read(timer_.get(), &periods, sizeof periods) == sizeof periods && periods > 1) {
+        missed_ticks_ += periods - 1;
+      }
+      return Wait::kTick;
+    }
+    if (files[2].revents != 0) {
+      urgent_tokens_ -= 1;
+      return Wait::kTick;
+    }
+  }
+}
+
+void LiveSource::scan(MonotonicNs now) {
+  scan_wanted_ = false;
+  scanned_ns_ = now;
+  population_ = tree_.population();
+  if (tree_.root().empty()) return;
+  const auto entries = tree_.scan();
+  if (entries.empty()) return;  // the mount is gone or unreadable: no proof that all cgroups died
+  std::unordered_set<CgroupId> seen;
+  for (const auto& entry : entries) {
+    seen.insert(entry.id);
+    table_.add(entry.id, entry.path, now);
+  }
+  for (const auto id : table_.living_ids()) {
+    if (!seen.contains(id)) table_.remove(id, now);
+  }
+}
+
+// The kernel announced each cgroup with its parent and name: that names also those that are gone already.
+void LiveSource::name_from_kernel(MonotonicNs now) {
+  struct Announced {
+    std::uint64_t parent_id;
+    bool removed;
+    std::string name;
+  };
+  std::unordered_map<std::uint64_t, Announced> announced;
+  kernel_->known_cgroups([&](const KnownCgroup& cgroup) {
+    announced[cgroup.cgroup_id] = {cgroup.parent_id, cgroup.removed, std::string(cgroup.name)};
+  });
+  for (const auto& [id, cgroup] : announced) {
+    if (id == 0 || cgroup.name.empty() || table_.find(id)) continue;
+    std::string path;
+    bool complete = false;
+    auto at = id;
+    // cgroups nest a dozen deep at most in practice; a loop in what the probes say may not hang us.
+    constexpr int kDeepest = 64;
+    for (int depth = 0; depth < kDeepest; ++depth) {
+      if (at == 0) {
+        complete = true;
+        break;
+      }
+      if (at != id) {
+        if (const auto known = table_.path(at); !known.empty()) {
+          if (known != "/") path.insert(0, known);
+          complete = true;
+          break;
+        }
+      }
+      const auto found = announced.find(at);
+      if (found == announced.end() || found->second.name.empty()) break;
+      path.insert(0, "/" + found->second.name);
+      at = found->second.parent_id;
+    }
+    if (!complete) continue;
+    // Names are cut at 103 bytes: a living one is better read from the tree.
+    constexpr std::size_t kCut = 103;
+    if (cgroup.name.size() >= kCut && !cgroup.removed) {
+      scan_wanted_ = true;
+      continue;
+    }
+    table_.add(id, path, now);
+    if (cgroup.removed) table_.remove(id, now);
+  }
+}
+
+void LiveSource::update_names(MonotonicNs now) {
+  if (options_.pods != nullptr) {
+    const auto version = options_.pods->version();
+    if (version != pods_version_) {
+      pods_version_ = version;
+      if (const auto list = options_.pods->get()) table_.set_pods(*list);
+    }
+  }
+  if (kernel_) {
+    const auto unknown = [&](std::uint64_t id) { return id != 0 && !table_.find(id); };
+    const bool strangers =
+        std::any_of(totals_.begin(), totals_.end(), [&](const auto& t) { return unknown(t.cgroup_id); }) ||
+        std::any_of(raw_events_.begin(), raw_events_.end(),
+                    [&](const auto& e) { return unknown(e.cgroup_id); });
+    if (strangers) {
+      name_from_kernel(now);
+      scan_wanted_ = true;
+    }
+  }
+  const auto population = tree_.population();
+  if (population != population_) scan_wanted_ = true;
+  const auto anyway = population == 0 ? to_ns(options_.file_interval) : kScanAnywayNs;
+  if (now >= scanned_ns_ + (scan_wanted_ ? kScanGapNs : anyway)) scan(now);
+}
+
+void LiveSource::update_states(MonotonicNs now) {
+  table_.expire(now);
+  if (living_version_ != table_.version() || living_version_ == 0) {
+    living_version_ = table_.version();
+    living_ = table_.living();
+    for (auto& [id, state] : states_) {
+      state.alive = false;
+      if (auto entity = table_.entity(id)) state.entity = std::move(entity);
+    }
+    for (const auto& living : living_) {
+      auto [at, fresh] = states_.try_emplace(living.entity->id);
+      if (fresh) at->second.gauges.fill(kMissing);
+      at->second.entity = living.entity;
+      at->second.alive = true;
+      at->second.died_ns = 0;
+    }
+  }
+  // Born and dead between two ticks, or long dead and still heard of.
+  const auto speak = [&](CgroupId id) {
+    const auto entity = table_.find(id);
+    if (!entity || entity->id == kNodeEntity) return;
+    auto [at, fresh] = states_.try_emplace(entity->id);
+    if (fresh) {
+      at->second.gauges.fill(kMissing);
+      at->second.entity = entity;
+      at->second.alive = false;
+    }
+    at->second.active = true;
+  };
+  for (const auto& totals : totals_) {
+    if (has_counts(totals)) speak(totals.cgroup_id);
+  }
+  for (const auto& event : raw_events_) speak(event.cgroup_id);
+
+  const auto linger = to_ns(options_.linger);
+  for (auto at = states_.begin(); at != states_.end();) {
+    auto& state = at->second;
+    if (!state.alive && state.died_ns == 0) state.died_ns = now;
+    if (!state.alive && now > state.died_ns + linger) {
+      psi_.forget(at->first);
+      cgroup_.forget(at->first);
+      proc_.forget(at->first);
+      at = states_.erase(at);
+    } else {
+      ++at;
+    }
+  }
+}
+
+void LiveSource::read_entity(EntityState& state, const LivingEntity& living, MonotonicNs now) {
+  const double space = state.gauges[GAUGE_disk_space_use];
+  const double inodes = state.gauges[GAUGE_disk_inodes_use];
+  state.gauges.fill(kMissing);
+  state.gauges[GAUGE_disk_space_use] = space;
+  state.gauges[GAUGE_disk_inodes_use] = inodes;
+  psi_.read(living, now, state.gauges);
+  cgroup_.read(living, now, state.gauges);
+  proc_.read(living, now, state.gauges);
+  state.read = true;
+  if (!proc_.processes(living.entity->id).empty()) state.active = true;
+}
+
+void LiveSource::read_files(MonotonicNs now) {
+  const bool round = files_ns_ == 0 || now >= files_ns_ + to_ns(options_.file_interval);
+  if (round) {
+    const auto began = monotonic_now();
+    node_gauges_.fill(kMissing);
+    psi_ok_ = psi_.read_node(now, node_gauges_);
+    cgroup_ok_ = cgroup_.read_node(now, node_gauges_);
+    proc_ok_ = proc_.read_node(node_gauges_);
+    MountsRequest request;
+    for (const auto& living : living_) {
+      read_entity(states_[living.entity->id], living, now);
+      request.groups.push_back({living.entity->id, proc_.processes(living.entity->id)});
+    }
+    mounts_->watch(std::move(request));
+    // On the grid of the ticks: half a tick early is the same tick.
+    files_ns_ = now - std::min(now, to_ns(options_.tick_interval) / 2);
+    file_cost_ = std::chrono::nanoseconds(monotonic_now() - began);
+  } else {
+    for (const auto& living : living_) {
+      auto& state = states_[living.entity->id];
+      if (!state.read) read_entity(state, living, now);
+    }
+  }
+}
+
+void LiveSource::take_mounts(MonotonicNs now) {
+  const auto reading = mounts_->latest();
+  // Three rounds without an answer: a disk holds the thread, and old figures would lie.
+  constexpr int kRounds = 3;
+  const auto patience = to_ns(options_.file_interval) * kRounds;
+  const bool stale = reading && now > reading->read_ns + patience;
+  mounts_reason_.clear();
+  if (stale) {
+    mounts_reason_ = "a filesystem has not answered for " +
+                     std::to_string(static_cast<int>(seconds_between(reading->read_ns, now))) + " s";
+  }
+  const auto take = [](Gauges& gauges, const MountUse* use) {
+    gauges[GAUGE_disk_space_use] = use != nullptr ? use->space.value_or(kMissing) : kMissing;
+    gauges[GAUGE_disk_inodes_use] = use != nullptr ? use->inodes.value_or(kMissing) : kMissing;
+  };
+  const bool usable = reading && !stale;
+  take(node_gauges_, usable ? &reading->node : nullptr);
+  for (auto& [id, state] : states_) {
+    const MountUse* use = nullptr;
+    if (usable && state.alive) {
+      if (const auto found = reading->entities.find(id); found != reading->entities.end()) {
+        use = &found->second;
+      }
+    }
+    take(state.gauges, use);
+  }
+}
+
+void LiveSource::lay_out(Observation& observation) {
+  // A pod of a StatefulSet comes back under the name of the one that just died.
+  std::set<std::string_view> living_names;
+  for (const auto& living : living_) living_names.insert(living.entity->name);
+
+  observation.entities.clear();
+  observation.entities.push_back(table_.entity(kNodeEntity));
+  for (auto& [id, state] : states_) {
+    state.row = 0;
+    if (!state.active || (!state.alive && living_names.contains(state.entity->name))) continue;
+    state.row = observation.entities.size();
+    observation.entities.push_back(state.entity);
+  }
+  observation.samples.resize(observation.entities.size());
+  for (auto& sample : observation.samples) {
+    sample.counters.fill(0);
+    for (auto& histogram : sample.histograms) histogram.fill(0);
+  }
+  auto& node = observation.samples.front();
+  node.entity = kNodeEntity;
+  node.gauges = node_gauges_;
+  for (const auto& [id, state] : states_) {
+    if (state.row == 0) continue;
+    auto& sample = observation.samples[state.row];
+    sample.entity = id;
+    sample.gauges = state.gauges;
+  }
+}
+
+void LiveSource::add_totals(Observation& observation, MonotonicNs now) {
+  for (const auto& totals : totals_) {
+    add_counts(observation.samples.front(), totals, true);
+    const auto entity = table_.find(totals.cgroup_id);
+    if (entity && entity->id != kNodeEntity) {
+      const auto state = states_.find(entity->id);
+      if (state != states_.end() && state->second.row != 0) {
+        add_counts(observation.samples[state->second.row], totals, false);
+      }
+    }
+    if (totals.removed) {
+      table_.remove(totals.cgroup_id, now);
+      kernel_->forget(totals.cgroup_id);
+    }
+  }
+}
+
+void LiveSource::add_events(Observation& observation, MonotonicNs now) {
+  observation.events.clear();
+  observation.events.reserve(raw_events_.size());
+  for (const auto& raw : raw_events_) {
+    KernelEvent event;
+    event.type = raw.type;
+    event.time_ns = raw.time_ns;
+    event.value = raw.value;
+    event.extra = raw.extra;
+    event.pid = raw.pid;
+    event.comm = bounded(raw.comm);
+    event.text = bounded(raw.text);
+    if (!is_about_node(raw.type)) {
+      const auto entity = table_.find(raw.cgroup_id);
+      if (entity) event.entity = entity->id;
+    }
+    observation.events.push_back(std::move(event));
+  }
+  if (log_) {
+    if (const auto read = log_->read(now, observation.events, log_lost_); !read) {
+      log_reason_ = read.error().text;
+      log_.reset();
+    }
+  }
+  std::stable_sort(observation.events.begin(), observation.events.end(),
+                   [](const KernelEvent& a, const KernelEvent& b) { return a.time_ns < b.time_ns; });
+}
+
+void LiveSource::add_health(Observation& observation) const {
+  auto& probes = observation.probes;
+  probes.clear();
+  if (kernel_) {
+    probes = kernel_->health();
+  } else {
+    std::set<std::string_view> names;
+    for (const auto& signal : kCounters) names.insert(signal.origin);
+    for (const auto& signal : kHistograms) names.insert(signal.origin);
+    const auto state = options_.use_kernel_probes ? ProbeState::kDegraded : ProbeState::kOff;
+    for (const auto name : names) probes.push_back({std::string(name), state, kernel_reason_, 0, 0});
+  }
+  const auto add = [&](const char* name, bool works, std::string reason) {
+    probes.push_back({name, works ? ProbeState::kAttached : ProbeState::kDegraded,
+                      works ? std::string() : std::move(reason), 0, 0});
+  };
+  add("psi", psi_ok_, "cannot read " + options_.proc + "/pressure: the kernel has no PSI, or it needs psi=1");
+  add("cgroup", cgroup_ok_ && !tree_.root().empty(),
+      tree_.root().empty() ? "no cgroup hierarchy is mounted"
+                           : "cannot read stat, meminfo or loadavg in " + options_.proc);
+  add("proc", proc_ok_, "cannot read " + options_.proc + "/sys/fs/file-nr");
+  add("mounts", mounts_reason_.empty(), mounts_reason_);
+  add("log", log_.has_value(), log_reason_);
+}
+
+Status LiveSource::collect(Observation& observation) {
+  observation.time = read_instant();
+  const auto now = observation.time.monotonic_ns;
+  observation.interval_s = last_ns_ == 0 ? 0 : seconds_between(last_ns_, now);
+  last_ns_ = now;
+
+  raw_events_.clear();
+  totals_.clear();
+  if (kernel_) {
+    kernel_->read_events(raw_events_);
+    kernel_->read_totals(totals_);
+  }
+  update_names(now);
+  update_states(now);
+  read_files(now);
+  take_mounts(now);
+  lay_out(observation);
+  add_totals(observation, now);
+  add_events(observation, now);
+  add_health(observation);
+
+  observation.losses = {};
+  if (kernel_) kernel_->read_losses(observation.losses);
+  observation.losses.missed_ticks = missed_ticks_;
+  observation.losses.log_lost = log_lost_;
+  return {};
+}
+
+}  // namespace vedette

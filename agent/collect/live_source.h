@@ -1,0 +1,138 @@
+// This node, now: joins the kernel's probes, the files of /proc and cgroups, the kernel log and the pod table
+// into one Observation per tick. Made by main.cpp, called by the tick thread only.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/base/handle.h"
+#include "agent/base/latest.h"
+#include "agent/collect/cgroup_source.h"
+#include "agent/collect/cgroup_tree.h"
+#include "agent/collect/kernel_probes.h"
+#include "agent/collect/log_source.h"
+#include "agent/collect/mounts_source.h"
+#include "agent/collect/proc_source.h"
+#include "agent/collect/psi_source.h"
+#include "agent/collect/source.h"
+#include "agent/pods/pod_info.h"
+#include "agent/pods/pod_table.h"
+
+namespace vedette {
+
+struct LiveOptions {
+  // Twice a second: what is not urgent enough to wake the tick is judged within that.
+  std::chrono::milliseconds tick_interval{500};
+  // Files cost a millisecond or more per 50 cgroups and change slowly; between, the last values are repeated.
+  std::chrono::milliseconds file_interval{2000};
+  // How long an entity without a living cgroup still stands in `entities`: ten ticks, so that its last words
+  // are judged and shown.
+  std::chrono::seconds linger{5};
+  // At most this many ticks a second because of urgent records: a storm of them may not eat the CPU, and the
+  // timer comes anyway.
+  double urgent_ticks_per_second = 10;
+  std::string proc = "/proc";
+  // Only cgroup hierarchies mounted at or below this directory count; empty: all in /proc/self/mountinfo.
+  std::string cgroup_root;
+  std::string kernel_log = "/dev/kmsg";
+  // Readable when the process shall stop (a signalfd of SIGTERM and SIGINT); not owned. -1: none.
+  int stop_fd = -1;
+  // Names of pods; null without Kubernetes. Must outlive the source.
+  const Latest<PodList>* pods = nullptr;
+  // False: no BPF at all, files only.
+  bool use_kernel_probes = true;
+  KernelOptions kernel;
+  PodTableOptions pod_table;
+  // Descriptors kept open to save their opening, at most half of RLIMIT_NOFILE: 9 per entity and 1 per
+  // cgroup, 5 kB of kernel memory each.
+  std::size_t kept_files = 1024;
+};
+
+class LiveSource : public Source {
+public:
+  // Fails only where nothing could be seen: no /proc, no timer. Probes and files that are missing are
+  // degraded in Observation::probes, each with its reason.
+  static Result<std::unique_ptr<LiveSource>> make(const LiveOptions& options);
+  ~LiveSource() override;
+
+  // The first call answers at once. Fails if the system's poll does.
+  Result<Wait> wait() override;
+  Status collect(Observation& observation) override;
+
+  // Kernel memory of the probes' maps; 0 without probes.
+  std::uint64_t bpf_map_bytes() const;
+  // Time of the last reading of all files.
+  std::chrono::nanoseconds file_cost() const { return file_cost_; }
+
+private:
+  struct EntityState {
+    EntityPtr entity;
+    Gauges gauges;
+    bool alive = true;
+    // Seen with a process or a count: a slice that only groups others, or an empty cgroup, is nobody.
+    bool active = false;
+    bool read = false;  // its files, at least once
+    MonotonicNs died_ns = 0;
+    std::size_t row = 0;  // in the observation under construction; 0: none
+  };
+
+  explicit LiveSource(const LiveOptions& options);
+  Status open();
+  void start_probes();
+  void scan(MonotonicNs now);
+  void name_from_kernel(MonotonicNs now);
+  void update_names(MonotonicNs now);
+  void update_states(MonotonicNs now);
+  void read_files(MonotonicNs now);
+  void read_entity(EntityState& state, const LivingEntity& living, MonotonicNs now);
+  void take_mounts(MonotonicNs now);
+  void lay_out(Observation& observation);
+  void add_totals(Observation& observation, MonotonicNs now);
+  void add_events(Observation& observation, MonotonicNs now);
+  void add_health(Observation& observation) const;
+
+  LiveOptions options_;
+  FileHandle timer_;
+  FileBudget budget_;
+  PodTable table_;
+  CgroupTree tree_;
+  PsiSource psi_;
+  CgroupSource cgroup_;
+  ProcSource proc_;
+  std::optional<LogSource> log_;
+  std::unique_ptr<KernelProbes> kernel_;
+  std::string kernel_reason_;
+  std::string log_reason_;
+  std::string mounts_reason_;
+  bool psi_ok_ = true;
+  bool cgroup_ok_ = true;
+  bool proc_ok_ = true;
+
+  std::vector<CgroupTotals> totals_;
+  std::vector<RawEvent> raw_events_;
+  std::vector<LivingEntity> living_;
+  std::map<EntityId, EntityState> states_;  // without the node; by id, so that rows keep their order
+  Gauges node_gauges_;
+  std::uint64_t living_version_ = 0;
+  std::uint64_t pods_version_ = 0;
+  std::uint64_t population_ = 0;
+  bool scan_wanted_ = true;
+  MonotonicNs scanned_ns_ = 0;
+  MonotonicNs files_ns_ = 0;
+  MonotonicNs last_ns_ = 0;
+  std::uint64_t missed_ticks_ = 0;
+  std::uint64_t log_lost_ = 0;
+  double urgent_tokens_ = 0;
+  MonotonicNs tokens_ns_ = 0;
+  std::chrono::nanoseconds file_cost_{0};
+  std::unique_ptr<MountsSource> mounts_;  // last: its thread ends first
+};
+
+}  // namespace vedette

@@ -1,0 +1,95 @@
+#include "agent/collect/proc_source.h"
+
+#include <cmath>
+#include <memory>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "tests/unit/collect/file_tree.h"
+
+namespace vedette {
+namespace {
+
+constexpr MonotonicNs kSecond = 1'000'000'000;
+
+std::string limits(const std::string& soft) {
+  return "Limit                     Soft Limit           Hard Limit           Units     \n"
+         "Max processes             100                  100                  processes \n"
+         "Max open files            " +
+         soft + "                 4096                 files     \n";
+}
+
+void make_process(const FileTree& tree, int pid, int files, const std::string& soft) {
+  const auto process = "/proc/" + std::to_string(pid);
+  tree.write(process + "/limits", limits(soft));
+  for (int i = 0; i < files; ++i) tree.write(process + "/fd/" + std::to_string(i), "");
+}
+
+LivingEntity living(std::vector<std::string> members) {
+  auto entity = std::make_shared<Entity>();
+  entity->id = 3;
+  return {entity, {"/pod"}, std::move(members)};
+}
+
+TEST_CASE("The limit of open files is the soft one") {
+  CHECK(parse_open_files_limit(limits("1024")) == 1024);
+  CHECK_FALSE(parse_open_files_limit(limits("unlimited")).has_value());
+  CHECK_FALSE(parse_open_files_limit("").has_value());
+}
+
+TEST_CASE("An entity's descriptors are summed, its use is that of the worst process") {
+  const FileTree tree;
+  make_process(tree, 10, 5, "10");
+  make_process(tree, 11, 6, "100");
+  tree.write("/cgroup/pod/cgroup.procs", "");
+  tree.write("/cgroup/pod/a/cgroup.procs", "10\n11\n");
+  tree.write("/cgroup/pod/b/cgroup.procs", "0\n99\n");
+  FileBudget budget(16);
+  ProcSource source({.proc = tree.path("/proc"), .cgroups = tree.path("/cgroup")}, budget);
+  Gauges gauges;
+  gauges.fill(kMissing);
+  const auto entity = living({"/pod", "/pod/a", "/pod/b", "/pod/gone"});
+  source.read(entity, kSecond, gauges);
+  CHECK(gauges[GAUGE_open_files] == 11);
+  CHECK(gauges[GAUGE_open_files_use] == doctest::Approx(0.5));
+  CHECK(source.processes(3) == std::vector<std::uint32_t>{10, 11, 99});
+  CHECK(source.processes(4).empty());
+
+  // A limit is asked for again when it is old.
+  tree.write("/proc/10/limits", limits("5"));
+  gauges.fill(kMissing);
+  source.read(entity, 2 * kSecond, gauges);
+  CHECK(gauges[GAUGE_open_files_use] == doctest::Approx(0.5));
+  gauges.fill(kMissing);
+  source.read(entity, 40 * kSecond, gauges);
+  CHECK(gauges[GAUGE_open_files_use] == doctest::Approx(1));
+}
+
+TEST_CASE("An entity without processes has no descriptors to speak of") {
+  const FileTree tree;
+  tree.write("/cgroup/pod/cgroup.procs", "");
+  tree.write("/proc/version", "");
+  FileBudget budget(16);
+  ProcSource source({.proc = tree.path("/proc"), .cgroups = tree.path("/cgroup")}, budget);
+  Gauges gauges;
+  gauges.fill(kMissing);
+  source.read(living({"/pod"}), kSecond, gauges);
+  CHECK(std::isnan(gauges[GAUGE_open_files]));
+  CHECK_FALSE(source.read_node(gauges));
+}
+
+TEST_CASE("The node's descriptors stand against file-max") {
+  const FileTree tree;
+  tree.write("/proc/sys/fs/file-nr", "1500\t0\t6000\n");
+  FileBudget budget(16);
+  ProcSource source({.proc = tree.path("/proc"), .cgroups = tree.path("/cgroup")}, budget);
+  Gauges gauges;
+  gauges.fill(kMissing);
+  CHECK(source.read_node(gauges));
+  CHECK(gauges[GAUGE_open_files] == 1500);
+  CHECK(gauges[GAUGE_open_files_use] == doctest::Approx(0.25));
+}
+
+}  // namespace
+}  // namespace vedette
