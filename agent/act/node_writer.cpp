@@ -216,7 +216,7 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
     state_.adopted = state_.tainted;
     announced_tainted_ = state_.tainted;
     if (state_.adopted) {
-      spdlog::info("node {}: adopts its taint {}={} of {}", options_.node.name, options_.node.taint_key,
+      spdlog::info("node {}: finds its taint {}={} of {}", options_.node.name, options_.node.taint_key,
                    state_.taint_reason, seen.our_taints[0].time_added);
     }
     return;

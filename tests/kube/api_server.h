@@ -12,6 +12,8 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -78,7 +80,7 @@ public:
   nlohmann::json node(const std::string& name) { return request("GET", "/api/v1/nodes/" + name); }
 
   // spec.taints replaced outright (as a careless foreign writer would).
-  void set_taints(const std::string& name, const nlohmann::json& taints) {
+  void set_taints(const std::string& name, const std::vector<nlohmann::json>& taints) {
     request("PATCH", "/api/v1/nodes/" + name, {{"spec", {{"taints", taints}}}});
   }
 

@@ -1,0 +1,321 @@
+// The manifests as they ship, against the real API server: they apply, the agent can work with the rights
+// they give, and a stolen token of an agent can do no more than that.
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "agent/act/node_writer.h"
+#include "agent/kube/pod_watch.h"
+#include "tests/kube/api_server.h"
+#include "tests/skip.h"
+
+using namespace vedette;
+using nlohmann::json;
+
+namespace {
+
+constexpr const char* kNamespace = "vedette-system";
+
+// Documents of one YAML file, as JSON.
+std::vector<json> load(const std::string& file) {
+  const std::string path = std::string(VEDETTE_SOURCE_DIR) + "/manifests/" + file;
+  const std::string command =
+      "python3 -c 'import json,sys,yaml; print(json.dumps([d for d in yaml.safe_load_all(open(sys.argv[1])) "
+      "if d]))' " +
+      path;
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::string text;
+  char buffer[4096];
+  for (std::size_t count; (count = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;)
+    text.append(buffer, count);
+  REQUIRE(::pclose(pipe) == 0);
+  return json::parse(text).get<std::vector<json>>();
+}
+
+// Where objects of this kind are created.
+std::string collection_of(const json& object) {
+  const std::string version = object["apiVersion"];
+  const std::string kind = object["kind"];
+  std::string plural = kind;
+  for (char& c : plural) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  plural = plural.ends_with("policy") ? plural.substr(0, plural.size() - 1) + "ies" : plural + "s";
+  std::string path = version.find('/') == std::string::npos ? "/api/" + version : "/apis/" + version;
+  if (object["metadata"].contains("namespace")) {
+    path += "/namespaces/" + object["metadata"]["namespace"].get<std::string>();
+  }
+  return path + "/" + plural;
+}
+
+// The base, created once for all tests here.
+void apply_base(ApiServer& server) {
+  static bool applied = false;
+  if (applied) return;
+  applied = true;
+  for (const json& list : load("base/kustomization.yaml")) {
+    for (const std::string file : list["resources"]) {
+      for (const json& object : load("base/" + file)) {
+        INFO(file << ": " << object["kind"] << " " << object["metadata"]["name"]);
+        const std::string path = collection_of(object);
+        // Strict: a field that the server does not know is a mistake of ours.
+        server.request("POST", path + "?dryRun=All&fieldValidation=Strict", object);
+        server.request("POST", path, object);
+      }
+    }
+  }
+}
+
+// A token as an agent's pod on `node` has it; `node` empty: bound to nothing.
+KubeClientOptions agent_token(ApiServer& server, const std::string& node) {
+  json spec = {{"audiences", json::array()}, {"expirationSeconds", 3600}};
+  if (!node.empty()) {
+    const json pod = server.request("POST", std::string("/api/v1/namespaces/") + kNamespace + "/pods",
+                                    {{"apiVersion", "v1"},
+                                     {"kind", "Pod"},
+                                     {"metadata", {{"name", "agent-" + node}}},
+                                     {"spec",
+                                      {{"nodeName", node},
+                                       {"serviceAccountName", "vedette-agent"},
+                                       {"containers", {{{"name", "c"}, {"image", "i"}}}}}}});
+    spec["boundObjectRef"] = {{"apiVersion", "v1"},
+                              {"kind", "Pod"},
+                              {"name", pod["metadata"]["name"]},
+                              {"uid", pod["metadata"]["uid"]}};
+  }
+  const json answer = server.request(
+      "POST", std::string("/api/v1/namespaces/") + kNamespace + "/serviceaccounts/vedette-agent/token",
+      {{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenRequest"}, {"spec", spec}});
+  KubeClientOptions options = server.admin();
+  options.token_file = server.dir() + "/agent-" + node + ".token";
+  std::ofstream(options.token_file) << answer["status"]["token"].get<std::string>();
+  return options;
+}
+
+json status_condition(const std::string& type) {
+  return {{"status",
+           {{"conditions", {{{"type", type}, {"status", "False"}, {"reason", "Test"}, {"message", "m"}}}}}}};
+}
+
+json event_about(const std::string& node, const std::string& name) {
+  return {{"apiVersion", "events.k8s.io/v1"},
+          {"kind", "Event"},
+          {"metadata", {{"name", name}, {"namespace", "default"}}},
+          {"eventTime", "2026-01-02T03:04:05.000001Z"},
+          {"type", "Normal"},
+          {"reason", "Test"},
+          {"action", "Test"},
+          {"reportingController", "vedette.dev/agent"},
+          {"reportingInstance", "i"},
+          {"regarding", {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node}}}};
+}
+
+}  // namespace
+
+TEST_CASE("the manifests apply, and the overlay changes the mode and nothing else") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  apply_base(*server);
+  const std::string config = std::string("/api/v1/namespaces/") + kNamespace + "/configmaps/vedette-agent";
+  CHECK(server->request("GET", config)["data"]["agent.yaml"].get<std::string>().find("mode: observe") !=
+        std::string::npos);
+  for (const json& overlay : load("overlays/enforce/kustomization.yaml")) {
+    REQUIRE(overlay["resources"] == json::array({"../../base"}));
+    for (const json& patch : overlay["patches"]) {
+      for (const json& object : load("overlays/enforce/" + patch["path"].get<std::string>())) {
+        const std::string path = collection_of(object) + "/" + object["metadata"]["name"].get<std::string>();
+        const json after = server->request("PATCH", path + "?dryRun=All&fieldValidation=Strict", object);
+        if (object["kind"] == "ConfigMap") {
+          CHECK(after["data"]["agent.yaml"].get<std::string>().find("mode: enforce") != std::string::npos);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("with the rights of the manifests the agent can do all it has to") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  apply_base(*server);
+  const std::string node = server->make_node("rights");
+  const json before = server->node(node);
+  const KubeClientOptions token = agent_token(*server, node);
+
+  NodeWriterOptions options;
+  options.client = token;
+  options.node.name = node;
+  const auto writer = NodeWriter::make(options);
+  REQUIRE(writer);
+  const auto publish = [&](bool taint, std::uint64_t generation) {
+    auto snapshot = std::make_shared<Snapshot>();
+    snapshot->decision.mode = Mode::kEnforce;
+    snapshot->decision.taint = taint;
+    snapshot->decision.reason = "FilesystemError";
+    snapshot->decision.generation = generation;
+    (*writer)->publish(snapshot);
+  };
+  publish(true, 1);
+  CHECK(eventually([&] { return (*writer)->state()->events_written == 1; }));
+  INFO((*writer)->state()->last_error);
+  CHECK((*writer)->state()->acked_generation == 1);
+  CHECK(taints_of(server->node(node)).count("vedette.dev/unhealthy") == 1);
+  CHECK(condition_of(server->node(node), "VedetteHealthy")->at("status") == "False");
+  publish(false, 2);
+  CHECK(eventually([&] { return (*writer)->state()->events_written == 2; }));
+  CHECK(taints_of(server->node(node)) == taints_of(before));
+
+  PodWatchOptions watching;
+  watching.client = token;
+  watching.node_name = node;
+  const auto watch = PodWatch::make(watching);
+  REQUIRE(watch);
+  CHECK(eventually(
+      [&] { return (*watch)->pods().get() != nullptr && (*watch)->pods().get()->pods.size() == 1; }));
+  CHECK((*watch)->pods().get()->pods.at(0).name == "agent-" + node);
+}
+
+TEST_CASE("a stolen token of an agent can do nothing else") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  apply_base(*server);
+  const std::string mine = server->make_node("mine");
+  const std::string other = server->make_node("other");
+  const json foreign = {{"key", "example.com/dedicated"}, {"value", "db"}, {"effect", "NoSchedule"}};
+  const json ours = {{"key", "vedette.dev/unhealthy"}, {"value", "Test"}, {"effect", "NoSchedule"}};
+  server->set_taints(mine, {foreign});
+  server->set_taints(other, {foreign});
+  const KubeClientOptions bound = agent_token(*server, mine);
+  const KubeClientOptions unbound = agent_token(*server, "");
+  const std::string nodes = "/api/v1/nodes/";
+  const json our_taint = {{"spec", {{"taints", {foreign, ours}}}}};
+
+  // The policy takes a moment to reach the admission chain.
+  REQUIRE(eventually([&] {
+    return ApiServer::try_request(bound, "PATCH", nodes + other + "?dryRun=All", our_taint).first == 422;
+  }));
+  REQUIRE(eventually([&] {
+    return ApiServer::try_request(bound, "POST",
+                                  "/apis/events.k8s.io/v1/namespaces/default/events?dryRun=All",
+                                  event_about(other, "early"))
+               .first == 422;
+  }));
+  const json mine_before = server->node(mine);
+  const json other_before = server->node(other);
+
+  struct Abuse {
+    const char* what;
+    const KubeClientOptions& who;
+    const char* method;
+    std::string path;
+    json body;
+    long status;
+    const char* reason;
+  };
+  const std::string events = "/apis/events.k8s.io/v1/namespaces/default/events";
+  const std::vector<Abuse> abuses = {
+      {"another node's taint", bound, "PATCH", nodes + other, our_taint, 422, "own node only"},
+      {"another node's condition", bound, "PATCH", nodes + other + "/status",
+       status_condition("VedetteHealthy"), 422, "own node only"},
+      {"a token of no pod", unbound, "PATCH", nodes + mine, our_taint, 422, "own node only"},
+      {"a foreign taint added",
+       bound,
+       "PATCH",
+       nodes + mine,
+       {{"spec", {{"taints", {foreign, {{"key", "evil.example/x"}, {"effect", "NoExecute"}}}}}}},
+       422,
+       "vedette.dev/unhealthy only"},
+      {"a foreign taint removed",
+       bound,
+       "PATCH",
+       nodes + mine,
+       {{"spec", {{"taints", json::array({ours})}}}},
+       422,
+       ""},
+      {"all taints removed",
+       bound,
+       "PATCH",
+       nodes + mine,
+       {{"spec", {{"taints", nullptr}}}},
+       422,
+       "vedette.dev/unhealthy only"},
+      {"a foreign taint changed",
+       bound,
+       "PATCH",
+       nodes + mine,
+       {{"spec",
+         {{"taints", {{{"key", "example.com/dedicated"}, {"value", "web"}, {"effect", "NoSchedule"}}}}}}},
+       422,
+       "vedette.dev/unhealthy only"},
+      {"two taints of ours",
+       bound,
+       "PATCH",
+       nodes + mine,
+       {{"spec", {{"taints", {foreign, ours, {{"key", "vedette.dev/unhealthy"}, {"effect", "NoExecute"}}}}}}},
+       422,
+       "one taint only"},
+      {"cordon", bound, "PATCH", nodes + mine, {{"spec", {{"unschedulable", true}}}}, 422, "spec"},
+      {"a label", bound, "PATCH", nodes + mine, {{"metadata", {{"labels", {{"a", "b"}}}}}}, 422, "metadata"},
+      {"a label through status",
+       bound,
+       "PATCH",
+       nodes + mine + "/status",
+       {{"metadata", {{"labels", {{"a", "b"}}}}}},
+       422,
+       "metadata"},
+      {"an annotation",
+       bound,
+       "PATCH",
+       nodes + mine,
+       {{"metadata", {{"annotations", {{"a", "b"}}}}}},
+       422,
+       "metadata"},
+      {"a finalizer",
+       bound,
+       "PATCH",
+       nodes + mine,
+       {{"metadata", {{"finalizers", json::array({"a.example/b"})}}}},
+       422,
+       "metadata"},
+      {"the kubelet's condition", bound, "PATCH", nodes + mine + "/status", status_condition("Ready"), 422,
+       "VedetteHealthy only"},
+      {"capacity",
+       bound,
+       "PATCH",
+       nodes + mine + "/status",
+       {{"status", {{"capacity", {{"cpu", "64"}}}}}},
+       422,
+       "status"},
+      {"addresses",
+       bound,
+       "PATCH",
+       nodes + mine + "/status",
+       {{"status", {{"addresses", {{{"type", "InternalIP"}, {"address", "192.0.2.1"}}}}}}},
+       422,
+       "status"},
+      {"deleting a node", bound, "DELETE", nodes + other, {}, 403, "cannot delete"},
+      {"reading secrets", bound, "GET", "/api/v1/secrets", {}, 403, "cannot list"},
+      {"an event about another node", bound, "POST", events, event_about(other, "abuse"), 422,
+       "own node only"},
+      {"an event without a node's token", unbound, "POST", events, event_about(mine, "abuse"), 422,
+       "own node only"},
+      {"an event in another namespace",
+       bound,
+       "POST",
+       "/apis/events.k8s.io/v1/namespaces/kube-system/events",
+       {{"metadata", {{"name", "x"}}}},
+       403,
+       "cannot create"},
+  };
+  for (const Abuse& abuse : abuses) {
+    const auto [status, answer] = ApiServer::try_request(abuse.who, abuse.method, abuse.path, abuse.body);
+    INFO(abuse.what << ": " << status << " " << answer.dump());
+    CHECK(status == abuse.status);
+    CHECK(answer.value("message", "").find(abuse.reason) != std::string::npos);
+  }
+  CHECK(server->node(mine) == mine_before);
+  CHECK(server->node(other) == other_before);
+  // And what it may do still works.
+  CHECK(ApiServer::try_request(bound, "PATCH", nodes + mine, our_taint).first == 200);
+  CHECK(ApiServer::try_request(bound, "PATCH", nodes + mine + "/status", status_condition("VedetteHealthy"))
+            .first == 200);
+  CHECK(ApiServer::try_request(bound, "POST", events, event_about(mine, "mine")).first == 201);
+}

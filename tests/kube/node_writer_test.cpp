@@ -1,0 +1,371 @@
+#include "agent/act/node_writer.h"
+
+#include <set>
+
+#include "tests/kube/api_server.h"
+#include "tests/kube/foreign_writers.h"
+#include "tests/kube/scripted_server.h"
+#include "tests/skip.h"
+
+using namespace vedette;
+using nlohmann::json;
+
+namespace {
+
+constexpr const char* kKey = "vedette.dev/unhealthy";
+const json kForeign = {{"key", "example.com/dedicated"},
+                       {"value", "db"},
+                       {"effect", "NoExecute"},
+                       {"timeAdded", "2026-01-02T03:04:05Z"}};
+
+std::unique_ptr<NodeWriter> make_writer(
+    const KubeClientOptions& client, const std::string& node,
+    std::chrono::milliseconds resync = std::chrono::milliseconds(60'000)) {
+  NodeWriterOptions options;
+  options.client = client;
+  options.node.name = node;
+  options.resync = resync;
+  options.max_backoff = std::chrono::milliseconds(500);
+  auto writer = NodeWriter::make(options);
+  if (!writer) FAIL(writer.error().text);
+  return std::move(*writer);
+}
+
+// What the tick thread would publish.
+class Tick {
+public:
+  explicit Tick(NodeWriter& writer, Mode mode = Mode::kEnforce) : writer_(writer) { decision_.mode = mode; }
+
+  void taint(const std::string& reason, const std::string& message = "because of a test",
+             MonotonicNs evidence_ns = 0) {
+    decision_.taint = true;
+    decision_.reason = reason;
+    decision_.message = message;
+    decision_.evidence_ns = evidence_ns;
+    publish();
+  }
+  void lift() {
+    decision_.taint = false;
+    decision_.reason.clear();
+    decision_.message = "recovered";
+    publish();
+  }
+  void effect(const std::string& effect) { decision_.effect = effect; }
+  void publish() {
+    ++decision_.generation;
+    auto snapshot = std::make_shared<Snapshot>();
+    snapshot->decision = decision_;
+    writer_.publish(snapshot);
+  }
+  bool acked() {
+    return eventually([&] { return writer_.state()->acked_generation == decision_.generation; });
+  }
+
+private:
+  NodeWriter& writer_;
+  Decision decision_;
+};
+
+std::vector<json> events_of(ApiServer& server, const std::string& node) {
+  std::vector<json> events;
+  const json list = server.request("GET", "/apis/events.k8s.io/v1/namespaces/default/events");
+  for (const auto& event : list["items"]) {
+    if (event["regarding"]["name"] == node) events.push_back(event);
+  }
+  return events;
+}
+
+}  // namespace
+
+TEST_CASE("a taint comes with a condition and an event, and all that was there before stays as it was") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("whole");
+  server->set_taints(node, {kForeign});
+  const json ready = *condition_of(server->node(node), "Ready");
+  const auto writer = make_writer(server->admin(), node);
+  Tick tick(*writer);
+  tick.taint("FilesystemError", "ext4 error on loop0: bad byte \xff", monotonic_now());
+  REQUIRE(tick.acked());
+
+  json now = server->node(node);
+  auto taints = taints_of(now);
+  CHECK(taints.size() == 2);
+  CHECK(taints.at("example.com/dedicated") == kForeign);
+  CHECK(taints.at(kKey)["value"] == "FilesystemError");
+  CHECK(taints.at(kKey)["effect"] == "NoSchedule");
+  CHECK(parse_time(taints.at(kKey)["timeAdded"].get<std::string>()) != 0);
+  CHECK(*condition_of(now, "Ready") == ready);
+  const json sick = *condition_of(now, "VedetteHealthy");
+  CHECK(sick["status"] == "False");
+  CHECK(sick["reason"] == "FilesystemError");
+  CHECK(sick["message"].get<std::string>().starts_with("ext4 error on loop0"));
+  REQUIRE(eventually([&] { return writer->state()->events_written == 1; }));
+  auto events = events_of(*server, node);
+  REQUIRE(events.size() == 1);
+  CHECK(events[0]["type"] == "Warning");
+  CHECK(events[0]["reason"] == "NodeTainted");
+  CHECK(events[0]["note"].get<std::string>().find("ext4 error on loop0") != std::string::npos);
+  const auto state = writer->state();
+  CHECK(state->tainted);
+  CHECK_FALSE(state->adopted);
+  CHECK(state->connected);
+  CHECK(state->taint_reason == "FilesystemError");
+  REQUIRE(state->evidence_to_ack_s.size() == 1);
+  CHECK(state->evidence_to_ack_s[0] > 0);
+  CHECK(state->last_evidence_to_ack_s == state->evidence_to_ack_s[0]);
+
+  SUBCASE("and it is lifted with them") {
+    tick.lift();
+    REQUIRE(tick.acked());
+    now = server->node(node);
+    taints = taints_of(now);
+    CHECK(taints.size() == 1);
+    CHECK(taints.at("example.com/dedicated") == kForeign);
+    CHECK(*condition_of(now, "Ready") == ready);
+    CHECK(condition_of(now, "VedetteHealthy")->at("status") == "True");
+    REQUIRE(eventually([&] { return writer->state()->events_written == 2; }));
+    CHECK(events_of(*server, node).size() == 2);
+    CHECK_FALSE(writer->state()->tainted);
+    CHECK(writer->state()->evidence_to_ack_s.size() == 1);
+  }
+  SUBCASE("and a new reason is neither a new taint nor a new transition") {
+    tick.taint("DiskFull");
+    REQUIRE(tick.acked());
+    now = server->node(node);
+    CHECK(taints_of(now).at(kKey)["value"] == "DiskFull");
+    CHECK(taints_of(now).at(kKey)["timeAdded"] == taints.at(kKey)["timeAdded"]);
+    CHECK(condition_of(now, "VedetteHealthy")->at("reason") == "DiskFull");
+    CHECK(condition_of(now, "VedetteHealthy")->at("lastTransitionTime") == sick["lastTransitionTime"]);
+    CHECK(events_of(*server, node).size() == 1);
+    CHECK(writer->state()->evidence_to_ack_s.size() == 1);
+  }
+}
+
+TEST_CASE("a healthy node gets its condition and no taint") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("healthy");
+  const auto before = taints_of(server->node(node));
+  const auto writer = make_writer(server->admin(), node);
+  Tick tick(*writer);
+  tick.lift();
+  REQUIRE(tick.acked());
+  const json now = server->node(node);
+  CHECK(taints_of(now) == before);
+  CHECK(condition_of(now, "VedetteHealthy")->at("status") == "True");
+  CHECK(writer->state()->events_written == 0);
+}
+
+TEST_CASE(
+    "a taint found at start is adopted: said before anything is written, kept with its time, then lifted") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("adopt");
+  const json left = {
+      {"key", kKey}, {"value", "HungTask"}, {"effect", "NoSchedule"}, {"timeAdded", "2026-02-03T04:05:06Z"}};
+  server->set_taints(node, {left, kForeign});
+  const auto writer = make_writer(server->admin(), node);
+  REQUIRE(eventually([&] { return writer->state()->known; }));
+  CHECK(writer->state()->adopted);
+  CHECK(writer->state()->tainted);
+  CHECK(writer->state()->taint_reason == "HungTask");
+  CHECK(writer->state()->tainted_since_wall_ns == parse_time("2026-02-03T04:05:06Z"));
+  CHECK(writer->state()->patches == 0);
+
+  Tick tick(*writer);
+  tick.taint("HungTask", "set before this agent started", monotonic_now());
+  REQUIRE(tick.acked());
+  CHECK(taints_of(server->node(node)).at(kKey) == left);
+  CHECK(writer->state()->evidence_to_ack_s.empty());
+  CHECK(writer->state()->events_written == 0);
+  tick.lift();
+  REQUIRE(tick.acked());
+  CHECK(taints_of(server->node(node)).count(kKey) == 0);
+  CHECK(taints_of(server->node(node)).at("example.com/dedicated") == kForeign);
+  CHECK_FALSE(writer->state()->adopted);
+}
+
+TEST_CASE("two taints of ours become one, with the older time") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("double");
+  server->set_taints(
+      node,
+      {{{"key", kKey}, {"value", "A"}, {"effect", "NoExecute"}, {"timeAdded", "2026-02-03T04:05:06Z"}},
+       {{"key", kKey}, {"value", "B"}, {"effect", "NoSchedule"}, {"timeAdded", "2026-02-03T04:05:09Z"}}});
+  const auto writer = make_writer(server->admin(), node);
+  Tick tick(*writer);
+  tick.effect("NoExecute");
+  tick.taint("B");
+  REQUIRE(tick.acked());
+  const auto taints = taints_of(server->node(node));
+  REQUIRE(taints.size() == 1);
+  CHECK(taints.at(kKey)["effect"] == "NoExecute");
+  CHECK(taints.at(kKey)["timeAdded"] == "2026-02-03T04:05:06Z");
+}
+
+TEST_CASE("in observe mode the node is read and never written") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("observe");
+  const json left = {{"key", kKey}, {"value", "HungTask"}, {"effect", "NoSchedule"}};
+  server->set_taints(node, {left});
+  const json before = server->node(node);
+  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(20));
+  Tick tick(*writer, Mode::kObserve);
+  tick.taint("FilesystemError");
+  tick.lift();
+  REQUIRE(eventually([&] { return writer->state()->known; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // a dozen looks at the node
+  CHECK(server->node(node) == before);
+  CHECK(writer->state()->tainted);
+  CHECK(writer->state()->patches == 0);
+  CHECK(writer->state()->acked_generation == 0);
+}
+
+TEST_CASE("no decision yet asks for nothing") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("undecided");
+  server->set_taints(node, {{{"key", kKey}, {"effect", "NoSchedule"}}});
+  const json before = server->node(node);
+  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(20));
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->decision.mode = Mode::kEnforce;  // generation 0, taint false
+  writer->publish(snapshot);
+  REQUIRE(eventually([&] { return writer->state()->known; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  CHECK(server->node(node) == before);
+}
+
+TEST_CASE("what somebody else takes away or changes comes back, without a second event") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("level");
+  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(50));
+  Tick tick(*writer);
+  tick.taint("FilesystemError", "once", monotonic_now());
+  REQUIRE(tick.acked());
+  server->set_taints(node, {kForeign});
+  CHECK(eventually([&] { return taints_of(server->node(node)).size() == 2; }));
+  server->set_taints(node, {kForeign, {{"key", kKey}, {"value", "Other"}, {"effect", "NoSchedule"}}});
+  CHECK(eventually([&] { return taints_of(server->node(node)).at(kKey)["value"] == "FilesystemError"; }));
+  CHECK(events_of(*server, node).size() == 1);
+  CHECK(writer->state()->evidence_to_ack_s.size() == 1);
+}
+
+TEST_CASE("eight other writers of taints lose nothing, and neither do we") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  constexpr unsigned kRounds = 15;  // the bench taint-writers does 500
+  const std::string node = server->make_node("crowd");
+  server->set_taints(node, {kForeign});
+  const auto writer = make_writer(server->admin(), node);
+  Tick tick(*writer);
+  ForeignCounts counts;
+  {
+    std::vector<std::jthread> threads;
+    for (unsigned index = 0; index < 8; ++index) {
+      auto client = KubeClient::make(server->admin());
+      REQUIRE(client);
+      threads.emplace_back([&, index, own = std::move(*client)]() mutable {
+        write_foreign_taint(std::move(own), "/api/v1/nodes/" + node, index, kRounds, counts);
+      });
+    }
+    for (unsigned round = 0; round < kRounds; ++round) {
+      tick.taint("FilesystemError");
+      CHECK(tick.acked());
+      tick.lift();
+      CHECK(tick.acked());
+    }
+    tick.taint("FilesystemError");
+    CHECK(tick.acked());
+  }
+  CHECK(counts.writes == 8 * kRounds);
+  CHECK(counts.damaged == 0);
+  CHECK(counts.errors == 0);
+  const auto taints = taints_of(server->node(node));
+  CHECK(taints.size() == 10);
+  CHECK(taints.at("example.com/dedicated") == kForeign);
+  CHECK(taints.count(kKey) == 1);
+}
+
+TEST_CASE(
+    "a decision made while the API server was away is carried out when it is back, the newest one only") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("outage");
+  const auto writer = make_writer(server->admin(), node);
+  Tick tick(*writer);
+  tick.lift();
+  REQUIRE(tick.acked());
+  REQUIRE(server->run("stop"));
+  tick.taint("DiskFull", "first", monotonic_now());
+  REQUIRE(eventually([&] { return writer->state()->failures > 0; }));
+  CHECK_FALSE(writer->state()->connected);
+  CHECK(writer->state()->last_error.find("connect") != std::string::npos);
+  tick.lift();
+  tick.taint("FilesystemError", "second", monotonic_now());
+  REQUIRE(server->run("start"));
+  REQUIRE(tick.acked());
+  CHECK(taints_of(server->node(node)).at(kKey)["value"] == "FilesystemError");
+  CHECK(writer->state()->last_error.empty());
+  REQUIRE(eventually([&] { return writer->state()->events_written == 1; }));
+  CHECK(events_of(*server, node).size() == 1);
+}
+
+TEST_CASE("a server that hangs costs a timeout, not the taint") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("hang");
+  KubeClientOptions client = server->admin();
+  client.request_timeout = std::chrono::milliseconds(400);
+  const auto writer = make_writer(client, node);
+  Tick tick(*writer);
+  tick.lift();
+  REQUIRE(tick.acked());
+  server->signal(SIGSTOP);
+  tick.taint("HungTask", "while the server hangs", monotonic_now());
+  const bool failed = eventually([&] { return writer->state()->failures > 0; });
+  const std::string error = writer->state()->last_error;
+  server->signal(SIGCONT);
+  CHECK(failed);
+  CHECK(error.find("timed out") != std::string::npos);
+  REQUIRE(tick.acked());
+  CHECK(taints_of(server->node(node)).count(kKey) == 1);
+  REQUIRE(eventually([&] { return writer->state()->events_written == 1; }));
+  CHECK(events_of(*server, node).size() == 1);
+}
+
+TEST_CASE("a refused token and a node that does not exist are said in one sentence") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  KubeClientOptions client = server->admin();
+  const auto lost = make_writer(client, "no-such-node");
+  CHECK(eventually(
+      [&] { return lost->state()->last_error.find("\"no-such-node\" not found") != std::string::npos; }));
+  client.token_file = server->dir() + "/wrong.token";
+  std::ofstream(client.token_file) << "wrong";
+  const auto refused = make_writer(client, server->make_node("refused"));
+  CHECK(eventually([&] { return refused->state()->last_error.find("HTTP 401") != std::string::npos; }));
+  CHECK_FALSE(refused->state()->known);
+}
+
+TEST_CASE("answers that are no Node never lead to a write") {
+  for (const std::string& answer :
+       {ScriptedServer::answer(200, "<html>welcome</html>"), ScriptedServer::answer(200, "{}"),
+        ScriptedServer::answer(200, R"({"metadata":{"name":"other"}})"), ScriptedServer::answer(500, "oops"),
+        std::string("rubbish")}) {
+    const ScriptedServer rubbish({answer});
+    KubeClientOptions client;
+    client.url = rubbish.url();
+    const auto writer = make_writer(client, "n1");
+    Tick tick(*writer);
+    tick.taint("FilesystemError");
+    REQUIRE(eventually([&] { return writer->state()->failures > 1; }));
+    CHECK_FALSE(writer->state()->last_error.empty());
+    CHECK_FALSE(writer->state()->known);
+    for (const std::string& request : rubbish.requests()) CHECK(request.starts_with("GET "));
+  }
+}
