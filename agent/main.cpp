@@ -1,3 +1,276 @@
-int main() {
-  return 0;
+// vedette-agent: builds the graph of stages by hand and runs it. Everything is read from here downwards.
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "agent/act/node_writer.h"
+#include "agent/base/clock.h"
+#include "agent/base/handle.h"
+#include "agent/collect/live_source.h"
+#include "agent/config.h"
+#include "agent/kube/pod_watch.h"
+#include "agent/pipeline.h"
+#include "agent/record/feature_dump.h"
+#include "agent/record/recorder.h"
+#include "agent/record/replay_source.h"
+#include "agent/record/verdict.h"
+#include "agent/score/builtin_model.h"
+#include "exporter/exporter.h"
+#include "exporter/log.h"
+
+namespace vedette {
+namespace {
+
+struct Arguments {
+  std::string config_file;
+  bool standalone = false;
+  bool check_config = false;
+  std::optional<std::string> listen, socket, record, model;
+  std::string replay, features_out;
+  std::vector<std::string> features_of;
+};
+
+Result<std::vector<std::unique_ptr<Scorer>>> make_scorers(Config& config) {
+  std::vector<std::unique_ptr<Scorer>> scorers;
+  scorers.push_back(std::make_unique<AnomalyScorer>(config.anomaly));
+  if (config.model == "off" || (config.model == "builtin" && builtin_risk_model().empty())) return scorers;
+  Result<std::unique_ptr<RiskScorer>> risk =
+      config.model == "builtin"
+          ? RiskScorer::from_bytes(builtin_risk_model(), "the built-in model", config.risk)
+          : RiskScorer::make(config.model, config.risk);
+  if (!risk) return tl::unexpected(risk.error());
+  // A model knows best from which probability on it is right.
+  config.assess.risk_threshold = (*risk)->alarm_threshold().value_or(config.assess.risk_threshold);
+  scorers.push_back(std::move(*risk));
+  return scorers;
+}
+
+class SelfMeter {
+public:
+  SelfUse measure(MonotonicNs begin, MonotonicNs collected, MonotonicNs judged) {
+    SelfUse use;
+    use.collect_ms = 1e3 * seconds_between(begin, collected);
+    use.tick_ms = 1e3 * seconds_between(collected, judged);
+    use.ticks = ++ticks_;
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const auto cpu_s = [](const timeval& time) {
+      return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+    };
+    const double lived_s = seconds_between(started_ns_, judged);
+    if (lived_s > 0) use.cpu_share = (cpu_s(usage.ru_utime) + cpu_s(usage.ru_stime)) / lived_s;
+    long pages = 0;
+    long resident = 0;
+    if (std::ifstream statm("/proc/self/statm"); statm >> pages >> resident) {
+      use.rss_bytes =
+          static_cast<std::uint64_t>(resident) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    }
+    return use;
+  }
+
+private:
+  MonotonicNs started_ns_ = monotonic_now();
+  std::uint64_t ticks_ = 0;
+};
+
+RecorderOptions recorder_options(const Config& config) {
+  RecorderOptions options;
+  options.path = config.record_file;
+  options.max_bytes = config.record_mib << 20;
+  options.header.agent_version = VEDETTE_VERSION;
+  utsname kernel{};
+  if (::uname(&kernel) == 0) options.header.kernel_release = kernel.release;
+  options.header.node = config.node_name;
+  return options;
+}
+
+Status run_live(Config config) {
+  Result<std::vector<std::unique_ptr<Scorer>>> scorers = make_scorers(config);
+  if (!scorers) return tl::unexpected(scorers.error());
+  Pipeline pipeline(config.features, std::move(*scorers), config.assess, config.decide);
+
+  // SIGTERM and SIGINT end the wait for the next tick; threads started from here on inherit the mask.
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGTERM);
+  sigaddset(&stop_signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+  const FileHandle stop(::signalfd(-1, &stop_signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  ::signal(SIGPIPE, SIG_IGN);
+
+  std::unique_ptr<PodWatch> pod_watch;
+  std::unique_ptr<NodeWriter> writer;
+  if (config.kubernetes) {
+    PodWatchOptions watch;
+    watch.client = config.kube;
+    watch.node_name = config.node_name;
+    Result<std::unique_ptr<PodWatch>> watching = PodWatch::make(std::move(watch));
+    if (!watching) return tl::unexpected(watching.error());
+    pod_watch = std::move(*watching);
+    config.live.pods = &pod_watch->pods();
+
+    NodeWriterOptions writes;
+    writes.client = config.kube;
+    writes.node.name = config.node_name;
+    Result<std::unique_ptr<NodeWriter>> writing = NodeWriter::make(std::move(writes));
+    if (!writing) return tl::unexpected(writing.error());
+    writer = std::move(*writing);
+  }
+  Result<std::unique_ptr<Exporter>> exporter = Exporter::make(config.exporter);
+  if (!exporter) return tl::unexpected(exporter.error());
+  std::unique_ptr<Recorder> recorder;
+  if (!config.record_file.empty()) {
+    Result<std::unique_ptr<Recorder>> made = Recorder::make(recorder_options(config));
+    if (!made) return tl::unexpected(made.error());
+    recorder = std::move(*made);
+  }
+  LogSink log;
+
+  // The writer comes first: it is what somebody waits for.
+  std::vector<Sink*> sinks;
+  if (writer) sinks.push_back(writer.get());
+  sinks.push_back(exporter->get());
+  if (recorder) sinks.push_back(recorder.get());
+  sinks.push_back(&log);
+
+  config.live.stop_fd = stop.get();
+  Result<std::unique_ptr<LiveSource>> source = LiveSource::make(config.live);
+  if (!source) return tl::unexpected(source.error());
+  spdlog::info("vedette-agent {} runs: mode {}, {}", VEDETTE_VERSION, to_string(config.decide.mode),
+               config.kubernetes ? "node " + config.node_name : "without Kubernetes");
+
+  SelfMeter self;
+  for (;;) {
+    const Result<Source::Wait> wait = (*source)->wait();
+    if (!wait) return tl::unexpected(wait.error());
+    if (*wait == Source::Wait::kEnd) break;
+
+    auto snapshot = std::make_shared<Snapshot>();
+    const MonotonicNs begin = monotonic_now();
+    if (const Status ok = (*source)->collect(snapshot->observation); !ok) return ok;
+    if (writer) snapshot->act = *writer->state();
+    const MonotonicNs collected = monotonic_now();
+    pipeline.tick(*snapshot);
+    snapshot->self = self.measure(begin, collected, monotonic_now());
+    snapshot->self.bpf_map_bytes = (*source)->bpf_map_bytes();
+    for (Sink* sink : sinks) sink->publish(snapshot);
+  }
+  spdlog::info("vedette-agent ends");
+  return {};
+}
+
+// Judges a recording again. True: every verdict was the recorded one.
+Result<bool> run_replay(Config config, const Arguments& arguments) {
+  Result<std::vector<std::unique_ptr<Scorer>>> scorers = make_scorers(config);
+  if (!scorers) return tl::unexpected(scorers.error());
+  Pipeline pipeline(config.features, std::move(*scorers), config.assess, config.decide);
+  Result<std::unique_ptr<ReplaySource>> source = ReplaySource::open(arguments.replay);
+  if (!source) return tl::unexpected(source.error());
+  std::optional<FeatureDump> dump;
+  if (!arguments.features_out.empty()) {
+    FeatureDumpOptions options;
+    options.path = arguments.features_out;
+    options.entities = arguments.features_of;
+    Result<FeatureDump> opened = FeatureDump::open(options);
+    if (!opened) return tl::unexpected(opened.error());
+    dump = std::move(*opened);
+  }
+
+  constexpr std::uint64_t kShown = 20;  // differing ticks; after that only their number matters
+  std::uint64_t different = 0;
+  for (;;) {
+    const Result<Source::Wait> wait = (*source)->wait();
+    if (!wait) return tl::unexpected(wait.error());
+    if (*wait == Source::Wait::kEnd) break;
+    Snapshot snapshot;
+    if (const Status ok = (*source)->collect(snapshot.observation); !ok) return tl::unexpected(ok.error());
+    snapshot.act = (*source)->act();
+    pipeline.tick(snapshot);
+    if (dump) {
+      if (const Status ok = dump->write(snapshot.observation, snapshot.features); !ok) {
+        return tl::unexpected(ok.error());
+      }
+    }
+    const std::vector<std::string> differences = verdict_differences((*source)->verdict(), snapshot);
+    if (differences.empty()) continue;
+    if (++different > kShown) continue;
+    std::printf("tick %llu:\n", static_cast<unsigned long long>((*source)->ticks()));
+    for (const std::string& line : differences) std::printf("  %s\n", line.c_str());
+  }
+  if (dump) {
+    if (const Status ok = dump->close(); !ok) return tl::unexpected(ok.error());
+  }
+  for (const std::string& note : (*source)->notes()) std::printf("note: %s\n", note.c_str());
+  std::printf("%llu ticks replayed, %llu with another verdict\n",
+              static_cast<unsigned long long>((*source)->ticks()),
+              static_cast<unsigned long long>(different));
+  return different == 0;
+}
+
+int run(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app("Vedette's agent: watches this node with eBPF, judges, explains, exports and acts.",
+               "vedette-agent");
+  app.set_version_flag("--version", std::string(VEDETTE_VERSION));
+  app.add_option("--config", arguments.config_file,
+                 "YAML file (default: /etc/vedette/agent.yaml if it exists)");
+  app.add_flag("--check-config", arguments.check_config,
+               "Read the configuration, say what is wrong, and end");
+  app.add_flag("--standalone", arguments.standalone, "Without Kubernetes, even inside a pod");
+  app.add_option("--listen", arguments.listen, "Address of /metrics, HOST:PORT; empty: none");
+  app.add_option("--socket", arguments.socket, "Path of the local socket");
+  app.add_option("--model", arguments.model, "Risk model: builtin, off, or a file");
+  app.add_option("--record", arguments.record, "Write a recording to this file");
+  CLI::Option* replay = app.add_option("--replay", arguments.replay, "Judge a recording again and compare");
+  app.add_option("--features-out", arguments.features_out, "With --replay: write the features as CSV")
+      ->needs(replay);
+  app.add_option("--features-of", arguments.features_of,
+                 "With --features-out: entities whose name contains this")
+      ->needs(replay);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+
+  const auto end = [](const Error& error) {
+    std::fprintf(stderr, "vedette-agent: %s\n", error.text.c_str());
+    return 2;
+  };
+  Result<Config> config =
+      load_config(arguments.config_file, !arguments.standalone && arguments.replay.empty());
+  if (!config) return end(config.error());
+  if (arguments.standalone) config->kubernetes = false;
+  if (arguments.listen) config->exporter.listen = *arguments.listen;
+  if (arguments.socket) config->exporter.socket_path = *arguments.socket;
+  if (arguments.record) config->record_file = *arguments.record;
+  if (arguments.model) config->model = *arguments.model;
+  if (arguments.check_config) {
+    std::puts("the configuration is valid");
+    return 0;
+  }
+  if (!arguments.replay.empty()) {
+    const Result<bool> same = run_replay(std::move(*config), arguments);
+    if (!same) return end(same.error());
+    return *same ? 0 : 1;
+  }
+  const Status ok = run_live(std::move(*config));
+  return ok ? 0 : end(ok.error());
+}
+
+}  // namespace
+}  // namespace vedette
+
+int main(int argc, char** argv) {
+  return vedette::run(argc, argv);
 }

@@ -82,14 +82,17 @@ YamlSection& YamlSection::text(const std::string& key, std::string& target) {
   return *this;
 }
 
-YamlSection& YamlSection::flag(const std::string& key, bool& target) {
-  const YAML::Node value = scalar(key);
-  if (!value.IsDefined()) return *this;
-  bool parsed = false;
-  if (YAML::convert<bool>::decode(value, parsed)) {
-    target = parsed;
+YamlSection& YamlSection::words(const std::string& key, std::vector<std::string>& target) {
+  known_.insert(key);
+  if (!error_.empty() || !node_.IsMap() || !node_[key].IsDefined()) return *this;
+  std::vector<std::string> parsed;
+  for (const YAML::Node& word : node_[key]) {
+    if (word.IsScalar()) parsed.push_back(word.Scalar());
+  }
+  if (!node_[key].IsSequence() || parsed.size() != node_[key].size()) {
+    reject(node_[key], path_ + key, "a list of words");
   } else {
-    reject(value, path_ + key, "true or false");
+    target = std::move(parsed);
   }
   return *this;
 }

@@ -24,7 +24,7 @@ public:
   // Each read leaves `target` as it is where the key is absent. After the first error the rest does nothing.
   YamlSection& number(const std::string& key, double& target, double min, double max);
   YamlSection& text(const std::string& key, std::string& target);
-  YamlSection& flag(const std::string& key, bool& target);
+  YamlSection& words(const std::string& key, std::vector<std::string>& target);  // a list
   // Index of the word found in `words`, or unchanged.
   YamlSection& choice(const std::string& key, std::size_t& target,
                       std::initializer_list<std::string_view> words);
@@ -46,7 +46,6 @@ public:
   }
   // The mapping below `key` (empty where absent), to be read and finished by itself.
   YamlSection section(const std::string& key);
-  bool has(const std::string& key) const { return node_[key].IsDefined(); }
 
   // The first error of this section, unknown keys included.
   Status finish();

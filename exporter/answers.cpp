@@ -18,6 +18,8 @@ namespace {
 // A terminal shows at most a few dozen; 1,000 rows are 2 MB, well below the wire's bound.
 constexpr std::size_t kMaxRows = 1000;
 constexpr int kMaxCandidates = 20;
+// One line of `status`; `explain` lists all.
+constexpr std::size_t kReasonsPerCondition = 3;
 // eta is capped by features/ at 3600 s: beyond that nothing is forecast.
 constexpr float kMaxEtaSeconds = 3600;
 
@@ -40,6 +42,16 @@ void fill(const Entity& entity, api::Entity& out) {
   out.set_namespace_(clean_text(entity.namespace_name));
   out.set_pod(clean_text(entity.pod_name));
   out.set_workload(clean_text(entity.workload));
+}
+
+void fill(const Reason& reason, api::Reason& out) {
+  if (reason.column < feature_columns().size()) {
+    out.set_column(feature_columns()[reason.column].name);
+    out.set_unit(std::string(feature_columns()[reason.column].unit));
+  }
+  out.set_value(reason.value);
+  out.set_usual(reason.usual);
+  out.set_weight(reason.weight);
 }
 
 void fill(const Condition& condition, MonotonicNs now_ns, api::Condition& out) {
@@ -130,14 +142,21 @@ void fill(const SelfUse& self, api::SelfUse& out) {
   out.set_bpf_map_bytes(self.bpf_map_bytes);
 }
 
-void fill(const Reason& reason, api::Reason& out) {
-  if (reason.column < feature_columns().size()) {
-    out.set_column(feature_columns()[reason.column].name);
-    out.set_unit(std::string(feature_columns()[reason.column].unit));
+// With the reasons of the score that the condition rests on, as they are now.
+void fill_explained(const Snapshot& snapshot, const Condition& condition, api::Condition& out) {
+  fill(condition, snapshot.observation.time.monotonic_ns, out);
+  const EntityId about = condition.entity == nullptr ? kNodeEntity : condition.entity->id;
+  for (std::size_t row = 0; row < snapshot.scores.entities.size(); ++row) {
+    if (snapshot.features.entities[row]->id != about) continue;
+    const EntityScore& score = snapshot.scores.entities[row];
+    const std::vector<Reason> none;
+    const std::vector<Reason>& reasons = condition.evidence == Evidence::kRisk      ? score.risk_reasons
+                                         : condition.evidence == Evidence::kAnomaly ? score.anomaly_reasons
+                                                                                    : none;
+    for (std::size_t i = 0; i < reasons.size() && i < kReasonsPerCondition; ++i) {
+      fill(reasons[i], *out.add_reasons());
+    }
   }
-  out.set_value(reason.value);
-  out.set_usual(reason.usual);
-  out.set_weight(reason.weight);
 }
 
 const Condition* worst_of(const Snapshot& snapshot, EntityId id) {
@@ -188,7 +207,7 @@ void add_value(const Snapshot& snapshot, std::size_t row, std::size_t column, ap
 void answer_status(const Snapshot& snapshot, api::Status& out) {
   out.set_overall(std::string(to_string(overall(snapshot.conditions))));
   for (const Condition& condition : snapshot.conditions) {
-    fill(condition, snapshot.observation.time.monotonic_ns, *out.add_conditions());
+    fill_explained(snapshot, condition, *out.add_conditions());
   }
   fill(snapshot.decision, *out.mutable_decision());
   fill(snapshot.act, snapshot.decision, *out.mutable_act());
@@ -251,7 +270,7 @@ void answer_explain(const Snapshot& snapshot, const History& history, std::size_
   fill_row(snapshot, history, row, *out.mutable_row());
   for (const Condition& condition : snapshot.conditions) {
     const EntityId about = condition.entity == nullptr ? kNodeEntity : condition.entity->id;
-    if (about == entity.id) fill(condition, time.monotonic_ns, *out.add_conditions());
+    if (about == entity.id) fill_explained(snapshot, condition, *out.add_conditions());
   }
   if (row < snapshot.scores.entities.size()) {
     const EntityScore& score = snapshot.scores.entities[row];

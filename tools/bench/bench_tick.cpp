@@ -43,8 +43,8 @@ std::string make_model() {
     float* at = &values[row * kColumns];
     for (std::size_t c = 0; c < kColumns; ++c) {
       at[c] = unit(random);
-      if (kRiskColumns[c].ends_with(".slope")) at[c] = (at[c] - 0.5F) * 0.02F;
-      if (kRiskColumns[c].ends_with(".eta")) at[c] *= 600;
+      if (kRiskColumns[c].name.ends_with(".slope")) at[c] = (at[c] - 0.5F) * 0.02F;
+      if (kRiskColumns[c].name.ends_with(".eta")) at[c] *= 600;
     }
     labels[row] = (at[0] > 0.7F && at[1] > 0) || (at[3] > 0.7F && at[4] > 0) || (at[8] < 60 && at[7] > 0) ||
                           unit(random) < 0.02F
@@ -64,7 +64,7 @@ std::string make_model() {
   }
   for (int i = 0; i < 100; ++i) XGBoosterUpdateOneIter(booster, i, data);
   std::vector<const char*> names;
-  for (const std::string_view name : kRiskColumns) names.push_back(name.data());
+  for (const RiskColumn& column : kRiskColumns) names.push_back(column.name.data());
   XGBoosterSetStrFeatureInfo(booster, "feature_name", names.data(), names.size());
   bst_ulong size = 0;
   const char* bytes = nullptr;

@@ -1,0 +1,93 @@
+#include "agent/config.h"
+
+#include <cstdlib>
+
+#include <unistd.h>
+
+#include "agent/yaml_section.h"
+
+namespace vedette {
+namespace {
+
+constexpr const char* kDefaultFile = "/etc/vedette/agent.yaml";
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): before any thread starts
+  return value == nullptr ? "" : value;
+}
+
+Status read(YamlSection root, Config& config) {
+  root.milliseconds("tick_ms", config.live.tick_interval, 50, 10'000)
+      .milliseconds("file_ms", config.live.file_interval, 100, 60'000)
+      .count<std::uint32_t>("slots", config.live.kernel.slots, 16, 65'536)
+      .milliseconds("slow_call_ms", config.live.kernel.slow_call, 1, 60'000)
+      .words("probes_off", config.live.kernel.off);
+
+  YamlSection score = root.section("score");
+  score.text("model", config.model);
+  if (const Status ok = score.finish(); !ok) return ok;
+
+  YamlSection assess = root.section("assess");
+  assess.number("recovery_s", config.assess.recovery_s, 0.05, 86'400)
+      .number("score_recovery_s", config.assess.score_recovery_s, 0.05, 86'400)
+      .number("risk_hold_s", config.assess.risk_hold_s, 0, 600)
+      .number("anomaly_hold_s", config.assess.anomaly_hold_s, 0, 600);
+  if (const Status ok = assess.finish(); !ok) return ok;
+  config.decide.adopted_hold_s = config.assess.recovery_s;
+
+  YamlSection act = root.section("act");
+  std::size_t mode = 0;
+  std::size_t effect = 1;
+  act.choice("mode", mode, {"observe", "enforce"})
+      .choice("effect", effect, {"PreferNoSchedule", "NoSchedule", "NoExecute"})
+      .number("min_confidence", config.decide.min_confidence, 0, 1)
+      .count<unsigned>("max_taints_per_hour", config.decide.max_taints_per_hour, 1, 1'000'000);
+  if (const Status ok = act.finish(); !ok) return ok;
+  config.decide.mode = mode == 0 ? Mode::kObserve : Mode::kEnforce;
+  config.decide.effect = effect == 0 ? "PreferNoSchedule" : effect == 1 ? "NoSchedule" : "NoExecute";
+
+  YamlSection kube = root.section("kube");
+  kube.text("url", config.kube.url)
+      .text("ca", config.kube.ca_file)
+      .text("token_file", config.kube.token_file)
+      .text("node_name", config.node_name);
+  if (const Status ok = kube.finish(); !ok) return ok;
+
+  YamlSection exported = root.section("export");
+  exported.text("listen", config.exporter.listen)
+      .text("socket", config.exporter.socket_path)
+      .count<std::size_t>("top_pods", config.exporter.top_pods, 1, 10'000);
+  if (const Status ok = exported.finish(); !ok) return ok;
+
+  YamlSection record = root.section("record");
+  record.text("file", config.record_file).count<std::uint64_t>("max_mib", config.record_mib, 2, 1 << 20);
+  if (const Status ok = record.finish(); !ok) return ok;
+  return root.finish();
+}
+
+}  // namespace
+
+Result<Config> load_config(const std::string& file, bool in_cluster) {
+  Config config;
+  config.node_name = environment("NODE_NAME");
+  const bool optional = file.empty();
+  const std::string path = optional ? kDefaultFile : file;
+  if (!optional || ::access(path.c_str(), F_OK) == 0) {
+    Result<YamlSection> root = YamlSection::load(path);
+    if (!root) return tl::unexpected(root.error());
+    if (const Status ok = read(std::move(*root), config); !ok) return tl::unexpected(ok.error());
+  }
+  config.kubernetes =
+      !config.kube.url.empty() || (in_cluster && !environment("KUBERNETES_SERVICE_HOST").empty());
+  if (config.kubernetes && config.node_name.empty()) {
+    return fail((optional ? "environment" : path) +
+                ": kube.node_name (or NODE_NAME): expected this node's name, found none");
+  }
+  if (!config.kubernetes && config.decide.mode == Mode::kEnforce) {
+    return fail(path + ": act.mode: enforce needs an API server: set kube.url, or run in a pod");
+  }
+  config.exporter.node_name = config.node_name;
+  return config;
+}
+
+}  // namespace vedette

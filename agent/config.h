@@ -1,0 +1,42 @@
+// All that an operator can set, as the options of the stages: read once at start from YAML and the command
+// line. Plain values.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "agent/act/decider.h"
+#include "agent/assess/assessor.h"
+#include "agent/base/result.h"
+#include "agent/collect/live_source.h"
+#include "agent/features/feature_builder.h"
+#include "agent/kube/client.h"
+#include "agent/record/recorder.h"
+#include "agent/score/anomaly.h"
+#include "agent/score/risk.h"
+#include "exporter/exporter.h"
+
+namespace vedette {
+
+struct Config {
+  LiveOptions live;
+  FeatureOptions features;
+  AnomalyOptions anomaly;
+  RiskOptions risk;
+  std::string model = "builtin";  // "builtin", "off", or the path of a model file
+  AssessOptions assess;
+  DecideOptions decide;
+  bool kubernetes = false;  // an API server is configured, or this is a pod with NODE_NAME set
+  KubeClientOptions kube;
+  std::string node_name;
+  ExporterOptions exporter;
+  std::string record_file;  // empty: no recording
+  // A file of it is followed by a second one, then the older is dropped: at 20 kB/s that keeps a few hours.
+  std::uint64_t record_mib = 256;
+};
+
+// The defaults, changed by `file` (empty: /etc/vedette/agent.yaml if there is one). `in_cluster`: look for
+// the API server in the environment of a pod. An error names file, line, field and what was expected.
+Result<Config> load_config(const std::string& file, bool in_cluster);
+
+}  // namespace vedette

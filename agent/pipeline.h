@@ -1,0 +1,32 @@
+// The order of the stages, and nothing else: an observation goes in, a snapshot comes out. Owned and called
+// by the tick thread; no clock, no I/O, so a recording gives the same snapshots as the node did.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "agent/act/decider.h"
+#include "agent/assess/assessor.h"
+#include "agent/features/feature_builder.h"
+#include "agent/score/scorer.h"
+#include "agent/snapshot.h"
+
+namespace vedette {
+
+class Pipeline {
+public:
+  Pipeline(FeatureOptions features, std::vector<std::unique_ptr<Scorer>> scorers, AssessOptions assess,
+           DecideOptions decide);
+
+  // Judges `snapshot.observation`, given `snapshot.act` (what the writer knew when the tick began), and fills
+  // the rest of the snapshot but for `self`.
+  void tick(Snapshot& snapshot);
+
+private:
+  FeatureBuilder features_;
+  std::vector<std::unique_ptr<Scorer>> scorers_;
+  Assessor assessor_;
+  Decider decider_;
+};
+
+}  // namespace vedette

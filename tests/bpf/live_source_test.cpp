@@ -1,0 +1,326 @@
+#include "agent/collect/live_source.h"
+
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/skip.h"
+
+namespace vedette {
+namespace {
+
+namespace fs = std::filesystem;
+
+CgroupMounts host_mounts() {
+  ReadBuffer buffer;
+  const auto text = buffer.read_path("/proc/self/mountinfo");
+  return text ? find_cgroup_mounts(*text) : CgroupMounts();
+}
+
+// A cgroup of this test in every hierarchy, removed with it.
+class TestCgroup {
+public:
+  explicit TestCgroup(const std::string& name)
+      : path_("/vedette-" + name + "-" + std::to_string(::getpid())) {
+    const auto mounts = host_mounts();
+    for (const auto& root : {mounts.unified, mounts.memory, mounts.cpu, mounts.cpuacct, mounts.pids}) {
+      std::error_code error;
+      if (!root.empty()) fs::create_directory(root + path_, error);
+      if (!root.empty()) directories_.push_back(root + path_);
+    }
+  }
+  TestCgroup(const TestCgroup&) = delete;
+  TestCgroup& operator=(const TestCgroup&) = delete;
+  ~TestCgroup() { remove(); }
+
+  bool exists() const { return !directories_.empty() && fs::exists(directories_.front()); }
+  std::string entity_name() const { return "cgroup" + path_; }
+  // Called by the child itself.
+  void enter() const {
+    for (const auto& directory : directories_) std::ofstream(directory + "/cgroup.procs") << "0";
+  }
+  void limit_memory(std::size_t bytes) const {
+    for (const auto& directory : directories_) {
+      for (const auto* file : {"/memory.limit_in_bytes", "/memory.max"}) {
+        if (fs::exists(directory + file)) std::ofstream(directory + file) << bytes;
+      }
+    }
+  }
+  // A zombie's cgroup is busy for a moment.
+  void remove() const {
+    for (const auto& directory : directories_) {
+      for (int i = 0; i < 100 && fs::exists(directory); ++i) {
+        if (::rmdir(directory.c_str()) == 0) break;
+        ::usleep(10'000);
+      }
+    }
+  }
+
+private:
+  std::string path_;
+  std::vector<std::string> directories_;
+};
+
+// A child process in a cgroup that does `work` and then each step as it is told.
+class Child {
+public:
+  Child(const TestCgroup& cgroup, const std::function<void()>& start, const std::function<void()>& step) {
+    REQUIRE(::pipe(to_child_) == 0);
+    REQUIRE(::pipe(from_child_) == 0);
+    pid_ = ::fork();
+    REQUIRE(pid_ >= 0);
+    if (pid_ == 0) {
+      // What the test and the source have open would count as the child's.
+      const int in = ::fcntl(to_child_[0], F_DUPFD, kFirstFree);
+      const int out = ::fcntl(from_child_[1], F_DUPFD, kFirstFree);
+      ::dup2(in, to_child_[0] = 3);
+      ::dup2(out, from_child_[1] = 4);
+      ::close_range(5, ~0U, 0);
+      cgroup.enter();
+      start();
+      char byte = 'r';
+      while (::write(from_child_[1], &byte, 1) == 1 && ::read(to_child_[0], &byte, 1) == 1 && byte == 's')
+        step();
+      ::_exit(0);
+    }
+    ::close(to_child_[0]);
+    ::close(from_child_[1]);
+    await();
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  ~Child() {
+    kill(SIGKILL);
+    ::close(to_child_[1]);
+    ::close(from_child_[0]);
+  }
+
+  void step() {
+    REQUIRE(::write(to_child_[1], "s", 1) == 1);
+    await();
+  }
+  void kill(int signal) {
+    if (pid_ <= 0) return;
+    ::kill(pid_, signal);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+
+private:
+  void await() const {
+    char byte = 0;
+    REQUIRE(::read(from_child_[0], &byte, 1) == 1);
+  }
+
+  static constexpr int kFirstFree = 500;  // beyond what the test has open
+
+  int to_child_[2] = {-1, -1};
+  int from_child_[2] = {-1, -1};
+  pid_t pid_ = -1;
+};
+
+LiveOptions quick() {
+  LiveOptions options;
+  options.tick_interval = std::chrono::milliseconds(50);
+  options.file_interval = std::chrono::milliseconds(100);
+  return options;
+}
+
+std::optional<std::size_t> row_of(const Observation& observation, const std::string& name) {
+  for (std::size_t i = 0; i < observation.entities.size(); ++i) {
+    if (observation.entities[i]->name == name) return i;
+  }
+  return std::nullopt;
+}
+
+double gauge(const Observation& observation, const std::string& name, vedette_gauge which) {
+  const auto row = row_of(observation, name);
+  return row ? observation.samples[*row].gauges[which] : kMissing;
+}
+
+// Ticks until `found` says so; false when 200 ticks (10 s) did not bring it.
+bool tick_until(LiveSource& source, Observation& observation, const std::function<bool()>& found) {
+  for (int i = 0; i < 200; ++i) {
+    const auto waited = source.wait();
+    REQUIRE(waited.has_value());
+    REQUIRE(*waited == Source::Wait::kTick);
+    REQUIRE(source.collect(observation).has_value());
+    if (found()) return true;
+  }
+  return false;
+}
+
+bool probe_works(const Observation& observation, const std::string& name) {
+  for (const auto& probe : observation.probes) {
+    if (probe.name == name) return probe.state == ProbeState::kAttached;
+  }
+  return false;
+}
+
+TEST_CASE("A process in a cgroup of its own is seen with its memory, its descriptors and its private mount") {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups and mounts needs root");
+  const TestCgroup cgroup("live");
+  if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
+  constexpr std::size_t kLimit = 64 * 1024 * 1024;
+  cgroup.limit_memory(kLimit);
+  const auto mount_point = fs::temp_directory_path() / ("vedette-live-" + std::to_string(::getpid()));
+  fs::create_directory(mount_point);
+
+  auto made = LiveSource::make(quick());
+  REQUIRE(made.has_value());
+  auto& source = **made;
+  Observation observation;
+  {
+    Child child(
+        cgroup,
+        [&] {
+          const rlimit files{100, 100};
+          ::setrlimit(RLIMIT_NOFILE, &files);
+          constexpr std::size_t kBytes = 16 * 1024 * 1024;
+          auto* memory = static_cast<volatile char*>(std::malloc(kBytes));
+          for (std::size_t i = 0; i < kBytes; i += 4096) memory[i] = 1;
+          if (::unshare(CLONE_NEWNS) != 0 ||
+              ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+              ::mount("none", mount_point.c_str(), "tmpfs", 0, "size=1M") != 0) {
+            ::_exit(1);
+          }
+          std::ofstream(mount_point / "data") << std::string(512 * 1024, 'x');
+        },
+        [] {
+          for (int i = 0; i < 20; ++i) (void)::open("/dev/null", O_RDONLY);
+        });
+    const auto name = cgroup.entity_name();
+    CHECK(tick_until(source, observation, [&] { return row_of(observation, name).has_value(); }));
+    CHECK(tick_until(source, observation, [&] {
+      return gauge(observation, name, GAUGE_memory_bytes) > 16 * 1024 * 1024 &&
+             gauge(observation, name, GAUGE_memory_use) > 0.25;
+    }));
+    CHECK(gauge(observation, name, GAUGE_memory_use) < 1);
+    CHECK(tick_until(source, observation,
+                     [&] { return gauge(observation, name, GAUGE_disk_space_use) > 0.45; }));
+    CHECK(gauge(observation, name, GAUGE_disk_space_use) < 0.6);
+    CHECK(observation.samples[0].gauges[GAUGE_disk_space_use] > 0);
+    CHECK(observation.samples[0].gauges[GAUGE_memory_use] > 0);
+
+    const double before = gauge(observation, name, GAUGE_open_files_use);
+    CHECK(before > 0);
+    child.step();
+    CHECK(tick_until(source, observation,
+                     [&] { return gauge(observation, name, GAUGE_open_files_use) > before + 0.19; }));
+    const double between = gauge(observation, name, GAUGE_open_files_use);
+    child.step();
+    CHECK(tick_until(source, observation,
+                     [&] { return gauge(observation, name, GAUGE_open_files_use) > between + 0.19; }));
+    CHECK(gauge(observation, name, GAUGE_open_files_use) < 0.7);
+    if (probe_works(observation, "syscalls")) {
+      child.step();
+      CHECK(tick_until(source, observation, [&] {
+        const auto row = row_of(observation, name);
+        return !row || observation.samples[*row].counters[COUNTER_syscalls] > 0 ||
+               gauge(observation, name, GAUGE_open_files_use) > between + 0.38;
+      }));
+    }
+  }
+  cgroup.remove();
+  fs::remove(mount_point);
+  // Its entity lingers a few seconds and is then gone.
+  CHECK(row_of(observation, cgroup.entity_name()).has_value());
+  CHECK(tick_until(source, observation, [&] { return !row_of(observation, cgroup.entity_name()); }));
+}
+
+TEST_CASE("The last words of a cgroup that was born and died between two ticks still carry its name") {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
+  auto made = LiveSource::make(quick());
+  REQUIRE(made.has_value());
+  auto& source = **made;
+  Observation observation;
+  REQUIRE(source.wait().has_value());
+  REQUIRE(source.collect(observation).has_value());
+  if (!probe_works(observation, "process")) VEDETTE_SKIP("the process probe is not attached here");
+
+  std::string name;
+  {
+    const TestCgroup cgroup("short");
+    name = cgroup.entity_name();
+    Child child(
+        cgroup, [] {}, [] {});
+    child.kill(SIGKILL);
+    cgroup.remove();
+    REQUIRE_FALSE(cgroup.exists());
+  }
+  std::uint64_t exits = 0;
+  CHECK(tick_until(source, observation, [&] {
+    const auto row = row_of(observation, name);
+    if (!row) return false;
+    exits += observation.samples[*row].counters[COUNTER_exits_by_signal];
+    for (const auto& event : observation.events) {
+      if (event.type == EVENT_signal_exit && event.entity == observation.entities[*row]->id) {
+        CHECK(event.value == SIGKILL);
+        return true;
+      }
+    }
+    return false;
+  }));
+  CHECK(exits == 1);
+}
+
+TEST_CASE("Without kernel probes their signals are off and the files still speak") {
+  auto options = quick();
+  options.use_kernel_probes = false;
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  Observation observation;
+  REQUIRE(tick_until(**made, observation,
+                     [&] { return !std::isnan(observation.samples[0].gauges[GAUGE_cpu_cores]); }));
+  CHECK_FALSE(probe_works(observation, "syscalls"));
+  CHECK(probe_works(observation, "cgroup"));
+  CHECK(observation.samples[0].gauges[GAUGE_memory_use] > 0);
+  CHECK(observation.samples[0].gauges[GAUGE_open_files] > 0);
+  for (const auto& probe : observation.probes) {
+    CAPTURE(probe.name);
+    CHECK((probe.state == ProbeState::kAttached || !probe.reason.empty()));
+  }
+  CHECK((*made)->bpf_map_bytes() == 0);
+}
+
+TEST_CASE("A stop signal ends the waiting") {
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGUSR2);
+  REQUIRE(::pthread_sigmask(SIG_BLOCK, &mask, nullptr) == 0);
+  const FileHandle stop(::signalfd(-1, &mask, SFD_CLOEXEC));
+  auto options = quick();
+  options.use_kernel_probes = false;
+  options.stop_fd = stop.get();
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  const auto first = (*made)->wait();
+  REQUIRE(first.has_value());
+  CHECK(*first == Source::Wait::kTick);
+  ::kill(::getpid(), SIGUSR2);
+  const auto last = (*made)->wait();
+  REQUIRE(last.has_value());
+  CHECK(*last == Source::Wait::kEnd);
+  signalfd_siginfo info{};
+  CHECK(::read(stop.get(), &info, sizeof info) == sizeof info);
+  ::pthread_sigmask(SIG_UNBLOCK, &mask, nullptr);
+}
+
+}  // namespace
+}  // namespace vedette

@@ -1,0 +1,209 @@
+#include "tools/cli/commands.h"
+
+#include <cstdlib>
+#include <sstream>
+#include <string>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "exporter/exporter.h"
+#include "tests/unit/exporter/example_snapshot.h"
+#include "tools/cli/format.h"
+
+namespace {
+
+using nlohmann::json;
+
+// A real exporter on a socket of its own, and the real client against it.
+class ServedNode {
+public:
+  ServedNode() {
+    char name[] = "/tmp/vedette-cli-XXXXXX";
+    directory_ = ::mkdtemp(name);
+    vedette::ExporterOptions options;
+    options.listen = "";
+    options.socket_path = directory_ + "/agent.sock";
+    options.node_name = "worker-3";
+    auto made = vedette::Exporter::make(options);
+    REQUIRE(made.has_value());
+    exporter_ = std::move(*made);
+  }
+  ~ServedNode() {
+    exporter_.reset();
+    ::rmdir(directory_.c_str());
+  }
+  void publish(const vedette::example::Scene& scene) {
+    exporter_->publish(vedette::example::snapshot(scene));
+  }
+  void publish(const vedette::Snapshot& snapshot) {
+    exporter_->publish(std::make_shared<const vedette::Snapshot>(snapshot));
+  }
+
+  struct Outcome {
+    int code;
+    std::string out;
+    std::string err;
+  };
+  Outcome run(std::vector<std::string> arguments, vedette::Screen screen = {}) const {
+    std::ostringstream out;
+    std::ostringstream err;
+    arguments.insert(arguments.end(), {"--socket", directory_ + "/agent.sock"});
+    const int code = vedette::run_cli(arguments, {out, err, screen});
+    return {code, out.str(), err.str()};
+  }
+
+private:
+  std::string directory_;
+  std::unique_ptr<vedette::Exporter> exporter_;
+};
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::size_t widest_line(const std::string& text) {
+  std::istringstream lines(text);
+  std::size_t widest = 0;
+  for (std::string line; std::getline(lines, line);) widest = std::max(widest, vedette::text_width(line));
+  return widest;
+}
+
+TEST_CASE("status says what, since when, why, what was done and what is next, and exits by the verdict") {
+  ServedNode node;
+  node.publish({.troubles = true, .tick = 200});
+  const auto told = node.run({"status"});
+  CHECK(told.code == vedette::kExitDegraded);
+  CHECK(told.err.empty());
+  for (const char* part :
+       {"worker-3 is degraded", "MemoryExhaustion  pod/shop/cart-7d9f", "unhealthy for 3 min",
+        "because memory use 97 % · memory use reaches its limit in 24 s", "recovering, over in 110 s",
+        "no taint of ours on the node", "Held back", "observe mode (act.mode: observe)", "over in 110 s",
+        "12 records lost of 5k", "tcp is degraded: the kernel has no tracepoint tcp_retransmit_skb"}) {
+    CHECK_MESSAGE(has(told.out, part), part);
+  }
+  CHECK(widest_line(told.out) <= 80);
+  CHECK_FALSE(has(told.out, "\x1b"));
+
+  node.publish({.troubles = false, .tick = 201});
+  const auto healthy = node.run({"status"});
+  CHECK(healthy.code == vedette::kExitHealthy);
+  CHECK(has(healthy.out, "worker-3 is healthy"));
+  CHECK(has(healthy.out, "none"));
+
+  vedette::Snapshot unhealthy = *vedette::example::snapshot({.tick = 202});
+  unhealthy.conditions.back().severity = vedette::Severity::kUnhealthy;
+  unhealthy.act.tainted = true;
+  unhealthy.act.taint_reason = "FilesystemError";
+  node.publish(unhealthy);
+  const auto worst = node.run({"status"});
+  CHECK(worst.code == vedette::kExitUnhealthy);
+  CHECK(has(worst.out, "tainted: vedette.dev/unhealthy=FilesystemError"));
+}
+
+TEST_CASE("colours appear only where the screen knows them") {
+  ServedNode node;
+  node.publish({.tick = 1});
+  vedette::Screen screen;
+  screen.colour = true;
+  CHECK(has(node.run({"status"}, screen).out, "\x1b[33m"));
+  for (const char* command : {"status", "top", "probes"}) CHECK_FALSE(has(node.run({command}).out, "\x1b"));
+}
+
+TEST_CASE("an agent that is not there, or not ready, is one sentence and exit code 3") {
+  std::ostringstream out;
+  std::ostringstream err;
+  CHECK(vedette::run_cli({"status", "--socket", "/nonexistent/agent.sock"}, {out, err, {}}) ==
+        vedette::kExitUnreachable);
+  CHECK(out.str().empty());
+  CHECK(err.str() ==
+        "vedette: cannot reach the agent at /nonexistent/agent.sock: No such file or directory (is "
+        "vedette-agent "
+        "running?)\n");
+  const ServedNode node;
+  const auto early = node.run({"status"});
+  CHECK(early.code == vedette::kExitUnreachable);
+  CHECK(has(early.err, "just started"));
+}
+
+TEST_CASE("misuse of the command is exit code 64, help and version 0") {
+  const ServedNode node;
+  CHECK(node.run({}).code == vedette::kExitUsage);
+  CHECK(node.run({"dance"}).code == vedette::kExitUsage);
+  CHECK(node.run({"explain"}).code == vedette::kExitUsage);
+  CHECK(node.run({"top", "--sort", "beauty"}).code == vedette::kExitUsage);
+  CHECK(node.run({"--help"}).code == 0);
+  CHECK(has(node.run({"--version"}).out, "vedette " VEDETTE_VERSION));
+}
+
+TEST_CASE("top lists the node first and then the worst, and sorts as asked") {
+  ServedNode node;
+  for (std::uint64_t tick = 1; tick <= 70; ++tick) node.publish({.tick = tick});
+  const std::string table = node.run({"top", "--once"}).out;
+  CHECK(table.find("\nnode ") < table.find("\npod/shop/cart"));
+  CHECK(table.find("\npod/shop/cart") < table.find("\npod/default/web-2"));
+  CHECK(table.find("\npod/default/web-2") < table.find("\nunit/ssh.service"));
+  CHECK(has(table, "unhealthy"));
+  CHECK(has(table, "▄▄▄▄"));
+  for (const std::size_t columns : {50, 60, 80, 100, 120, 140, 160, 200, 400}) {
+    vedette::Screen screen;
+    screen.columns = columns;
+    CHECK(widest_line(node.run({"top", "--once"}, screen).out) <= columns);
+  }
+  const std::string by_memory = node.run({"top", "--once", "--sort", "memory"}).out;
+  CHECK(by_memory.find("\npod/default/web-2") < by_memory.find("\npod/shop/cart"));
+}
+
+TEST_CASE("explain shows conditions, forecast, reasons, a minute of history and the kernel's events") {
+  ServedNode node;
+  for (std::uint64_t tick = 1; tick <= 70; ++tick) node.publish({.tick = tick});
+  const auto told = node.run({"explain", "cart"});
+  CHECK(told.code == 0);
+  for (const char* part : {"pod/shop/cart-7d9f is unhealthy", "(Deployment/cart)", "MemoryExhaustion",
+                           "reaches its limit in 24 s", "usually 1.2 ms", "+6.4", "Last 42 s",
+                           "cart[4242] was killed by the OOM killer", "(70 times)"}) {
+    CHECK_MESSAGE(has(told.out, part), part);
+  }
+  CHECK(widest_line(told.out) <= 80);
+  const auto ambiguous = node.run({"explain", "web"});
+  CHECK(ambiguous.code == vedette::kExitDegraded);
+  CHECK(ambiguous.out.empty());
+  CHECK(has(ambiguous.err, "matches 3 entities; which one?\n  pod/default/web-0"));
+  CHECK(has(node.run({"explain", "nobody"}).err, "nothing here is named like \"nobody\""));
+}
+
+TEST_CASE("probes shows state, reason, cost and losses") {
+  ServedNode node;
+  node.publish({.tick = 1});
+  const std::string told = node.run({"probes"}).out;
+  CHECK(has(told, "syscalls    attached       120M       80"));
+  CHECK(has(told, "degraded"));
+  CHECK(has(told, "tcp_retransmit_skb"));
+  CHECK(has(told, "exec                    5k        12"));
+}
+
+TEST_CASE("every command answers as JSON with the documented fields, missing numbers as null") {
+  ServedNode node;
+  node.publish({.tick = 3});
+  const json status = json::parse(node.run({"status", "--json"}).out);
+  CHECK(status["overall"] == "degraded");
+  CHECK(status["agent"]["node"] == "worker-3");
+  CHECK(status["conditions"][0]["reason"] == "MemoryExhaustion");
+  CHECK(status["conditions"][0]["reasons"][0]["column"] == "memory_use");
+  CHECK(status["decision"]["held_back"] == "observe mode (act.mode: observe)");
+  CHECK(status["telemetry"]["losses"]["events"]["exec"]["lost"] == 12);
+  const json top = json::parse(node.run({"top", "--json"}).out);
+  CHECK(top["rows"].size() == 6);
+  CHECK(top["rows"][0]["risk"].is_null());
+  CHECK(top["rows"][1]["trails"]["cpu_cores"].size() == 2);
+  const json explain = json::parse(node.run({"explain", "cart", "--json"}).out);
+  CHECK(explain["row"]["entity"] == "pod/shop/cart-7d9f");
+  CHECK(explain["risk_reasons"][0]["usual"].is_null());
+  CHECK(explain["events"][0]["type"] == "oom_kill");
+  CHECK(json::parse(node.run({"probes", "--json"}).out)["probes"][0]["run_ns"] == 9'600'000'000);
+  const auto unknown = node.run({"explain", "nobody", "--json"});
+  CHECK(json::parse(unknown.out)["error"]["code"] == "unknown_entity");
+}
+
+}  // namespace

@@ -1,0 +1,105 @@
+#include "agent/config.h"
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+using namespace vedette;
+
+namespace {
+
+class ConfigFile {
+public:
+  explicit ConfigFile(const std::string& text) {
+    char name[] = "/tmp/vedette-config-XXXXXX";
+    ::close(::mkstemp(name));
+    path_ = name;
+    std::ofstream(path_) << text;
+  }
+  ~ConfigFile() { std::remove(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+private:
+  std::string path_;
+};
+
+std::string error_of(const std::string& text) {
+  const ConfigFile file(text);
+  const Result<Config> config = load_config(file.path(), false);
+  if (config) return "";
+  const std::string& error = config.error().text;
+  CHECK(error.starts_with(file.path()));
+  return error.substr(file.path().size());
+}
+
+}  // namespace
+
+TEST_CASE("an empty file means the defaults: observe, standalone") {
+  const ConfigFile file("# nothing\n");
+  const Result<Config> config = load_config(file.path(), false);
+  REQUIRE(config);
+  CHECK(config->decide.mode == Mode::kObserve);
+  CHECK_FALSE(config->kubernetes);
+  CHECK(config->exporter.listen == "127.0.0.1:9464");
+}
+
+TEST_CASE("every section reaches the options of its stage") {
+  const ConfigFile file(
+      "tick_ms: 250\nprobes_off: [tcp]\nscore: {model: 'off'}\nassess: {recovery_s: 42}\n"
+      "act: {mode: enforce, effect: NoExecute, max_taints_per_hour: 9}\n"
+      "kube: {url: 'https://127.0.0.1:6443', ca: /ca, token_file: /token, node_name: n1}\n"
+      "export: {listen: '', socket: /run/x, top_pods: 5}\nrecord: {file: /r, max_mib: 8}\n");
+  const Result<Config> config = load_config(file.path(), false);
+  REQUIRE(config);
+  CHECK(config->live.tick_interval == std::chrono::milliseconds(250));
+  CHECK(config->live.kernel.off == std::vector<std::string>{"tcp"});
+  CHECK(config->model == "off");
+  CHECK(config->assess.recovery_s == 42);
+  CHECK(config->decide.adopted_hold_s == 42);
+  CHECK(config->decide.mode == Mode::kEnforce);
+  CHECK(config->decide.effect == "NoExecute");
+  CHECK(config->decide.max_taints_per_hour == 9);
+  CHECK(config->kubernetes);
+  CHECK(config->kube.token_file == "/token");
+  CHECK(config->node_name == "n1");
+  CHECK(config->exporter.top_pods == 5);
+  CHECK(config->record_mib == 8);
+}
+
+TEST_CASE("a wrong value names the file, the line, the field and what was expected") {
+  CHECK(error_of("act:\n  mode: maybe\n") == ":2: act.mode: expected observe or enforce, found 'maybe'");
+  CHECK(error_of("tick_ms: fast\n") == ":1: tick_ms: expected a number from 50 to 10000, found 'fast'");
+  CHECK(error_of("tick_ms: 100.5\n") ==
+        ":1: tick_ms: expected a whole number from 50 to 10000, found '100.5'");
+  CHECK(error_of("act: {min_confidence: .nan}\n") ==
+        ":1: act.min_confidence: expected a number from 0 to 1, found '.nan'");
+  CHECK(error_of("\n\nassess: 5\n") == ":3: assess: expected a mapping of keys to values, found '5'");
+  CHECK(error_of("kube: {url: [a]}\n") == ":1: kube.url: expected a single value");
+  CHECK(error_of("probes_off: tcp\n") == ":1: probes_off: expected a list of words, found 'tcp'");
+  CHECK(error_of("- a\n- b\n") == ":1: expected a mapping of keys to values");
+}
+
+TEST_CASE("an unknown key is an error that lists the known ones") {
+  CHECK(error_of("export:\n  lisen: 1\n") ==
+        ":2: export.lisen: expected one of listen socket top_pods, found 'lisen'");
+  CHECK(error_of("act: {moed: x}\n").find("act.moed: expected one of effect") != std::string::npos);
+}
+
+TEST_CASE("what is not YAML is one sentence with its line") {
+  CHECK(error_of("act: {mode: observe\n").find("not valid YAML") != std::string::npos);
+  CHECK(error_of("a: b: c\n").find(":1: not valid YAML") != std::string::npos);
+}
+
+TEST_CASE("enforce without an API server, and a server without a node name, are refused") {
+  CHECK(error_of("act: {mode: enforce}\n").find("needs an API server") != std::string::npos);
+  CHECK(error_of("kube: {url: 'https://127.0.0.1:1'}\n").find("kube.node_name") != std::string::npos);
+}
+
+TEST_CASE("a file that does not exist is named") {
+  const Result<Config> config = load_config("/nonexistent/agent.yaml", false);
+  REQUIRE_FALSE(config);
+  CHECK(config.error().text == "open /nonexistent/agent.yaml: No such file or directory");
+}

@@ -1,0 +1,117 @@
+#include "tools/cli/commands.h"
+
+#include <algorithm>
+#include <map>
+#include <ostream>
+
+#include <CLI/CLI.hpp>
+
+#include "exporter/api.pb.h"
+#include "exporter/wire.h"
+#include "tools/cli/agent_client.h"
+#include "tools/cli/format.h"
+#include "tools/cli/live_top.h"
+#include "tools/cli/views.h"
+
+namespace vedette {
+namespace {
+
+int fail_with(const CliStreams& streams, int code, const std::string& text) {
+  streams.err << "vedette: " << text << "\n";
+  return code;
+}
+
+int answered_error(const api::Response& response, bool json, const CliStreams& streams) {
+  const api::Error& error = response.error();
+  if (json) streams.out << json_view(response);
+  std::string text = error.text();
+  if (error.candidates_size() > 0)
+    text += error.code() == api::Error::AMBIGUOUS ? "; which one?" : "; among them:";
+  for (const std::string& candidate : error.candidates()) text += "\n  " + candidate;
+  const bool none_yet = error.code() == api::Error::NOT_READY || error.code() == api::Error::TOO_MANY ||
+                        error.code() == api::Error::BAD_REQUEST;
+  return fail_with(streams, none_yet ? kExitUnreachable : kExitDegraded, text);
+}
+
+int status_code(const api::Status& status) {
+  if (status.overall() == "healthy") return kExitHealthy;
+  return status.overall() == "unhealthy" ? kExitUnhealthy : kExitDegraded;
+}
+
+}  // namespace
+
+int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
+  CLI::App app{"Ask the agent on this node what is healthy, what is not, and why.", "vedette"};
+  std::string socket_path = kDefaultSocketPath;
+  bool json = false;
+  app.set_version_flag("--version", "vedette " VEDETTE_VERSION);
+  app.add_option("--socket", socket_path, "The agent's socket")
+      ->envname("VEDETTE_SOCKET")
+      ->capture_default_str();
+  app.add_flag("--json", json, "Answer as one JSON document");
+  app.require_subcommand(1);
+  app.fallthrough();
+
+  CLI::App& status = *app.add_subcommand("status",
+                                         "Is this node fine; if not: what, since when, why, what next.\n"
+                                         "Exits 0 healthy, 1 degraded, 2 unhealthy, 3 no agent.");
+  CLI::App& top = *app.add_subcommand("top", "Live view of the node and its pods");
+  bool once = false;
+  top.add_flag("--once", once, "Print one frame and exit");
+  TopOrder order = TopOrder::kSeverity;
+  const std::map<std::string, TopOrder> orders{{"severity", TopOrder::kSeverity},
+                                               {"risk", TopOrder::kRisk},
+                                               {"anomaly", TopOrder::kAnomaly},
+                                               {"cpu", TopOrder::kCpu},
+                                               {"memory", TopOrder::kMemory}};
+  top.add_option("--sort", order, "severity, risk, anomaly, cpu or memory")
+      ->transform(CLI::CheckedTransformer(orders, CLI::ignore_case).description(""));
+  CLI::App& explain =
+      *app.add_subcommand("explain", "The evidence about one pod, unit, container or the node");
+  std::string entity;
+  explain.add_option("ENTITY", entity, "Its name, or a part that only it has")->required();
+  CLI::App& probes = *app.add_subcommand("probes", "Kernel probes: state, cost, losses");
+  for (CLI::App* command : {&status, &top, &explain, &probes}) command->fallthrough();
+
+  try {
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
+    app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, streams.out, streams.err) == 0 ? kExitHealthy : kExitUsage;
+  }
+
+  if (top.parsed() && streams.live && !once && !json) {
+    const Status shown = run_live_top(socket_path, order, streams.screen.colour);
+    return shown ? kExitHealthy : fail_with(streams, kExitUnreachable, shown.error().text);
+  }
+
+  api::Request request;
+  if (status.parsed()) request.mutable_status();
+  if (top.parsed()) request.mutable_top();
+  if (explain.parsed()) request.mutable_explain()->set_entity(entity);
+  if (probes.parsed()) request.mutable_probes();
+  Result<AgentClient> client = AgentClient::connect(socket_path);
+  if (!client) return fail_with(streams, kExitUnreachable, client.error().text);
+  const Result<api::Response> response = client->ask(std::move(request));
+  if (!response) return fail_with(streams, kExitUnreachable, response.error().text);
+  if (response->has_error()) return answered_error(*response, json, streams);
+
+  if (json) {
+    streams.out << json_view(*response);
+  } else if (response->has_status()) {
+    streams.out << status_view(*response, streams.screen);
+  } else if (response->has_top()) {
+    TopState state;
+    state.order = order;
+    streams.out << top_view(*response, streams.screen, state);
+  } else if (response->has_explain()) {
+    streams.out << explain_view(*response, streams.screen);
+  } else if (response->has_probes()) {
+    streams.out << probes_view(*response, streams.screen);
+  } else {
+    return fail_with(streams, kExitUnreachable, "the agent sent an unexpected answer");
+  }
+  return response->has_status() ? status_code(response->status()) : kExitHealthy;
+}
+
+}  // namespace vedette

@@ -1,0 +1,33 @@
+// The `vedette` command without its main(): what to ask, and where the answer goes. Called once per process
+// (and by the tests, with streams of their own).
+#pragma once
+
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "tools/cli/screen.h"
+
+namespace vedette {
+
+// What the process ends with. status: healthy, degraded, unhealthy. Other commands: kHealthy when answered,
+// kDegraded when the agent had no such answer (an unknown entity).
+enum ExitCode {
+  kExitHealthy = 0,
+  kExitDegraded = 1,
+  kExitUnhealthy = 2,
+  kExitUnreachable = 3,
+  kExitUsage = 64
+};
+
+struct CliStreams {
+  std::ostream& out;
+  std::ostream& err;
+  Screen screen;      // of `out`
+  bool live = false;  // `out` is a terminal that `top` may take over
+};
+
+// `arguments` without the program's name.
+int run_cli(std::vector<std::string> arguments, const CliStreams& streams);
+
+}  // namespace vedette

@@ -1,0 +1,214 @@
+#include <nlohmann/json.hpp>
+
+#include "exporter/api.pb.h"
+#include "tools/cli/views.h"
+
+namespace vedette {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// nlohmann writes NaN as null, which is what a missing number is.
+Json json_of(const api::Reason& reason) {
+  return {{"column", reason.column()},
+          {"value", reason.value()},
+          {"usual", reason.usual()},
+          {"weight", reason.weight()},
+          {"unit", reason.unit()}};
+}
+
+Json json_of(const api::Value& value);
+Json json_of(const api::Condition& condition);
+Json json_of(const api::Probe& probe);
+Json json_of(const api::TopRow& row);
+Json json_of(const api::Forecast& forecast);
+Json json_of(const api::Event& event);
+
+template <typename List>
+Json json_list(const List& list) {
+  Json array = Json::array();
+  for (const auto& item : list) array.push_back(json_of(item));
+  return array;
+}
+
+Json json_of(const api::Value& value) {
+  return {{"column", value.column()}, {"value", value.value()}, {"unit", value.unit()}};
+}
+
+Json json_of(const api::Condition& condition) {
+  return {{"entity", condition.entity()},
+          {"reason", condition.reason()},
+          {"domain", condition.domain()},
+          {"evidence", condition.evidence()},
+          {"severity", condition.severity()},
+          {"confidence", condition.confidence()},
+          {"since_wall_ns", condition.since_wall_ns()},
+          {"active_s", condition.active_s()},
+          {"evidence_age_s", condition.evidence_age_s()},
+          {"count", condition.count()},
+          {"recovering", condition.recovering()},
+          {"recovers_in_s", condition.recovers_in_s()},
+          {"message", condition.message()},
+          {"details", std::vector<std::string>(condition.details().begin(), condition.details().end())},
+          {"reasons", json_list(condition.reasons())}};
+}
+
+Json json_of(const api::Probe& probe) {
+  return {{"name", probe.name()},
+          {"state", probe.state()},
+          {"reason", probe.reason()},
+          {"runs", probe.runs()},
+          {"run_ns", probe.run_ns()},
+          {"signals", std::vector<std::string>(probe.signals().begin(), probe.signals().end())}};
+}
+
+Json json_of(const api::Losses& losses) {
+  Json events = Json::object();
+  for (const api::EventLoss& event : losses.events()) {
+    events[event.type()] = {{"produced", event.produced()}, {"lost", event.lost()}};
+  }
+  return {{"produced", losses.produced()},
+          {"received", losses.received()},
+          {"lost", losses.lost()},
+          {"no_slot", losses.no_slot()},
+          {"no_task_storage", losses.no_task_storage()},
+          {"missed_ticks", losses.missed_ticks()},
+          {"log_lost", losses.log_lost()},
+          {"events", events}};
+}
+
+Json json_of(const api::TopRow& row) {
+  Json trails = Json::object();
+  for (const api::Trail& trail : row.trails()) {
+    trails[trail.column()] = std::vector<float>(trail.points().begin(), trail.points().end());
+  }
+  return {{"entity", row.entity().name()},
+          {"kind", row.entity().kind()},
+          {"namespace", row.entity().namespace_()},
+          {"pod", row.entity().pod()},
+          {"workload", row.entity().workload()},
+          {"severity", row.severity()},
+          {"reason", row.reason()},
+          {"anomaly", row.anomaly()},
+          {"anomaly_threshold", row.anomaly_threshold()},
+          {"anomalous", row.anomalous()},
+          {"warming_up", row.warming_up()},
+          {"risk", row.risk()},
+          {"trails", trails}};
+}
+
+Json json_of(const api::Forecast& forecast) {
+  return {{"signal", forecast.signal()},
+          {"value", forecast.value()},
+          {"slope_per_s", forecast.slope_per_s()},
+          {"eta_s", forecast.eta_s()}};
+}
+
+Json json_of(const api::Event& event) {
+  return {{"wall_ns", event.wall_ns()}, {"age_s", event.age_s()}, {"type", event.type()},
+          {"count", event.count()},     {"pid", event.pid()},     {"comm", event.comm()},
+          {"text", event.text()}};
+}
+
+void add_status(const api::Status& status, Json& json) {
+  const api::Decision& decision = status.decision();
+  const api::Act& act = status.act();
+  const api::SelfUse& self = status.self();
+  json["overall"] = status.overall();
+  json["conditions"] = json_list(status.conditions());
+  json["decision"] = {{"mode", decision.mode()},           {"taint", decision.taint()},
+                      {"effect", decision.effect()},       {"reason", decision.reason()},
+                      {"message", decision.message()},     {"since_wall_ns", decision.since_wall_ns()},
+                      {"held_back", decision.held_back()}, {"next", decision.next()}};
+  json["act"] = {{"connected", act.connected()},
+                 {"known", act.known()},
+                 {"tainted", act.tainted()},
+                 {"adopted", act.adopted()},
+                 {"tainted_since_wall_ns", act.tainted_since_wall_ns()},
+                 {"taint_reason", act.taint_reason()},
+                 {"acked", act.acked()},
+                 {"patches", act.patches()},
+                 {"conflicts", act.conflicts()},
+                 {"failures", act.failures()},
+                 {"events_written", act.events_written()},
+                 {"last_evidence_to_ack_s", act.last_evidence_to_ack_s()},
+                 {"last_error", act.last_error()}};
+  json["telemetry"] = {{"probes", status.probes()},
+                       {"troubled_probes", json_list(status.troubled_probes())},
+                       {"losses", json_of(status.losses())}};
+  json["self"] = {{"tick_ms", self.tick_ms()},
+                  {"collect_ms", self.collect_ms()},
+                  {"cpu_share", self.cpu_share()},
+                  {"rss_bytes", self.rss_bytes()},
+                  {"bpf_map_bytes", self.bpf_map_bytes()}};
+  json["load"] = json_list(status.load());
+  json["entities"] = {
+      {"pods", status.pods()}, {"others", status.others()}, {"warming_up", status.warming_up()}};
+}
+
+const char* code_name(api::Error::Code code) {
+  switch (code) {
+    case api::Error::BAD_REQUEST:
+      return "bad_request";
+    case api::Error::NOT_READY:
+      return "not_ready";
+    case api::Error::TOO_MANY:
+      return "too_many";
+    case api::Error::UNKNOWN_ENTITY:
+      return "unknown_entity";
+    case api::Error::AMBIGUOUS:
+      return "ambiguous";
+    default:
+      return "unspecified";
+  }
+}
+
+}  // namespace
+
+std::string json_view(const api::Response& response) {
+  const api::Agent& agent = response.agent();
+  Json json{{"version", response.version()},
+            {"agent",
+             {{"version", agent.version()},
+              {"node", agent.node()},
+              {"wall_ns", agent.wall_ns()},
+              {"age_s", agent.age_s()},
+              {"uptime_s", agent.uptime_s()},
+              {"ticks", agent.ticks()}}}};
+  switch (response.answer_case()) {
+    case api::Response::kError:
+      json["error"] = {{"code", code_name(response.error().code())},
+                       {"text", response.error().text()},
+                       {"candidates", std::vector<std::string>(response.error().candidates().begin(),
+                                                               response.error().candidates().end())}};
+      break;
+    case api::Response::kStatus:
+      add_status(response.status(), json);
+      break;
+    case api::Response::kTop:
+      json["overall"] = response.top().overall();
+      json["rows"] = json_list(response.top().rows());
+      json["hidden"] = response.top().hidden();
+      break;
+    case api::Response::kExplain: {
+      const api::Explain& explain = response.explain();
+      json["row"] = json_of(explain.row());
+      json["conditions"] = json_list(explain.conditions());
+      json["anomaly_reasons"] = json_list(explain.anomaly_reasons());
+      json["risk_reasons"] = json_list(explain.risk_reasons());
+      json["forecasts"] = json_list(explain.forecasts());
+      json["events"] = json_list(explain.events());
+      json["values"] = json_list(explain.values());
+      break;
+    }
+    case api::Response::kProbes:
+      json["probes"] = json_list(response.probes().probes());
+      json["losses"] = json_of(response.probes().losses());
+      break;
+    case api::Response::ANSWER_NOT_SET:
+      break;
+  }
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace vedette
