@@ -85,6 +85,7 @@ std::string metrics_json(const Dataset& data, const TrainOptions& options, const
       {"out_of_fold", to_json(trained.out_of_fold)},
       {"test",
        {{"runs", to_json(trained.test.runs)},
+        {"names", trained.test_runs},
         {"kinds", per_kind},
         {"rows", trained.test.rows},
         {"base_rate", trained.test.base_rate},
