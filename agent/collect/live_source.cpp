@@ -302,7 +302,10 @@ void LiveSource::update_states(MonotonicNs now) {
   const auto linger = to_ns(options_.linger);
   for (auto at = states_.begin(); at != states_.end();) {
     auto& state = at->second;
-    if (!state.alive && state.died_ns == 0) state.died_ns = now;
+    if (!state.alive && state.died_ns == 0) {
+      state.died_ns = now;
+      state.gauges.fill(kMissing);  // the dead use nothing; what they used is in the features' past
+    }
     if (!state.alive && now > state.died_ns + linger) {
       psi_.forget(at->first);
       cgroup_.forget(at->first);

@@ -125,9 +125,9 @@ void ProcSource::read(const LivingEntity& entity, MonotonicNs now, Gauges& gauge
 }
 
 const std::vector<std::uint32_t>& ProcSource::processes(EntityId entity) const {
-  static const std::vector<std::uint32_t> kNone;
+  static const std::vector<std::uint32_t> none;
   const auto found = entities_.find(entity);
-  return found == entities_.end() ? kNone : found->second.processes;
+  return found == entities_.end() ? none : found->second.processes;
 }
 
 }  // namespace vedette

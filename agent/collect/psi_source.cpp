@@ -38,7 +38,7 @@ std::optional<PressureTotals> parse_pressure(std::string_view text) {
   return totals;
 }
 
-PsiSource::PsiSource(std::string pressure, std::string unified, FileBudget& budget)
+PsiSource::PsiSource(const std::string& pressure, std::string unified, FileBudget& budget)
     : unified_(std::move(unified)),
       budget_(budget),
       node_{File(pressure + "/cpu", budget), File(pressure + "/memory", budget),

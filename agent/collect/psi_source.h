@@ -32,7 +32,7 @@ class PsiSource {
 public:
   // `pressure` is the node's directory ("/proc/pressure"), `unified` the mount of cgroup v2, empty if there
   // is none: then only the node has pressure.
-  PsiSource(std::string pressure, std::string unified, FileBudget& budget);
+  PsiSource(const std::string& pressure, std::string unified, FileBudget& budget);
 
   // Sets the pressure_* gauges to the share since the last call (in the first one: of the last 10 s), or
   // leaves them kMissing. False if the kernel has no PSI.
