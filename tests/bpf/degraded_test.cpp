@@ -1,0 +1,144 @@
+#include <algorithm>
+#include <cstring>
+
+#include <sys/syscall.h>
+
+#include "tests/bpf/bpf_fixture.h"
+
+using namespace vedette;
+using namespace vedette::bpf_test;
+
+namespace {
+
+// The shipped probes, with one object changed.
+struct Altered {
+  std::vector<EmbeddedProbe> probes{embedded_probes()};
+  std::vector<unsigned char> bytes;
+
+  Altered(std::string_view name, const std::function<void(std::vector<unsigned char>&)>& change) {
+    const auto probe = std::ranges::find(probes, name, &EmbeddedProbe::name);
+    REQUIRE(probe != probes.end());
+    bytes.assign(probe->object.begin(), probe->object.end());
+    change(bytes);
+    probe->object = bytes;
+  }
+};
+
+// Another name of the same length for a tracepoint, as if this kernel had never heard of it.
+void rename(std::vector<unsigned char>& object, std::string_view from, std::string_view to) {
+  REQUIRE(from.size() == to.size());
+  int found = 0;  // in the section's name, and in the names its relocations are listed under
+  for (auto at = object.begin();; ++found) {
+    at = std::search(at, object.end(), from.begin(), from.end());
+    if (at == object.end()) break;
+    at = std::copy(to.begin(), to.end(), at);
+  }
+  REQUIRE(found > 0);
+}
+
+void check_that_others_live(KernelProbes& probes, std::string_view broken) {
+  for (const ProbeHealth& probe : probes.health()) {
+    if (probe.name == broken) continue;
+    CHECK_MESSAGE(probe.state == ProbeState::kAttached, probe.name, ": ", probe.reason);
+  }
+  Heard heard(probes);
+  const Cgroup cgroup(probes.cgroup_mount());
+  REQUIRE(run_in(cgroup, [] {
+            ::syscall(SYS_getppid);
+            return 0;
+          }) == 0);
+  CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == 2);
+}
+
+}  // namespace
+
+TEST_CASE("a probe whose object is damaged is degraded with a reason, and the others count") {
+  const Altered altered("tcp", [](auto& bytes) { std::fill(bytes.begin() + 64, bytes.end(), 0xff); });
+  KernelOptions options;
+  options.probes = altered.probes;
+  const auto probes = attach(options);
+  const ProbeHealth& tcp = health_of(*probes, "tcp");
+  CHECK(tcp.state == ProbeState::kDegraded);
+  CHECK(tcp.reason.find("probe tcp") != std::string::npos);
+  check_that_others_live(*probes, "tcp");
+}
+
+TEST_CASE("a probe whose tracepoint this kernel lacks says which") {
+  const Altered altered("tcp",
+                        [](auto& bytes) { rename(bytes, "tp_btf/tcp_send_reset", "tp_btf/tcp_sent_reset"); });
+  KernelOptions options;
+  options.probes = altered.probes;
+  const auto probes = attach(options);
+  const ProbeHealth& tcp = health_of(*probes, "tcp");
+  CHECK(tcp.state == ProbeState::kDegraded);
+  CHECK_MESSAGE(tcp.reason.find("no tracepoint tcp_sent_reset") != std::string::npos, tcp.reason);
+  check_that_others_live(*probes, "tcp");
+}
+
+TEST_CASE("where a tracepoint has a fallback, the probe attaches with that") {
+  const Altered altered("faults",
+                        [](auto& bytes) { rename(bytes, "tp_btf/block_rq_error", "tp_btf/block_rq_erro_"); });
+  KernelOptions options;
+  options.probes = altered.probes;
+  const auto probes = attach(options);
+  CHECK_MESSAGE(health_of(*probes, "faults").state == ProbeState::kAttached,
+                health_of(*probes, "faults").reason);
+}
+
+TEST_CASE("a probe that the configuration switches off is off, with that reason") {
+  KernelOptions options;
+  options.off = {"sched"};
+  const auto probes = attach(options);
+  CHECK(health_of(*probes, "sched").state == ProbeState::kOff);
+  CHECK(!health_of(*probes, "sched").reason.empty());
+  check_that_others_live(*probes, "sched");
+}
+
+TEST_CASE("a full ring loses records, and every one of them is counted") {
+  KernelOptions options;
+  options.ring_bytes = 4096;  // 32 records
+  const auto probes = attach(options);
+  const Cgroup cgroup(probes->cgroup_mount());
+  constexpr int kDeaths = 320;
+  REQUIRE(run_in(cgroup, [] {
+            for (int i = 0; i < kDeaths; ++i) {
+              const pid_t pid = ::fork();
+              if (pid == 0) ::kill(::getpid(), SIGKILL);
+              ::waitpid(pid, nullptr, 0);
+            }
+            return 0;
+          }) == 0);
+  Heard heard(*probes);
+  const std::size_t received = heard.events(EVENT_signal_exit, cgroup.id()).size();
+  Losses losses;
+  probes->read_losses(losses);
+  CHECK(received < kDeaths);
+  CHECK(losses.produced[EVENT_signal_exit] >= kDeaths);
+  CHECK(losses.lost[EVENT_signal_exit] >= kDeaths - 32);
+  // Others on this machine send records too: the balance is over all of them.
+  CHECK(eventually([&] {
+    heard.listen();
+    probes->read_losses(losses);
+    std::uint64_t produced = 0;
+    std::uint64_t lost = 0;
+    for (const std::uint64_t count : losses.produced) produced += count;
+    for (const std::uint64_t count : losses.lost) lost += count;
+    return produced == losses.received + lost;
+  }));
+}
+
+TEST_CASE("the kernel's own statistics give each probe's cost") {
+  KernelOptions options;
+  options.cost_sample = std::chrono::milliseconds(100);
+  const auto probes = attach(options);
+  std::vector<CgroupTotals> totals;
+  probes->read_totals(totals);
+  CHECK(eventually([&] {
+    probes->read_totals(totals);
+    return health_of(*probes, "syscalls").runs > 0;
+  }));
+  const ProbeHealth& syscalls = health_of(*probes, "syscalls");
+  CHECK(syscalls.run_ns > 0);
+  CHECK(syscalls.sampled_ns >= 100'000'000);
+  CHECK(probes->map_bytes() > std::uint64_t{512} * sizeof(::totals));
+}

@@ -1,0 +1,69 @@
+#include <sys/mman.h>
+
+#include "tests/bpf/bpf_fixture.h"
+
+using namespace vedette;
+using namespace vedette::bpf_test;
+
+namespace {
+
+constexpr std::size_t kLimit = std::size_t{16} << 20;
+
+// A memory cgroup of 16 MiB, in whichever hierarchy has the controller; null: nowhere.
+std::unique_ptr<Cgroup> limited(const std::string& v2_mount) {
+  const std::string v1 = "/sys/fs/cgroup/memory";
+  if (std::filesystem::exists(v1 + "/memory.limit_in_bytes")) {
+    auto cgroup = std::make_unique<Cgroup>(v1);
+    REQUIRE(write_text(cgroup->path() + "/memory.limit_in_bytes", std::to_string(kLimit)));
+    return cgroup;
+  }
+  if (!write_text(v2_mount + "/cgroup.subtree_control", "+memory")) return nullptr;
+  auto cgroup = std::make_unique<Cgroup>(v2_mount);
+  REQUIRE(write_text(cgroup->path() + "/memory.max", std::to_string(kLimit)));
+  write_text(cgroup->path() + "/memory.swap.max", "0");
+  return cgroup;
+}
+
+int eat_memory() {
+  constexpr std::size_t kBytes = 4 * kLimit;
+  auto* memory =
+      static_cast<char*>(::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  for (std::size_t at = 0; at < kBytes; at += 4096) memory[at] = 1;
+  return 0;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "an OOM kill at a cgroup's own limit is its, with the cause, the victim and the reclaim before it") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const auto memory = limited(probes->cgroup_mount());
+  if (!memory) VEDETTE_SKIP("no memory controller in any hierarchy");
+  const bool separate = !memory->path().starts_with(probes->cgroup_mount());
+  std::unique_ptr<Cgroup> own = separate ? std::make_unique<Cgroup>(probes->cgroup_mount()) : nullptr;
+  const Cgroup& counted = separate ? *own : *memory;
+  std::vector<const Cgroup*> cgroups{memory.get()};
+  if (separate) cgroups.push_back(own.get());
+
+  Child child(cgroups, eat_memory);
+  const pid_t pid = child.pid();
+  const int status = child.wait();
+  REQUIRE(WIFSIGNALED(status));
+  REQUIRE(WTERMSIG(status) == SIGKILL);
+
+  const CgroupTotals& totals = heard.in(counted);
+  CHECK(totals.counters[COUNTER_oom_kills] == 1);
+  CHECK(totals.counters[COUNTER_exits_by_signal] == 1);
+  CHECK(totals.counters[COUNTER_direct_reclaims] >= 1);
+  CHECK(totals.counters[COUNTER_direct_reclaim_ns] > 0);
+  CHECK(heard.observed(counted.id(), HISTOGRAM_direct_reclaim_latency) ==
+        heard.in(counted).counters[COUNTER_direct_reclaims]);
+
+  const std::vector<RawEvent> kills = heard.events(EVENT_oom_kill, counted.id());
+  REQUIRE(kills.size() == 1);
+  CHECK(kills[0].value == OOM_CGROUP_LIMIT);
+  CHECK(kills[0].pid == static_cast<unsigned>(pid));
+  CHECK(kills[0].extra > 8 * 1024);  // kB resident: most of the 16 MiB
+  CHECK(kills[0].extra < 24 * 1024);
+}

@@ -1,0 +1,96 @@
+#include <algorithm>
+
+#include <linux/sched.h>
+#include <sys/syscall.h>
+
+#include "tests/bpf/bpf_fixture.h"
+
+using namespace vedette;
+using namespace vedette::bpf_test;
+
+namespace {
+
+// Forks a child that does `work`, and waits for it.
+void spawn(const std::function<void()>& work) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    work();
+    ::_exit(0);
+  }
+  ::waitpid(pid, nullptr, 0);
+}
+
+}  // namespace
+
+TEST_CASE("forks, threads, execs, exits and deaths by signal are counted exactly") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const int status = run_in(cgroup, [] {
+    for (int i = 0; i < 3; ++i) spawn([] {});
+    for (int i = 0; i < 2; ++i) spawn([] { ::execl("/bin/true", "true", nullptr); });
+    spawn([] { ::kill(::getpid(), SIGKILL); });
+    spawn([] { ::kill(::getpid(), SIGTERM); });
+    std::thread([] {}).join();
+    return 7;
+  });
+  REQUIRE(WEXITSTATUS(status) == 7);
+
+  const CgroupTotals& totals = heard.in(cgroup);
+  CHECK(totals.counters[COUNTER_forks] == 3 + 2 + 2 + 1);
+  CHECK(totals.counters[COUNTER_execs] == 2);
+  CHECK(totals.counters[COUNTER_exits] == 3 + 2 + 2 + 1);  // the thread is none, the child itself is one
+  CHECK(totals.counters[COUNTER_exits_by_signal] == 2);
+
+  const std::vector<RawEvent> execs = heard.events(EVENT_exec, cgroup.id());
+  REQUIRE(execs.size() == 2);
+  CHECK(std::string(execs[0].text) == "/bin/true");
+  CHECK(std::string(execs[0].comm) == "true");
+  const std::vector<RawEvent> deaths = heard.events(EVENT_signal_exit, cgroup.id());
+  REQUIRE(deaths.size() == 2);
+  CHECK(deaths[0].value == SIGKILL);
+  CHECK(deaths[1].value == SIGTERM);
+}
+
+TEST_CASE("a process of many threads that is killed counts as one exit by signal") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const int status = run_in(cgroup, [] {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i) threads.emplace_back([] { ::pause(); });
+    ::kill(::getpid(), SIGKILL);
+    for (std::thread& thread : threads) thread.join();
+    return 0;
+  });
+  REQUIRE(WIFSIGNALED(status));
+  CHECK(heard.in(cgroup).counters[COUNTER_exits] == 1);
+  CHECK(heard.in(cgroup).counters[COUNTER_exits_by_signal] == 1);
+  CHECK(heard.events(EVENT_signal_exit, cgroup.id()).size() == 1);
+}
+
+TEST_CASE("runnable tasks that share one CPU wait for it, and the wait is theirs") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const auto spin = [] {
+    cpu_set_t first;
+    CPU_ZERO(&first);
+    CPU_SET(0, &first);
+    ::sched_setaffinity(0, sizeof(first), &first);
+    timespec used{};
+    do {
+      ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    } while (used.tv_sec == 0 && used.tv_nsec < 200'000'000);
+    return 0;
+  };
+  Child one({&cgroup}, spin);
+  Child two({&cgroup}, spin);
+  one.wait();
+  two.wait();
+  // Each burnt .2 s on the same CPU, so one of them waited nearly that long while the other ran.
+  CHECK(heard.in(cgroup).counters[COUNTER_runqueue_wait_ns] > 100'000'000);
+  CHECK(heard.in(cgroup).counters[COUNTER_context_switches] >= 2);
+  CHECK(heard.observed(cgroup.id(), HISTOGRAM_runqueue_latency) >= 2);
+  CHECK(heard.in(cgroup).counters[COUNTER_blocked_disk_ns] < 100'000'000);
+}
