@@ -229,7 +229,7 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
        nodes + mine,
        {{"spec", {{"taints", json::array({ours})}}}},
        422,
-       ""},
+       "unhealthy only"},
       {"all taints removed",
        bound,
        "PATCH",
