@@ -1,4 +1,4 @@
-"""The agent as the benchmarks start it: without Kubernetes, on its own socket, stopped at the end."""
+"""The agent as the benchmarks start it: on its own socket, stopped at the end; without Kubernetes unless asked."""
 
 import json
 import os
@@ -11,13 +11,14 @@ BUILD = pathlib.Path(os.environ.get("BUILD", "build/release"))
 
 
 class Agent:
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, kubernetes=False):
         self.dir = tempfile.TemporaryDirectory(prefix="vedette-bench.")
         self.socket = f"{self.dir.name}/agent.sock"
         self.log = open(f"{self.dir.name}/log", "w+")
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            [BUILD / "agent/vedette-agent", "--standalone", "--listen", "", "--socket", self.socket, *arguments],
+            [BUILD / "agent/vedette-agent", *([] if kubernetes else ["--standalone"]), "--listen", "",
+             "--socket", self.socket, *arguments],
             stdout=self.log, stderr=subprocess.STDOUT)
 
     def __enter__(self):

@@ -5,13 +5,17 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "tests/kube/apiserver"
+# Every `with` cleans up on the way out, also when the benchmark is stopped.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 class KubeServer:
@@ -51,3 +55,40 @@ class KubeServer:
         status, node = self.request("GET", f"/api/v1/nodes/{name}")
         assert status == 200, node
         return [taint for taint in node["spec"].get("taints", []) if taint["key"] == key]
+
+
+class BrokenFilesystem:
+    """An ext4 on a loop device that reports an error whenever asked to (errors=continue: it goes on)."""
+
+    def __enter__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="vedette-ext4."))
+        image, self.mount = self.dir / "image", self.dir / "mount"
+        self.mount.mkdir()
+        with open(image, "wb") as file:
+            file.truncate(16 << 20)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True, stdout=sys.stderr)
+        subprocess.run(["mount", "-o", "loop,errors=continue", image, self.mount], check=True)
+        device = subprocess.run(["findmnt", "-no", "SOURCE", self.mount], check=True, capture_output=True, text=True)
+        self.trigger_file = pathlib.Path("/sys/fs/ext4", pathlib.Path(device.stdout.strip()).name, "trigger_fs_error")
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", self.mount], check=False)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def trigger(self):
+        """Returns the monotonic time just before the error."""
+        before = time.monotonic()
+        self.trigger_file.write_text("1")
+        return before
+
+
+def agent_config(server, node, recovery_s):
+    """A file for --config: enforce, without the rate limit that a node under test would run into."""
+    path = pathlib.Path(server.dir, "agent.yaml")
+    path.write_text(f"""\
+act: {{mode: enforce, max_taints_per_hour: 1000000}}
+assess: {{recovery_s: {recovery_s}}}
+kube: {{url: "{server.url}", ca: "{server.ca}", token_file: "{server.token_file}", node_name: {node}}}
+""")
+    return path
