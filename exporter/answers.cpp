@@ -321,7 +321,7 @@ std::string error_name(std::int64_t number) {
 }  // namespace
 
 std::string describe(const KernelEvent& event) {
-  const std::string text = clean_text(event.text);
+  std::string text = clean_text(event.text);
   char buffer[64];
   switch (event.type) {
     case EVENT_exec:

@@ -16,7 +16,7 @@ namespace vedette {
 namespace {
 
 // civetweb buffers nothing: pieces of this size keep the number of writes and the memory small.
-constexpr std::size_t kChunkBytes = 16 * 1024;
+constexpr std::size_t kChunkBytes = std::size_t{16} * 1024;
 
 int discard_log(const mg_connection* /*connection*/, const char* /*message*/) {
   return 1;

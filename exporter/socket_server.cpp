@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <optional>
 #include <string_view>
@@ -154,6 +155,10 @@ void SocketServer::snapshot_published() {
 }
 
 void SocketServer::run(const std::stop_token& stop) {
+  // Signals are for the main thread.
+  sigset_t all;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
   while (!stop.stop_requested()) {
     std::vector<pollfd> polled{{listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
     for (const auto& client : clients_) {

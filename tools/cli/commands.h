@@ -24,7 +24,7 @@ struct CliStreams {
   std::ostream& out;
   std::ostream& err;
   Screen screen;      // of `out`
-  bool live = false;  // `out` is a terminal that `top` may take over
+  bool live = false;  // `out` and the keys belong to a terminal that `top` may take over
 };
 
 // `arguments` without the program's name.

@@ -114,7 +114,7 @@ private:
     }
     for (const api::Event& event : explain_.events()) {
       std::string what = event.text();
-      if (!event.comm().empty()) what = event.comm() + "[" + std::to_string(event.pid()) + "] " + what;
+      if (!event.comm().empty()) what.insert(0, event.comm() + "[" + std::to_string(event.pid()) + "] ");
       if (event.count() > 1) what += " (" + std::to_string(event.count()) + " times)";
       const std::string when = "  " + format_clock(event.wall_ns(), event.wall_ns()) + "  " +
                                pad_left(format_duration(event.age_s()) + " ago", 12);

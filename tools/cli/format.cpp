@@ -83,7 +83,7 @@ std::string format_duration(double seconds) {
     const std::string text = std::to_string(big) + " " + big_unit;
     return small == 0 ? text : text + " " + std::to_string(small) + " " + small_unit;
   };
-  if (minutes < 24 * 60) return two(minutes / 60, "h", minutes % 60, "min");
+  if (minutes < 24L * 60) return two(minutes / 60, "h", minutes % 60, "min");
   const long hours = std::lround(seconds / 3600);
   return two(hours / 24, "d", hours % 24, "h");
 }

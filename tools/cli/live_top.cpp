@@ -165,7 +165,8 @@ Status run_live_top(const std::string& socket_path, TopOrder order, bool colour)
   const auto reconnect = [&] {
     Result<AgentClient> connected = AgentClient::connect(socket_path);
     if (!connected) {
-      state.notice = connected.error().text + "; trying again";
+      state.notice =
+          newest.has_top() ? "the agent is gone; trying again each second (q quits)" : connected.error().text;
       return;
     }
     client = std::move(*connected);
@@ -174,7 +175,7 @@ Status run_live_top(const std::string& socket_path, TopOrder order, bool colour)
   reconnect();
   if (!client && newest.answer_case() == api::Response::ANSWER_NOT_SET) {
     // Not ready is a matter of a second; everything else is for the caller to say.
-    if (!AgentClient::connect(socket_path)) return fail(state.notice.substr(0, state.notice.rfind(';')));
+    if (!AgentClient::connect(socket_path)) return fail(state.notice);
   }
 
   const RawTerminal terminal(*modes);

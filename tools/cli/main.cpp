@@ -12,5 +12,6 @@ int main(int argc, char** argv) {
   // https://no-color.org: set and not empty means no colours.
   const char* no_colour = std::getenv("NO_COLOR");
   screen.colour = terminal && (no_colour == nullptr || *no_colour == '\0');
-  return vedette::run_cli({argv + 1, argv + argc}, {std::cout, std::cerr, screen, terminal});
+  return vedette::run_cli({argv + 1, argv + argc},
+                          {std::cout, std::cerr, screen, terminal && ::isatty(STDIN_FILENO) != 0});
 }

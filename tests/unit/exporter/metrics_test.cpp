@@ -63,7 +63,7 @@ TEST_CASE("every line of the exposition is valid, no series comes twice and noth
   totals.add(*snapshot);
   const auto series = parse(exposition(*snapshot, totals));
   CHECK(series.size() > 200);
-  for (const auto& [name, value] : series) CHECK_MESSAGE(!std::isnan(value), name);
+  for (const auto& one : series) CHECK_MESSAGE(!std::isnan(one.second), one.first);
 }
 
 TEST_CASE("counters add up over the ticks, in base units") {
