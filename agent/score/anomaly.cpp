@@ -97,6 +97,7 @@ struct AnomalyScorer::Column {
 
   static std::vector<Column> all() {
     std::vector<Column> columns;
+    columns.reserve(kJudged);
     std::size_t feature = 0;
     // One event in the 10 s of a rate is .1/s: no deviation. Nanoseconds per second: 1 ms each second.
     for (const SignalInfo& signal : kCounters) {

@@ -187,7 +187,8 @@ Result<std::unique_ptr<RiskScorer>> RiskScorer::make(const std::filesystem::path
 
 Result<std::unique_ptr<RiskScorer>> RiskScorer::from_bytes(std::string_view bytes, std::string_view name,
                                                            RiskOptions options) {
-  const std::string where = "model " + std::string(name);
+  std::string where = "model ";
+  where += name;
   Result<Inspected> inspected = inspect_bytes(bytes, where);
   if (!inspected) return tl::unexpected(inspected.error());
 

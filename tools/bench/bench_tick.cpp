@@ -64,6 +64,7 @@ std::string make_model() {
   }
   for (int i = 0; i < 100; ++i) XGBoosterUpdateOneIter(booster, i, data);
   std::vector<const char*> names;
+  names.reserve(kColumns);
   for (const RiskColumn& column : kRiskColumns) names.push_back(column.name.data());
   XGBoosterSetStrFeatureInfo(booster, "feature_name", names.data(), names.size());
   bst_ulong size = 0;

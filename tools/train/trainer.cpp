@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <memory>
 #include <numeric>
+#include <utility>
 
 #include <xgboost/c_api.h>
 
@@ -342,6 +345,7 @@ Result<std::vector<std::pair<std::string, double>>> gains(const Booster& booster
 
 Result<std::string> save(const Booster& booster, double threshold) {
   std::vector<const char*> names;
+  names.reserve(kColumns);
   for (const RiskColumn& column : kRiskColumns) names.push_back(column.name.data());
   char text[32];
   std::snprintf(text, sizeof text, "%.2f", threshold);

@@ -60,7 +60,7 @@ std::string campaign(std::uint64_t seed, int runs_per_kind) {
           if (column.name == "memory_use") text += std::to_string(use);
           if (column.name == "memory_use.slope") text += std::to_string(trend);
           if (column.name == "memory_use.eta") text += std::to_string(eta);
-          if (column.name == "errors_io.rate") text += "0";
+          if (column.name == "errors_space.rate") text += "0";
         }
         text += "\n";
       }
