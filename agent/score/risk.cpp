@@ -192,12 +192,13 @@ Result<std::unique_ptr<RiskScorer>> RiskScorer::from_bytes(std::string_view byte
   Result<Inspected> inspected = inspect_bytes(bytes, where);
   if (!inspected) return tl::unexpected(inspected.error());
 
+  const auto unknown = [&](const std::string& column) {
+    return fail(where + ": column " + column + " is unknown; expected names of this agent's features");
+  };
   std::vector<std::size_t> features;
   for (const std::string& column : inspected->names) {
     const std::optional<std::size_t> feature = find_feature(column);
-    if (!feature) {
-      return fail(where + ": column " + column + " is unknown; expected names of this agent's features");
-    }
+    if (!feature) return unknown(column);
     features.push_back(*feature);
   }
 
