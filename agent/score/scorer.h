@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,7 @@ struct EntityScore {
 
   // Failure risk: probability of an observed failure (OOM kill, EMFILE, ENOSPC) within 60 s; NaN without
   // model.
-  double risk = 0;
+  double risk = std::numeric_limits<double>::quiet_NaN();
   std::vector<Reason> risk_reasons;
 };
 
