@@ -115,6 +115,12 @@ public:
     REQUIRE(::write(to_child_[1], "s", 1) == 1);
     await();
   }
+  // A step that the child does not survive.
+  void last_step() {
+    REQUIRE(::write(to_child_[1], "s", 1) == 1);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
   void kill(int signal) {
     if (pid_ <= 0) return;
     ::kill(pid_, signal);
@@ -278,6 +284,52 @@ TEST_CASE("The last words of a cgroup that was born and died between two ticks s
     return false;
   }));
   CHECK(exits == 1);
+}
+
+TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel log tells of it") {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
+  const TestCgroup cgroup("oom");
+  if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
+  constexpr std::size_t kLimit = 16 * 1024 * 1024;
+  cgroup.limit_memory(kLimit);
+  auto made = LiveSource::make(quick());
+  REQUIRE(made.has_value());
+  auto& source = **made;
+  Observation observation;
+  REQUIRE(source.wait().has_value());
+  REQUIRE(source.collect(observation).has_value());
+  if (!probe_works(observation, "memory")) VEDETTE_SKIP("the memory probe is not attached here");
+  const bool log_works = probe_works(observation, "log");
+
+  Child child(
+      cgroup, [] {},
+      [] {
+        constexpr std::size_t kTooMuch = 8 * kLimit;
+        auto* memory = static_cast<volatile char*>(std::malloc(kTooMuch));
+        for (std::size_t i = 0; i < kTooMuch; i += 4096) memory[i] = 1;
+      });
+  child.last_step();
+  bool event_seen = false;
+  bool log_seen = false;
+  std::uint64_t kills = 0;
+  CHECK(tick_until(source, observation, [&] {
+    const auto row = row_of(observation, cgroup.entity_name());
+    if (row) kills += observation.samples[*row].counters[COUNTER_oom_kills];
+    for (const auto& event : observation.events) {
+      if (event.type == EVENT_oom_kill && row && event.entity == observation.entities[*row]->id) {
+        event_seen = true;
+        CHECK(event.value == OOM_CGROUP_LIMIT);
+      }
+      if (event.type == KernelEvent::kLogEvent && event.text.find("oom-kill:") != std::string::npos) {
+        CHECK(event.entity == kNodeEntity);
+        log_seen = log_seen || event.text.find(cgroup.entity_name().substr(6)) != std::string::npos;
+      }
+    }
+    return event_seen && (log_seen || !log_works) && kills > 0;
+  }));
+  CHECK(event_seen);
+  CHECK(kills == 1);
+  CHECK((log_seen || !log_works));
 }
 
 TEST_CASE("Without kernel probes their signals are off and the files still speak") {
