@@ -143,7 +143,7 @@ struct KernelProbes::State {
 
   FileHandle cost_stats;  // open while the kernel measures
   std::uint64_t cost_began_ns = 0;
-  std::uint64_t cost_sampled_ns = 0;
+  std::map<std::string, ProbeObject::Cost> cost_at_begin;
   std::uint64_t map_bytes = 0;
 
   totals* rows(std::uint32_t slot) {
@@ -170,7 +170,7 @@ struct KernelProbes::State {
   void clear_rows(std::uint32_t slot);
   std::uint64_t no_slot() const;
   void sample_cost(std::uint64_t now_ns);
-  void read_costs();
+  void add_up_map_bytes();
 };
 
 Status KernelProbes::State::make_map(const char* name, bpf_map_type type, std::uint32_t key,
@@ -398,23 +398,30 @@ void KernelProbes::State::sample_cost(std::uint64_t now_ns) {
   if (cost_stats) {
     if (now_ns - cost_began_ns < sample) return;
     cost_stats.reset();
-    cost_sampled_ns += now_ns - cost_began_ns;
-    read_costs();
+    // Only what was added meanwhile: another program may have had the statistics on before.
+    for (ProbeHealth& verdict : health) {
+      const auto probe = probes.find(verdict.name);
+      if (probe == probes.end()) continue;
+      const ProbeObject::Cost end = probe->second.cost();
+      const ProbeObject::Cost& begin = cost_at_begin[verdict.name];
+      verdict.runs += end.runs - begin.runs;
+      verdict.run_ns += end.run_ns - begin.run_ns;
+      verdict.misses = end.misses;
+      verdict.sampled_ns += now_ns - cost_began_ns;
+    }
+    add_up_map_bytes();
   } else if (cost_began_ns == 0 || now_ns - cost_began_ns >= period) {
+    for (const auto& [name, probe] : probes) cost_at_begin[name] = probe.cost();
     cost_stats = FileHandle(bpf_enable_stats(BPF_STATS_RUN_TIME));
     cost_began_ns = now_ns;
   }
 }
 
-void KernelProbes::State::read_costs() {
+void KernelProbes::State::add_up_map_bytes() {
   map_bytes = 0;
   for (const SharedMap& shared : maps) map_bytes += map_memory(shared.fd);
-  for (ProbeHealth& verdict : health) {
-    const auto probe = probes.find(verdict.name);
-    if (probe == probes.end()) continue;
-    probe->second.read_cost(verdict);
-    verdict.sampled_ns = cost_sampled_ns;
-    for (const int fd : probe->second.own_map_fds(maps)) map_bytes += map_memory(fd);
+  for (const auto& [name, probe] : probes) {
+    for (const int fd : probe.own_map_fds(maps)) map_bytes += map_memory(fd);
   }
 }
 
@@ -428,7 +435,7 @@ Result<std::unique_ptr<KernelProbes>> KernelProbes::make(const KernelOptions& op
   state->cgroup_mount = find_cgroup_mount();
   if (const Status made = state->make_maps(); !made) return tl::unexpected(made.error());
   state->load_all();
-  state->read_costs();
+  state->add_up_map_bytes();
   return std::unique_ptr<KernelProbes>(new KernelProbes(std::move(state)));
 }
 

@@ -207,20 +207,19 @@ Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<co
   }
 }
 
-void ProbeObject::read_cost(ProbeHealth& health) const {
-  health.runs = 0;
-  health.run_ns = 0;
-  health.misses = 0;
+ProbeObject::Cost ProbeObject::cost() const {
+  Cost cost;
   const bpf_program* program = nullptr;
   bpf_object__for_each_program(const_cast<bpf_program*&>(program), object_.get()) {
     if (!bpf_program__autoload(program)) continue;
     bpf_prog_info info{};
     __u32 size = sizeof(info);
     if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) != 0) continue;
-    health.runs += info.run_cnt;
-    health.run_ns += info.run_time_ns;
-    health.misses += info.recursion_misses;
+    cost.runs += info.run_cnt;
+    cost.run_ns += info.run_time_ns;
+    cost.misses += info.recursion_misses;
   }
+  return cost;
 }
 
 std::vector<int> ProbeObject::own_map_fds(std::span<const SharedMap> shared) const {

@@ -30,8 +30,14 @@ public:
   static Result<ProbeObject> attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
                                     const probe_config& config);
 
-  // Adds up the runs, their time and the misses of all its programs since they were loaded.
-  void read_cost(ProbeHealth& health) const;
+  // Of all its programs since they were loaded. Runs and time grow only while anybody on this machine has the
+  // kernel's BPF statistics on.
+  struct Cost {
+    std::uint64_t runs = 0;
+    std::uint64_t run_ns = 0;
+    std::uint64_t misses = 0;
+  };
+  Cost cost() const;
 
   // File descriptors of all its maps (shared ones are duplicates): valid as long as the object.
   std::vector<int> own_map_fds(std::span<const SharedMap> shared) const;
