@@ -260,7 +260,7 @@ void NodeWriter::queue_event(const Decision& wanted) {
 Status NodeWriter::write_events() {
   while (!events_.empty()) {
     PendingEvent& next = events_.front();
-    const Status written = node_.write_event(uid_, next.event);
+    Status written = node_.write_event(uid_, next.event);
     if (!written) {
       if (++next.attempts >= kMaxEventAttempts) events_.pop_front();
       return written;

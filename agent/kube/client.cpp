@@ -19,7 +19,7 @@ using std::chrono::milliseconds;
 
 constexpr std::string_view kServiceAccount = "/var/run/secrets/kubernetes.io/serviceaccount";
 // A projected token is about 1.2 kB; a file beyond this is not a token.
-constexpr std::size_t kMaxTokenBytes = 64 * 1024;
+constexpr std::size_t kMaxTokenBytes = 65'536;
 // The apiserver closes a connection that was idle for 90 s. One that is almost so old is not worth the risk
 // of writing into its closing.
 constexpr long kMaxIdleConnectionSeconds = 85;

@@ -29,10 +29,10 @@ std::string text_at(const json& object, const char* key) {
 }
 
 const json& child(const json& object, const char* key) {
-  static const json kNothing;
-  if (!object.is_object()) return kNothing;
+  static const json nothing;
+  if (!object.is_object()) return nothing;
   const auto found = object.find(key);
-  return found == object.end() ? kNothing : *found;
+  return found == object.end() ? nothing : *found;
 }
 
 bool is_ours(const json& taint, const std::string& key) {

@@ -19,10 +19,10 @@ json parse(std::string_view text) {
 }
 
 const json& child(const json& object, const char* key) {
-  static const json kNothing;
-  if (!object.is_object()) return kNothing;
+  static const json nothing;
+  if (!object.is_object()) return nothing;
   const auto found = object.find(key);
-  return found == object.end() ? kNothing : *found;
+  return found == object.end() ? nothing : *found;
 }
 
 std::string text_at(const json& object, const char* key) {
@@ -44,7 +44,7 @@ std::string workload_of(const json& metadata) {
       if (kind == "ReplicaSet" && !hash.empty() && name.size() > suffix.size() && name.ends_with(suffix)) {
         return "Deployment/" + name.substr(0, name.size() - suffix.size());
       }
-      return kind + "/" + name;
+      return std::string(kind).append("/").append(name);
     }
   }
   return "Pod/" + text_at(metadata, "name");

@@ -63,7 +63,7 @@ public:
 
   // A new Node, named after the test, with a condition Ready as a kubelet would keep it.
   std::string make_node(const std::string& stem) {
-    const std::string name = stem + "-" + std::to_string(++nodes_);
+    std::string name = stem + "-" + std::to_string(++nodes_);
     request("POST", "/api/v1/nodes",
             {{"apiVersion", "v1"}, {"kind", "Node"}, {"metadata", {{"name", name}}}});
     const nlohmann::json ready = {{"type", "Ready"},
@@ -87,11 +87,11 @@ public:
   // A call by the admin that must succeed.
   nlohmann::json request(const std::string& method, const std::string& path,
                          const nlohmann::json& body = {}) {
-    const auto [status, answer] = try_request(admin(), method, path, body);
-    INFO(method << " " << path << ": " << answer.dump());
-    REQUIRE(status >= 200);
-    REQUIRE(status < 300);
-    return answer;
+    auto answer = try_request(admin(), method, path, body);
+    INFO(method << " " << path << ": " << answer.second.dump());
+    REQUIRE(answer.first >= 200);
+    REQUIRE(answer.first < 300);
+    return std::move(answer.second);
   }
 
   static std::pair<long, nlohmann::json> try_request(const KubeClientOptions& who, const std::string& method,
