@@ -1,5 +1,6 @@
 #include "agent/record/replay_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "agent/record/recording.pb.h"
@@ -13,7 +14,7 @@ struct ReplaySource::State {
   recording::Message message;
   std::string bytes;
   std::vector<std::string> notes;
-  std::uint64_t ticks = 0;
+  std::uint64_t ticks = 0, dropped = 0;
   bool exact = true;
   bool ended = false;
 
@@ -78,6 +79,12 @@ Result<Source::Wait> ReplaySource::wait() {
     return state.damaged(std::to_string(state.ticks) + " ticks where " + std::to_string(end.ticks()) +
                          " were written");
   }
+  // Each tick tells of those dropped before it; these came after the last one.
+  const std::uint64_t dropped = end.dropped() - std::min(end.dropped(), state.dropped);
+  if (dropped > 0) {
+    state.exact = false;
+    state.notes.push_back(std::to_string(dropped) + " ticks were not recorded" + state.after());
+  }
   if (end.full())
     state.notes.emplace_back("the recording reached its size bound and ended before the run did");
   // Nothing may follow: the stream must end with the file.
@@ -96,6 +103,7 @@ Status ReplaySource::collect(Observation& observation) {
   }
   if (const std::uint64_t dropped = state.decoder.dropped_before(); dropped > 0) {
     state.exact = false;
+    state.dropped += dropped;
     state.notes.push_back(std::to_string(dropped) + " ticks were not recorded before tick " +
                           std::to_string(state.ticks));
   }

@@ -81,7 +81,9 @@ public:
     const rlimit value{limit, limit};
     ::setrlimit(RLIMIT_NOFILE, &value);
   }
-  ~Descriptors() override { set(0); }
+  ~Descriptors() override {
+    for (const int fd : open_) ::close(fd);
+  }
   int set(std::uint64_t amount) override {
     while (open_.size() < amount) {
       const int fd = open_one();
@@ -176,9 +178,10 @@ void do_chores(const std::atomic<bool>& stop, double per_s, std::uint64_t seed) 
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof address;
-  ::bind(listener, reinterpret_cast<sockaddr*>(&address), length);
-  ::listen(listener, 8);
-  ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length);
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&address), length) != 0 || ::listen(listener, 8) != 0 ||
+      ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
+    std::perror("campaign-workload: listen on loopback");
+  }
   char buffer[4096];
   while (!stop) {
     const std::uint64_t choice = random() % 100;

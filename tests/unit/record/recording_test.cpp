@@ -1,12 +1,15 @@
 #include <bit>
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <limits>
 #include <random>
+#include <thread>
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/record/feature_dump.h"
@@ -494,6 +497,47 @@ TEST_CASE("ticks that found the queue full are counted and the recording says ho
   CHECK(result.ticks == 2);
   CHECK_FALSE(result.exact);
   CHECK(mentions(result.notes, "5 ticks were not recorded before tick 1"));
+}
+
+TEST_CASE("a tick that finds the queue full is dropped and counted, and publish() does not wait") {
+  const TemporaryFolder folder;
+  const auto run = make_run(5);
+  RecorderOptions options;
+  options.path = folder.file("run");
+  options.queue_ticks = 0;
+  {
+    auto recorder = Recorder::make(options);
+    REQUIRE(recorder.has_value());
+    for (const auto& snapshot : run) (*recorder)->publish(snapshot);
+    CHECK((*recorder)->state().dropped == run.size());
+  }
+  const Replay result = replay(options.path, run);
+  CHECK(result.error == "");
+  CHECK(result.ticks == 0);
+  CHECK_FALSE(result.exact);
+  CHECK(mentions(result.notes, "5 ticks were not recorded"));
+}
+
+TEST_CASE("what was written when SIGKILL came is read back") {
+  const TemporaryFolder folder;
+  const auto run = make_run(20);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    RecorderOptions options;
+    options.path = folder.file("run");
+    auto recorder = Recorder::make(options);
+    for (const auto& snapshot : run) (*recorder)->publish(snapshot);
+    while ((*recorder)->state().ticks < run.size()) std::this_thread::yield();
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFSIGNALED(status));
+  const Replay result = replay(folder.file("run"), run);
+  CHECK(result.error == "");
+  CHECK(result.ticks == run.size());
+  CHECK(mentions(result.notes, "ends early"));
 }
 
 TEST_CASE("a folder that does not exist is an error when the recorder is made") {
