@@ -27,6 +27,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +41,14 @@ double now_s() {
 
 void sleep_s(double seconds) {
   if (seconds > 0) std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+}
+
+// What can be used up of the filesystem at `folder`, as those who are not root see it: its journal and tables
+// are no part of it.
+std::uint64_t free_bytes(const std::string& folder) {
+  struct statvfs space {};
+  if (::statvfs(folder.c_str(), &space) != 0) return 0;
+  return space.f_bavail * space.f_frsize;
 }
 
 // What is used up. set() moves to `amount` and answers 0, or the errno of the call that was refused.
@@ -278,9 +287,9 @@ private:
 // Follows the course in a loop until the time is over or a call is refused; answers the errno.
 class Run {
 public:
-  Run(Resource& resource, const Options& options)
+  Run(Resource& resource, std::uint64_t limit, const Options& options)
       : resource_(resource),
-        limit_(options.number("limit")),
+        limit_(static_cast<double>(limit)),
         wobble_(options.number("wobble")),
         random_(options.whole("seed")) {}
 
@@ -323,12 +332,12 @@ private:
   double wander_ = 0;
 };
 
-int follow(const Options& options, Resource& resource) {
+int follow(const Options& options, std::uint64_t limit, Resource& resource) {
   const double start = options.number("start");
   const double height = options.number("height");
   const std::string end = options.text("end");
   const std::uint64_t seed = options.whole("seed");
-  Run run(resource, options);
+  Run run(resource, limit, options);
   const auto course = [&](std::uint64_t cycle) {
     return Course(options.text("shape"), options.number("shape-parameter"), seed + cycle);
   };
@@ -358,13 +367,15 @@ int main(int argc, char** argv) {
   }
   const std::string kind = options.text("resource");
   const std::uint64_t seed = options.whole("seed");
+  std::uint64_t limit = options.whole("limit");
   std::unique_ptr<Resource> resource;
   if (kind == "memory") {
     resource = std::make_unique<Memory>();
   } else if (kind == "descriptors") {
-    resource = std::make_unique<Descriptors>(options.whole("limit"), static_cast<unsigned>(seed));
+    resource = std::make_unique<Descriptors>(limit, static_cast<unsigned>(seed));
   } else if (kind == "disk") {
     resource = std::make_unique<Disk>(options.text("folder"));
+    limit = free_bytes(options.text("folder"));
   } else {
     std::fprintf(stderr, "campaign-workload: --resource %s, expected memory, descriptors or disk\n",
                  kind.c_str());
@@ -381,13 +392,13 @@ int main(int argc, char** argv) {
 
   std::printf("started %.6f\n", now_s());
   std::fflush(stdout);
-  const int error = follow(options, *resource);
+  const int error = follow(options, limit, *resource);
   if (error != 0) {
     std::printf("refused %.6f %d %s\n", now_s(), error, std::strerror(error));
     std::fflush(stdout);
     // A service that was refused goes on for a while, and is refused again.
     for (int i = 0; i < 20; ++i) {
-      resource->set(static_cast<std::uint64_t>(1.1 * options.number("limit")));
+      resource->set(limit + limit / 10);
       sleep_s(0.2);
     }
   }

@@ -43,7 +43,7 @@ Status run(const std::vector<std::filesystem::path>& files, const std::filesyste
   std::filesystem::create_directories(directory, error);
   if (error) return fail("create " + directory.string() + ": " + error.message());
   const std::string card = model_card(*data, options, *trained, context);
-  for (const auto& [name, bytes] : {std::pair<const char*, const std::string&>{"risk.ubj", trained->model},
+  for (const auto& [name, bytes] : {std::pair<const char*, std::string>{"risk.ubj", trained->model},
                                     {"metrics.json", metrics_json(*data, options, *trained, context)},
                                     {"MODEL_CARD.md", card}}) {
     if (Status status = write(directory / name, bytes); !status) return status;
