@@ -92,7 +92,8 @@ std::string format_percent(double share) {
   if (std::isnan(share)) return kMissingText;
   const double percent = share * 100;
   if (percent != 0 && std::fabs(percent) < 0.05) return "<0.1 %";
-  return short_number(percent) + " %";
+  // One decimal is enough for a share: 0.084 % says no more than 0.1 %.
+  return short_number(std::round(percent * 10) / 10) + " %";
 }
 
 std::string format_cores(double cores) {

@@ -51,6 +51,7 @@ TEST_CASE("durations use the unit that fits") {
 TEST_CASE("a share that is not zero never reads as zero") {
   CHECK(format_percent(0) == "0 %");
   CHECK(format_percent(0.0001) == "<0.1 %");
+  CHECK(format_percent(0.00084) == "0.1 %");
   CHECK(format_percent(0.006) == "0.6 %");
   CHECK(format_percent(0.97) == "97 %");
   CHECK(format_percent(NAN) == "–");
