@@ -1,4 +1,5 @@
 // vedette-agent: builds the graph of stages by hand and runs it. Everything is read from here downwards.
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -94,7 +95,18 @@ RecorderOptions recorder_options(const Config& config) {
   return options;
 }
 
+// The files of each cgroup are kept open between ticks: the usual soft limit of 1024 is the limit of a shell,
+// not of a daemon. 4096 are 200 pods; where it cannot be had, files are opened anew each time.
+void raise_file_limit() {
+  constexpr rlim_t kEnough = 4096;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kEnough) return;
+  limit.rlim_cur = std::min(limit.rlim_max, kEnough);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 Status run_live(Config config) {
+  raise_file_limit();
   Result<std::vector<std::unique_ptr<Scorer>>> scorers = make_scorers(config);
   if (!scorers) return tl::unexpected(scorers.error());
   Pipeline pipeline(config.features, std::move(*scorers), config.assess, config.decide);

@@ -133,9 +133,10 @@ double Assessor::held_for(const std::string& what, EntityId entity, bool holds, 
 }
 
 double Assessor::telemetry_confidence(const Observation& observation) {
+  // Not no_task_storage: a latency sample fewer leaves every count exact.
   const Losses& losses = observation.losses;
   const std::uint64_t lost = std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) +
-                             losses.no_slot + losses.no_task_storage + losses.log_lost;
+                             losses.no_slot + losses.log_lost;
   const MonotonicNs now = observation.time.monotonic_ns;
   if (lost > losses_seen_) lost_at_ns_ = now;
   losses_seen_ = lost;
