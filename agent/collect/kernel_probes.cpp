@@ -288,6 +288,7 @@ void KernelProbes::State::load_all() {
   std::atomic<std::size_t> next{0};
   {
     std::vector<std::jthread> loaders;
+    loaders.reserve(kLoaders);
     for (int i = 0; i < kLoaders; ++i) {
       loaders.emplace_back([&] {
         for (std::size_t at = next++; at < rest.size(); at = next++) load(*rest[at], mutex);

@@ -23,7 +23,7 @@ namespace {
 thread_local std::string libbpf_words;
 
 // Beyond this a verifier log only repeats itself; its end, which matters, is kept by the cut in the middle.
-constexpr std::size_t kMaxWords = 256 * 1024;
+constexpr std::size_t kMaxWords = 1 << 18;
 
 int keep_words(libbpf_print_level level, const char* format, va_list arguments) {
   if (level != LIBBPF_WARN || libbpf_words.size() > kMaxWords) return 0;
@@ -34,7 +34,8 @@ int keep_words(libbpf_print_level level, const char* format, va_list arguments) 
   if (size >= static_cast<int>(line.size())) {
     std::string whole(static_cast<std::size_t>(size) + 1, '\0');
     std::vsnprintf(whole.data(), whole.size(), format, copy);
-    libbpf_words += whole.c_str();
+    whole.resize(static_cast<std::size_t>(size));  // without the zero byte
+    libbpf_words += whole;
   } else {
     libbpf_words += line.data();
   }

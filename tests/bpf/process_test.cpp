@@ -58,6 +58,7 @@ TEST_CASE("a process of many threads that is killed counts as one exit by signal
   const Cgroup cgroup(probes->cgroup_mount());
   const int status = run_in(cgroup, [] {
     std::vector<std::thread> threads;
+    threads.reserve(8);
     for (int i = 0; i < 8; ++i) threads.emplace_back([] { ::pause(); });
     ::kill(::getpid(), SIGKILL);
     for (std::thread& thread : threads) thread.join();

@@ -1,5 +1,6 @@
 // What one system call costs, and what hangs on it meanwhile. Driven by syscall-overhead beside this file.
 //   syscall_cost measure         ns per getppid(), pinned to the last CPU: the fastest of many short runs
+//   syscall_cost attached        how many programs named like Vedette's are loaded for system calls
 //   syscall_cost hold empty      attaches an empty program to sys_enter and one to sys_exit until stdin ends
 //   syscall_cost hold probes     attaches Vedette's probes and reads them as the agent does, until stdin ends
 #include <algorithm>
@@ -43,6 +44,20 @@ int measure() {
     best = std::min(best, static_cast<double>(vedette::monotonic_now() - begin) / kCallsPerRun);
   }
   std::printf("%.2f\n", best);
+  return 0;
+}
+
+int attached() {
+  int count = 0;
+  for (__u32 id = 0; bpf_prog_get_next_id(id, &id) == 0;) {
+    const vedette::FileHandle program(bpf_prog_get_fd_by_id(id));
+    bpf_prog_info info{};
+    __u32 size = sizeof(info);
+    if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &size) != 0) continue;
+    const std::string_view name(info.name);
+    count += name == "sys_enter" || name == "sys_exit" ? 1 : 0;
+  }
+  std::printf("%d\n", count);
   return 0;
 }
 
@@ -101,10 +116,11 @@ int hold_probes() {
 
 int main(int argc, char** argv) {
   if (argc == 2 && std::string_view(argv[1]) == "measure") return measure();
+  if (argc == 2 && std::string_view(argv[1]) == "attached") return attached();
   if (argc == 3 && std::string_view(argv[1]) == "hold") {
     if (std::string_view(argv[2]) == "empty") return hold_empty();
     if (std::string_view(argv[2]) == "probes") return hold_probes();
   }
-  std::fprintf(stderr, "usage: syscall_cost measure | hold empty | hold probes\n");
+  std::fprintf(stderr, "usage: syscall_cost measure | attached | hold empty | hold probes\n");
   return 2;
 }
