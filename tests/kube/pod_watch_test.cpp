@@ -127,12 +127,13 @@ TEST_CASE("a resourceVersion that the server has forgotten leads to a new list")
   const auto watch = make_watch(client, node);
   REQUIRE(shows(*watch, {node + "-a", node + "-b"}));
   // A wrong token keeps the watch away while a pod goes that no event will ever tell of: the restart empties
-  // the server's memory of old versions, the compaction etcd's.
+  // the server's memory of old versions, the compaction etcd's. The filler makes the restarted server begin
+  // at a version after the watch's own.
   std::ofstream(client.token_file) << "wrong";
+  server->make_node("filler");
   REQUIRE(server->run("stop"));
   REQUIRE(server->run("start"));
   delete_pod(*server, node + "-a");
-  server->make_node("filler");
   REQUIRE(server->run("compact"));
   REQUIRE(eventually([&] { return watch->state()->last_error.find("HTTP 401") != std::string::npos; }));
   CHECK(names(*watch).size() == 2);
