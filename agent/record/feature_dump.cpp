@@ -8,7 +8,7 @@ namespace vedette {
 
 struct FeatureDump::State {
   struct CloseFile {
-    void operator()(std::FILE* file) const { std::fclose(file); }
+    void operator()(std::FILE* open_file) const { std::fclose(open_file); }
   };
 
   FeatureDumpOptions options;
