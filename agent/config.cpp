@@ -25,14 +25,14 @@ Status read(YamlSection root, Config& config) {
 
   YamlSection score = root.section("score");
   score.text("model", config.model);
-  if (const Status ok = score.finish(); !ok) return ok;
+  if (Status ok = score.finish(); !ok) return ok;
 
   YamlSection assess = root.section("assess");
   assess.number("recovery_s", config.assess.recovery_s, 0.05, 86'400)
       .number("score_recovery_s", config.assess.score_recovery_s, 0.05, 86'400)
       .number("risk_hold_s", config.assess.risk_hold_s, 0, 600)
       .number("anomaly_hold_s", config.assess.anomaly_hold_s, 0, 600);
-  if (const Status ok = assess.finish(); !ok) return ok;
+  if (Status ok = assess.finish(); !ok) return ok;
   config.decide.adopted_hold_s = config.assess.recovery_s;
 
   YamlSection act = root.section("act");
@@ -42,26 +42,28 @@ Status read(YamlSection root, Config& config) {
       .choice("effect", effect, {"PreferNoSchedule", "NoSchedule", "NoExecute"})
       .number("min_confidence", config.decide.min_confidence, 0, 1)
       .count<unsigned>("max_taints_per_hour", config.decide.max_taints_per_hour, 1, 1'000'000);
-  if (const Status ok = act.finish(); !ok) return ok;
+  if (Status ok = act.finish(); !ok) return ok;
   config.decide.mode = mode == 0 ? Mode::kObserve : Mode::kEnforce;
   config.decide.effect = effect == 0 ? "PreferNoSchedule" : effect == 1 ? "NoSchedule" : "NoExecute";
 
   YamlSection kube = root.section("kube");
+  std::string node_name;
   kube.text("url", config.kube.url)
       .text("ca", config.kube.ca_file)
       .text("token_file", config.kube.token_file)
-      .text("node_name", config.node_name);
-  if (const Status ok = kube.finish(); !ok) return ok;
+      .text("node_name", node_name);
+  if (!node_name.empty()) config.node_name = node_name;
+  if (Status ok = kube.finish(); !ok) return ok;
 
   YamlSection exported = root.section("export");
   exported.text("listen", config.exporter.listen)
       .text("socket", config.exporter.socket_path)
       .count<std::size_t>("top_pods", config.exporter.top_pods, 1, 10'000);
-  if (const Status ok = exported.finish(); !ok) return ok;
+  if (Status ok = exported.finish(); !ok) return ok;
 
   YamlSection record = root.section("record");
   record.text("file", config.record_file).count<std::uint64_t>("max_mib", config.record_mib, 2, 1 << 20);
-  if (const Status ok = record.finish(); !ok) return ok;
+  if (Status ok = record.finish(); !ok) return ok;
   return root.finish();
 }
 
@@ -75,7 +77,7 @@ Result<Config> load_config(const std::string& file, bool in_cluster) {
   if (!optional || ::access(path.c_str(), F_OK) == 0) {
     Result<YamlSection> root = YamlSection::load(path);
     if (!root) return tl::unexpected(root.error());
-    if (const Status ok = read(std::move(*root), config); !ok) return tl::unexpected(ok.error());
+    if (Status ok = read(std::move(*root), config); !ok) return tl::unexpected(ok.error());
   }
   config.kubernetes =
       !config.kube.url.empty() || (in_cluster && !environment("KUBERNETES_SERVICE_HOST").empty());

@@ -169,7 +169,7 @@ Status run_live(Config config) {
 
     auto snapshot = std::make_shared<Snapshot>();
     const MonotonicNs begin = monotonic_now();
-    if (const Status ok = (*source)->collect(snapshot->observation); !ok) return ok;
+    if (Status ok = (*source)->collect(snapshot->observation); !ok) return ok;
     if (writer) snapshot->act = *writer->state();
     const MonotonicNs collected = monotonic_now();
     pipeline.tick(*snapshot);
@@ -205,11 +205,11 @@ Result<bool> run_replay(Config config, const Arguments& arguments) {
     if (!wait) return tl::unexpected(wait.error());
     if (*wait == Source::Wait::kEnd) break;
     Snapshot snapshot;
-    if (const Status ok = (*source)->collect(snapshot.observation); !ok) return tl::unexpected(ok.error());
+    if (Status ok = (*source)->collect(snapshot.observation); !ok) return tl::unexpected(ok.error());
     snapshot.act = (*source)->act();
     pipeline.tick(snapshot);
     if (dump) {
-      if (const Status ok = dump->write(snapshot.observation, snapshot.features); !ok) {
+      if (Status ok = dump->write(snapshot.observation, snapshot.features); !ok) {
         return tl::unexpected(ok.error());
       }
     }
@@ -220,7 +220,7 @@ Result<bool> run_replay(Config config, const Arguments& arguments) {
     for (const std::string& line : differences) std::printf("  %s\n", line.c_str());
   }
   if (dump) {
-    if (const Status ok = dump->close(); !ok) return tl::unexpected(ok.error());
+    if (Status ok = dump->close(); !ok) return tl::unexpected(ok.error());
   }
   for (const std::string& note : (*source)->notes()) std::printf("note: %s\n", note.c_str());
   std::printf("%llu ticks replayed, %llu with another verdict\n",

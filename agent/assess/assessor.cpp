@@ -1,6 +1,7 @@
 #include "agent/assess/assessor.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <iterator>
@@ -228,9 +229,9 @@ void Assessor::read_events(const Observation& observation) {
 }
 
 void Assessor::read_levels(const FeatureTable& features) {
-  static const std::vector<std::size_t> columns = [] {
-    std::vector<std::size_t> list;
-    for (const LevelRule& rule : kLevelRules) list.push_back(find_feature(rule.feature).value());
+  static const std::array<std::size_t, kLevelRules.size()> columns = [] {
+    std::array<std::size_t, kLevelRules.size()> list{};
+    for (std::size_t i = 0; i < list.size(); ++i) list[i] = find_feature(kLevelRules[i].feature).value();
     return list;
   }();
   for (std::size_t row = 0; row < features.entities.size(); ++row) {
