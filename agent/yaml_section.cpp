@@ -16,8 +16,8 @@ std::string plain(double value) {
 
 }  // namespace
 
-YamlSection::YamlSection(YAML::Node node, std::string file, std::string path)
-    : node_(std::move(node)), file_(std::move(file)), path_(std::move(path)) {
+YamlSection::YamlSection(const YAML::Node& node, std::string file, std::string path)
+    : node_(node), file_(std::move(file)), path_(std::move(path)) {
   if (node_.IsDefined() && !node_.IsNull() && !node_.IsMap()) {
     const std::string key = path_.empty() ? "" : path_.substr(0, path_.size() - 1);
     reject(node_, key, "a mapping of keys to values");

@@ -51,7 +51,7 @@ public:
   Status finish();
 
 private:
-  YamlSection(YAML::Node node, std::string file, std::string path);
+  YamlSection(const YAML::Node& node, std::string file, std::string path);
   // The scalar at `key`, or an undefined node; notes that the key is known.
   YAML::Node scalar(const std::string& key);
   void whole(const std::string& key, double& target, double min, double max);

@@ -1,6 +1,8 @@
 #include "agent/score/builtin_model.h"
 
-extern "C" const char vedette_risk_model[], vedette_risk_model_end[];  // agent/CMakeLists.txt
+// Labels of agent/CMakeLists.txt.
+// NOLINTNEXTLINE(readability-identifier-naming)
+extern "C" const char vedette_risk_model[], vedette_risk_model_end[];
 
 namespace vedette {
 

@@ -183,7 +183,7 @@ TEST_CASE("A process in a cgroup of its own is seen with its memory, its descrip
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups and mounts needs root");
   const TestCgroup cgroup("live");
   if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
-  constexpr std::size_t kLimit = 64 * 1024 * 1024;
+  constexpr std::size_t kLimit = 64UL * 1024 * 1024;
   cgroup.limit_memory(kLimit);
   const auto mount_point = fs::temp_directory_path() / ("vedette-live-" + std::to_string(::getpid()));
   fs::create_directory(mount_point);
@@ -198,7 +198,7 @@ TEST_CASE("A process in a cgroup of its own is seen with its memory, its descrip
         [&] {
           const rlimit files{100, 100};
           ::setrlimit(RLIMIT_NOFILE, &files);
-          constexpr std::size_t kBytes = 16 * 1024 * 1024;
+          constexpr std::size_t kBytes = 16UL * 1024 * 1024;
           auto* memory = static_cast<volatile char*>(std::malloc(kBytes));
           for (std::size_t i = 0; i < kBytes; i += 4096) memory[i] = 1;
           if (::unshare(CLONE_NEWNS) != 0 ||
@@ -206,7 +206,7 @@ TEST_CASE("A process in a cgroup of its own is seen with its memory, its descrip
               ::mount("none", mount_point.c_str(), "tmpfs", 0, "size=1M") != 0) {
             ::_exit(1);
           }
-          std::ofstream(mount_point / "data") << std::string(512 * 1024, 'x');
+          std::ofstream(mount_point / "data") << std::string(512UL * 1024, 'x');
         },
         [] {
           for (int i = 0; i < 20; ++i) (void)::open("/dev/null", O_RDONLY);
@@ -290,7 +290,7 @@ TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel 
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("oom");
   if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
-  constexpr std::size_t kLimit = 16 * 1024 * 1024;
+  constexpr std::size_t kLimit = 16UL * 1024 * 1024;
   cgroup.limit_memory(kLimit);
   auto made = LiveSource::make(quick());
   REQUIRE(made.has_value());

@@ -24,7 +24,7 @@ Gauges no_gauges() {
   return gauges;
 }
 
-LivingEntity living(EntityId id, std::vector<std::string> roots) {
+LivingEntity living(EntityId id, const std::vector<std::string>& roots) {
   auto entity = std::make_shared<Entity>();
   entity->id = id;
   return {entity, roots, roots};
