@@ -19,6 +19,7 @@ constexpr double kConfidenceAfterLoss = 0.6;  // below any sensible act.min_conf
 constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word, but its text may change
 
 std::string number(double value) {
+  if (std::isnan(value)) return "missing";
   char text[32];
   std::snprintf(text, sizeof text, std::fabs(value) < 10 ? "%.3g" : "%.0f", value);
   return text;

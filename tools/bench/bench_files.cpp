@@ -1,6 +1,7 @@
 // usage: bench_files CGROUPS ROUNDS
 // Makes CGROUPS cgroups with limits and one process each in every hierarchy, lets the live source read all
 // its files ROUNDS times without probes, and prints the microseconds of CPU of each round. Needs root.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -80,6 +81,7 @@ int main(int argc, char** argv) {
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
   }
-  for (auto directory = made.rbegin(); directory != made.rend(); ++directory) ::rmdir(directory->c_str());
+  std::reverse(made.begin(), made.end());  // children before their parents
+  for (const std::string& directory : made) ::rmdir(directory.c_str());
   return status;
 }
