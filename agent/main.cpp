@@ -68,8 +68,13 @@ public:
     const auto cpu_s = [](const timeval& time) {
       return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
     };
-    const double lived_s = seconds_between(started_ns_, judged);
-    if (lived_s > 0) use.cpu_share = (cpu_s(usage.ru_utime) + cpu_s(usage.ru_stime)) / lived_s;
+    const double cpu = cpu_s(usage.ru_utime) + cpu_s(usage.ru_stime);
+    if (ticks_ == 1) {  // what the start cost says nothing about the rest
+      begun_ns_ = judged;
+      begun_cpu_s_ = cpu;
+    } else {
+      use.cpu_share = (cpu - begun_cpu_s_) / seconds_between(begun_ns_, judged);
+    }
     long pages = 0;
     long resident = 0;
     if (std::ifstream statm("/proc/self/statm"); statm >> pages >> resident) {
@@ -80,7 +85,8 @@ public:
   }
 
 private:
-  MonotonicNs started_ns_ = monotonic_now();
+  MonotonicNs begun_ns_ = 0;
+  double begun_cpu_s_ = 0;
   std::uint64_t ticks_ = 0;
 };
 

@@ -16,7 +16,7 @@ namespace vedette {
 struct SelfUse {
   double tick_ms = 0;     // features, scores and assessment of this tick
   double collect_ms = 0;  // reading the kernel
-  double cpu_share = 0;   // of one core, whole process, since start
+  double cpu_share = 0;   // of one core, whole process, since the first tick
   std::uint64_t rss_bytes = 0;
   std::uint64_t bpf_map_bytes = 0;
   std::uint64_t ticks = 0;
