@@ -58,16 +58,16 @@ class Agent:
         return 0
 
     def map_bytes(self):
-        """Memory of the agent's BPF maps as the kernel accounts it."""
-        total = 0
+        """Memory of the agent's BPF maps as the kernel accounts it; a map that several descriptors share, once."""
+        maps = {}
         for info in pathlib.Path(f"/proc/{self.process.pid}/fdinfo").iterdir():
             try:
                 text = info.read_text()
             except FileNotFoundError:
                 continue
-            if "map_type:" in text:
-                total += int(text.split("memlock:")[1].split()[0])
-        return total
+            if "map_id:" in text:
+                maps[text.split("map_id:")[1].split()[0]] = int(text.split("memlock:")[1].split()[0])
+        return sum(maps.values())
 
 
 def figure(name, value, unit, bar, better="lower", note=""):
