@@ -44,7 +44,7 @@ struct Arguments {
 Result<std::vector<std::unique_ptr<Scorer>>> make_scorers(Config& config) {
   std::vector<std::unique_ptr<Scorer>> scorers;
   scorers.push_back(std::make_unique<AnomalyScorer>(config.anomaly));
-  if (config.model == "off" || (config.model == "builtin" && builtin_risk_model().empty())) return scorers;
+  if (config.model == "off") return scorers;
   Result<std::unique_ptr<RiskScorer>> risk =
       config.model == "builtin"
           ? RiskScorer::from_bytes(builtin_risk_model(), "the built-in model", config.risk)

@@ -44,15 +44,6 @@ void LogSink::publish(const std::shared_ptr<const Snapshot>& snapshot) {
     generation_ = decision.generation;
     tainted_ = decision.taint;
   }
-  if (snapshot->act.last_error != act_error_) {
-    act_error_ = snapshot->act.last_error;
-    if (act_error_.empty()) {
-      spdlog::info("API server: well again");
-    } else {
-      spdlog::warn("API server: {}", act_error_);
-    }
-  }
-
   const Losses& losses = snapshot->observation.losses;
   const std::uint64_t lost =
       std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) + losses.no_slot;

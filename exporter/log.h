@@ -1,5 +1,6 @@
 // The agent's log: one line when a condition begins or ends, a decision or a probe changes, and never one for
-// what stays the same. A Sink, called by the tick thread.
+// what stays the same. What the API server answers is logged by act/node_writer. A Sink, called by the tick
+// thread.
 #pragma once
 
 #include <map>
@@ -19,7 +20,6 @@ private:
   std::map<std::string, ProbeState> probes_;
   std::uint64_t generation_ = 0;
   bool tainted_ = false;
-  std::string act_error_;
   std::uint64_t lost_ = 0;
 };
 
