@@ -9,8 +9,8 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <sstream>
 #include <thread>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -24,6 +24,8 @@
 #include <unistd.h>
 
 #include "agent/base/handle.h"
+#include "agent/collect/kept_file.h"
+#include "agent/collect/mount_info.h"
 #include "agent/collect/probe_object.h"
 
 namespace vedette {
@@ -69,20 +71,15 @@ Result<unsigned> possible_cpus() {
 
 // Mount point of the v2 hierarchy; empty: not mounted here (then all is counted in the root cgroup).
 std::string find_cgroup_mount() {
-  std::ifstream file("/proc/self/mountinfo");
-  std::string line;
+  ReadBuffer buffer;
+  const auto text = buffer.read_path("/proc/self/mountinfo");
   std::string best;
-  while (std::getline(file, line)) {
-    // ID PARENT DEVICE ROOT MOUNTPOINT OPTIONS [OPTIONAL...] - TYPE SOURCE SUPEROPTIONS
-    const std::size_t separator = line.find(" - ");
-    if (separator == std::string::npos || line.compare(separator + 3, 8, "cgroup2 ") != 0) continue;
-    std::istringstream fields(line);
-    std::string skip;
-    std::string root;
-    std::string point;
-    fields >> skip >> skip >> skip >> root >> point;
-    if (root == "/") return point;  // the whole tree; another root is a container's own part of it
-    if (best.empty()) best = point;
+  if (!text) return best;
+  for (Mount& mount : parse_mountinfo(*text)) {
+    if (mount.type != "cgroup2") continue;
+    if (mount.root == "/")
+      return mount.point;  // the whole tree; another root is a container's own part of it
+    if (best.empty()) best = std::move(mount.point);
   }
   return best;
 }
