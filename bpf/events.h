@@ -12,11 +12,18 @@
 	EVENT(exec,            0, "A program was executed; text: its file") \
 	EVENT(signal_exit,     0, "A process was ended by a signal; value: the signal") \
 	EVENT(oom_kill,        1, "The OOM killer chose a victim; value: enum oom_cause, extra: its resident kB") \
-	EVENT(slow_call,       0, "A task was blocked uninterruptibly for long; value: ns, extra: system call or -1") \
+	EVENT(slow_call,       0, "A task was blocked uninterruptibly for long; value: ns, extra: system call or -1; text: disk, lock or kernel") \
 	EVENT(connect_failed,  0, "A TCP connect failed; value: errno, extra: port; text: address") \
+	EVENT(new_destination, 0, "A first TCP connect to this peer lately; extra: port; text: address") \
+	EVENT(dns_failed,      0, "A DNS query failed; value: response code, or -1 for no answer in 5 s; text: name") \
 	EVENT(ext4_error,      1, "ext4 found an error; value: line, extra: device (major << 20 | minor); text: function") \
 	EVENT(hung_task,       1, "The kernel reported a hung task") \
-	EVENT(block_error,     1, "A block request failed; value: errno, extra: device (major << 20 | minor)")
+	EVENT(block_error,     1, "A block request failed; value: errno, extra: device (major << 20 | minor)") \
+	EVENT(machine_check,   1, "A machine check; value: status word of the bank, extra: bank; text: corrected or uncorrected") \
+	EVENT(memory_failure,  1, "The hardware gave up on a page; value: page frame, extra: the kernel's result (2: recovered, 3: delayed)") \
+	EVENT(pcie_error,      1, "A PCI Express error; value: status bits, extra: severity; text: device") \
+	EVENT(scsi_error,      1, "A SCSI command failed; value: result word, extra: host << 32 | channel << 16 | id; text: timeout or error") \
+	EVENT(nvme_error,      1, "An NVMe command failed; value: status, extra: controller")
 /* clang-format on */
 
 #define VEDETTE_ENUM_EVENT(name, ...) EVENT_##name,
@@ -47,6 +54,7 @@ struct probe_losses {
 	unsigned long long lost[EVENT_COUNT];     /* of them, those the full ring refused */
 	unsigned long long no_slot;               /* counts that went to slot 0: their cgroup had none */
 	unsigned long long no_task_storage;       /* samples dropped: no room to keep a start time */
+	unsigned long long no_detail;             /* counts by label that found the map of details full */
 } __attribute__((aligned(64)));
 
 /*
@@ -78,9 +86,17 @@ struct cpu_memo {
 
 /* What the agent tells every probe as it loads it (const volatile struct probe_config config). */
 struct probe_config {
-	unsigned int cpus; /* possible ones: rows of a slot */
+	unsigned int cpus;  /* possible ones */
+	unsigned int lanes; /* rows of a slot: as many as CPUs, or fewer that neighbours share */
 	unsigned int ring_bytes;
+	unsigned int unused;
 	unsigned long long slow_call_ns;
+};
+
+/* What the agent may change while the probes run, in a memory-mapped array of one. */
+struct probe_controls {
+	unsigned int gap_mask; /* gaps between sampled calls are drawn from 1 ... 1 + mask: a power of two less 1 */
+	unsigned int unused;
 };
 
 #endif

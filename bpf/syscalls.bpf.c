@@ -7,9 +7,6 @@
 #include "compat.bpf.h"
 #include "starts.bpf.h"
 
-/* 1 + (0 ... 31): 16.5 on average. */
-#define GAP_MASK 31
-
 enum errno_value {
 	EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, ENXIO = 6, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EEXIST = 17,
 	ENODEV = 19, ENOTDIR = 20, EISDIR = 21, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EROFS = 30, EPIPE = 32,
@@ -36,7 +33,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 		memo->gap--;
 		return 0;
 	}
-	memo->gap = 1 + (bpf_get_prandom_u32() & GAP_MASK);
+	memo->gap = draw_gap();
 	/* They do not return: their start would stay for the next task with that id. */
 	if (id == EXIT || id == EXIT_GROUP)
 		return 0;

@@ -17,7 +17,7 @@
 #include "signals.h"
 
 /* Set by the loader before the verifier runs, so it is a constant to the program. */
-const volatile struct probe_config config = { .cpus = 1 };
+const volatile struct probe_config config = { .cpus = 1, .lanes = 1 };
 
 /* Sizes of 1 stand for the agent's own; see KernelOptions. */
 struct {
@@ -70,7 +70,31 @@ struct {
 	__type(value, struct cpu_memo);
 } memos SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct probe_controls);
+} controls SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct detail_key);
+	__type(value, __u64);
+} details SEC(".maps");
+
 #define ADD_ANYWHERE(place, n) __sync_fetch_and_add(&(place), (n))
+
+/* How many are left out until the next one that is sampled: drawn, so that no rhythm can hide from it. */
+static __always_inline __u32 draw_gap(void)
+{
+	__u32 zero = 0;
+	struct probe_controls *now = bpf_map_lookup_elem(&controls, &zero);
+
+	return 1 + (bpf_get_prandom_u32() & (now ? now->gap_mask : 0));
+}
 
 static __always_inline struct probe_losses *losses_here(void)
 {
@@ -86,11 +110,19 @@ static __always_inline struct cpu_memo *memo_here(void)
 	return bpf_map_lookup_elem(&memos, &cpu);
 }
 
+/* Neighbouring CPUs, which share a cache, share a lane. The verifier drops the branch that is not taken. */
+static __always_inline __u32 lane_here(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return config.lanes == config.cpus ? cpu : cpu * config.lanes / config.cpus;
+}
+
 /* The way with the hash lookup: a call, so that the hot path stays short. */
 static __noinline struct totals *find_totals(__u64 cgroup_id, struct cpu_memo *memo)
 {
 	__u32 *slot = bpf_map_lookup_elem(&slots, &cgroup_id);
-	__u32 row = (slot ? *slot : 0) * config.cpus + bpf_get_smp_processor_id();
+	__u32 row = (slot ? *slot : 0) * config.lanes + lane_here();
 	struct totals *totals_here = bpf_map_lookup_elem(&totals, &row);
 	struct probe_losses *lost;
 
@@ -126,12 +158,21 @@ static __always_inline struct totals *totals_of(__u64 cgroup_id)
 	return find_totals(cgroup_id, memo);
 }
 
+/* Where a lane is shared by several CPUs, every add must be atomic; the verifier drops the other branch. */
+#define ADD_HERE(place, n)                               \
+	do {                                             \
+		if (config.lanes == config.cpus)         \
+			(place) += (n);                  \
+		else                                     \
+			ADD_ANYWHERE(place, n);          \
+	} while (0)
+
 /* `where` may be null: then there is nowhere to count (never seen; the verifier asks). */
 #define COUNT(where, name, n)                                       \
 	do {                                                        \
 		struct totals *place_ = (where);                    \
 		if (place_)                                         \
-			place_->counter[COUNTER_##name] += (n);     \
+			ADD_HERE(place_->counter[COUNTER_##name], (n)); \
 	} while (0)
 #define COUNT_ANYWHERE(where, name, n)                                      \
 	do {                                                                \
@@ -180,6 +221,42 @@ static __always_inline __u32 histogram_bucket(__u64 ns)
 			ADD_ANYWHERE(place_->observations, 1);                                         \
 		}                                                                                      \
 	} while (0)
+
+/* The same where interrupts are off (sched_switch): nobody can come between on this CPU. */
+#define OBSERVE_IRQS_OFF(where, name, ns)                                                              \
+	do {                                                                                           \
+		struct totals *place_ = (where);                                                       \
+		if (place_) {                                                                          \
+			ADD_HERE(place_->histogram[HISTOGRAM_##name][histogram_bucket(ns)], 1);        \
+			ADD_HERE(place_->observations, 1);                                             \
+		}                                                                                      \
+	} while (0)
+
+/*
+ * Counts by label: a hash lookup, so for what is rare or dear already. The agent clears what belongs to
+ * removed cgroups; a map that is full is counted.
+ */
+static __always_inline void count_detail(enum vedette_detail detail, __u64 cgroup_id, __s32 label, __u64 n)
+{
+	struct detail_key key = { .detail = detail, .label = label, .cgroup_id = cgroup_id };
+	__u64 *count = bpf_map_lookup_elem(&details, &key);
+	struct probe_losses *lost;
+
+	if (!count) {
+		__u64 zero = 0;
+
+		/* Fails where another CPU was first, or where there is no room: the second look tells. */
+		bpf_map_update_elem(&details, &key, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&details, &key);
+	}
+	if (count) {
+		ADD_ANYWHERE(*count, n);
+		return;
+	}
+	lost = losses_here();
+	if (lost)
+		ADD_ANYWHERE(lost->no_detail, n);
+}
 
 static __always_inline __u64 task_cgroup_id(struct task_struct *task)
 {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "agent/assess/overall.h"
+#include "agent/base/syscall_names.h"
 #include "agent/collect/signals.h"
 #include "exporter/api.pb.h"
 #include "exporter/clean_text.h"
@@ -132,6 +133,7 @@ void fill(const Losses& losses, api::Losses& out) {
   out.set_no_task_storage(losses.no_task_storage);
   out.set_missed_ticks(losses.missed_ticks);
   out.set_log_lost(losses.log_lost);
+  out.set_no_detail(losses.no_detail);
 }
 
 void fill(const SelfUse& self, api::SelfUse& out) {
@@ -341,10 +343,16 @@ std::string describe(const KernelEvent& event) {
     case EVENT_slow_call:
       std::snprintf(buffer, sizeof buffer, "was blocked for %.2f s",
                     static_cast<double>(event.value) / kNsPerSecond);
-      return buffer + (event.extra >= 0 ? " in system call " + std::to_string(event.extra) : std::string());
+      return buffer + (text.empty() ? std::string() : " (" + text + ")") +
+             (event.extra >= 0 ? " in " + syscall_name(event.extra) : std::string());
     case EVENT_connect_failed:
       return "could not connect to " + text + " port " + std::to_string(event.extra) + ": " +
              error_name(event.value);
+    case EVENT_new_destination:
+      return "first connected to " + text + " port " + std::to_string(event.extra);
+    case EVENT_dns_failed:
+      return "got no address for " + text +
+             (event.value < 0 ? ": no answer in 5 s" : ": response code " + std::to_string(event.value));
     case EVENT_ext4_error:
       return "met an ext4 error on device " + device(event.extra) + " in " + text + " line " +
              std::to_string(event.value);
@@ -352,6 +360,17 @@ std::string describe(const KernelEvent& event) {
       return "hangs: blocked longer than the kernel's limit";
     case EVENT_block_error:
       return "a block request failed on device " + device(event.extra) + ": " + error_name(event.value);
+    case EVENT_machine_check:
+      return "machine check in bank " + std::to_string(event.extra) + ": " + text;
+    case EVENT_memory_failure:
+      return "the hardware gave up on page frame " + std::to_string(event.value);
+    case EVENT_pcie_error:
+      return "PCI Express device " + text + " reported an error";
+    case EVENT_scsi_error:
+      return "a SCSI command on host " + std::to_string(event.extra >> 32) + " ended with " + text;
+    case EVENT_nvme_error:
+      return "an NVMe command on controller " + std::to_string(event.extra) + " ended with status " +
+             std::to_string(event.value);
     default:
       return text;
   }

@@ -67,6 +67,7 @@ public:
 
   void write() {
     signals();
+    details();
     scores();
     conditions();
     actions();
@@ -169,6 +170,8 @@ private:
       begin(metric_name(signal), std::string(signal.help), MetricType::Counter);
       for (const TotalsCopy::Series& series : totals.own) {
         if (signal.scope == Scope::kNode && series.entity->id != kNodeEntity) continue;
+        const auto sample = samples_.find(series.entity->id);
+        if (sample != samples_.end() && sample->second->unknown.test(i)) continue;
         value(entity_labels(*series.entity), static_cast<double>(series.totals.counters[i]) * scale);
       }
       if (!folded_.empty() && signal.scope == Scope::kPod) {
@@ -197,6 +200,26 @@ private:
         const auto sample = samples_.find(snapshot_.features.entities[row]->id);
         return sample == samples_.end() ? kMissing : sample->second->gauges[i];
       });
+      end();
+    }
+  }
+
+  // Only what the newest reading has: a label whose entity is folded goes to the rest's.
+  void details() {
+    const auto& list = snapshot_.observation.details;
+    if (!list) return;
+    for (std::size_t i = 0; i < kDetails.size(); ++i) {
+      const DetailInfo& detail = kDetails[i];
+      if (!attached(detail.origin)) continue;
+      std::map<Labels, double> counts;
+      for (const DetailCount& count : *list) {
+        if (count.detail != static_cast<vedette_detail>(i)) continue;
+        Labels labels = own_.contains(count.entity->name) ? entity_labels(*count.entity) : rest_labels();
+        labels.push_back({std::string(label_name(detail.label)), clean_text(count.label)});
+        counts[std::move(labels)] += static_cast<double>(count.count);
+      }
+      begin("vedette_" + std::string(detail.name) + "_total", std::string(detail.help), MetricType::Counter);
+      for (const auto& [labels, count] : counts) value(labels, count);
       end();
     }
   }
@@ -329,6 +352,8 @@ private:
     counter("vedette_samples_without_storage_total",
             "Latency samples that found no room for their start time",
             static_cast<double>(losses.no_task_storage));
+    counter("vedette_details_without_room_total", "Counts by label that found no room",
+            static_cast<double>(losses.no_detail));
     counter("vedette_missed_ticks_total", "Timer periods that passed unused",
             static_cast<double>(losses.missed_ticks));
     counter("vedette_log_lines_lost_total", "Kernel log lines overwritten unread",

@@ -24,6 +24,20 @@ constexpr std::string_view to_string(EntityKind kind) {
   return "";
 }
 
+constexpr std::string_view label_name(detail_label label) {
+  switch (label) {
+    case LABEL_CALL:
+      return "call";
+    case LABEL_CODE:
+      return "code";
+    case LABEL_DEVICE:
+      return "device";
+    case LABEL_REASON:
+      return "reason";
+  }
+  return "label";
+}
+
 constexpr std::string_view to_string(ProbeState state) {
   switch (state) {
     case ProbeState::kAttached:

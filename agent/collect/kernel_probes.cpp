@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 
 #include <arpa/inet.h>
@@ -43,16 +44,36 @@ constexpr int kMaxDepth = 32;
 // for RCU and the second core, and start-up stays below the memory limit.
 constexpr int kLoaders = 2;
 constexpr std::uint64_t kRootCgroup = 1;  // inode of the root of every kernfs
+// Rows of a slot. Beyond so many CPUs neighbours share one, with atomic adds: 512 slots then take 32 MiB
+// however many CPUs there are, and at 256 CPUs eight that share a cache share a line of it.
+constexpr std::uint32_t kMaxLanes = 32;
+// Distinct labels at one time, 96 bytes each: 110 pods with some dozen devices, calls and codes each.
+constexpr std::uint32_t kMaxDetails = 4096;
+// Gaps of 1 ... 32 between sampled calls: 16.5 on average.
+constexpr std::uint32_t kGapMask = 31;
 
 // Another CPU writes it at any time.
-std::uint64_t load(const unsigned long long& place) {
+template <typename Integer>
+Integer load(const Integer& place) {
   return __atomic_load_n(&place, __ATOMIC_RELAXED);
 }
 
 struct Sums {
   std::uint64_t observations = 0;
-  std::array<std::uint64_t, COUNTER_COUNT> counters{};
-  std::array<Buckets, HISTOGRAM_COUNT> histograms{};
+  std::array<std::uint64_t, SLOT_COUNTER_COUNT> counters{};
+  std::array<std::array<std::uint32_t, HISTOGRAM_BUCKETS>, HISTOGRAM_COUNT> histograms{};
+};
+
+struct DetailKey : detail_key {
+  bool operator==(const DetailKey& other) const {
+    return detail == other.detail && label == other.label && cgroup_id == other.cgroup_id;
+  }
+};
+struct HashDetailKey {
+  std::size_t operator()(const DetailKey& key) const {
+    return std::hash<std::uint64_t>()(key.cgroup_id * 31 + static_cast<std::uint32_t>(key.label) * 7 +
+                                      key.detail);
+  }
 };
 
 Result<unsigned> possible_cpus() {
@@ -118,6 +139,7 @@ struct CloseRing {
 struct KernelProbes::State {
   KernelOptions options;
   unsigned cpus = 1;
+  std::uint32_t lanes = 1;
   std::string cgroup_mount;
 
   // Maps first, probes after them: a probe must be gone before what it writes to.
@@ -126,6 +148,7 @@ struct KernelProbes::State {
   MappedMemory totals_memory;
   MappedMemory owners_memory;
   MappedMemory losses_memory;
+  MappedMemory controls_memory;
   std::unique_ptr<ring_buffer, CloseRing> ring;
   std::map<std::string, ProbeObject> probes;  // the attached ones
   std::vector<ProbeHealth> health;
@@ -136,7 +159,9 @@ struct KernelProbes::State {
   std::uint64_t no_slot_seen = 0;
   std::uint64_t rescanned_ns = 0;
   std::uint64_t received = 0;
-  std::vector<RawEvent>* events = nullptr;  // during read_events()
+  std::vector<RawEvent>* events = nullptr;                              // during read_events()
+  std::vector<survey_record> records;                                   // during survey()
+  std::unordered_map<DetailKey, std::uint64_t, HashDetailKey> details;  // as of the last read
 
   FileHandle cost_stats;  // open while the kernel measures
   std::uint64_t cost_began_ns = 0;
@@ -144,7 +169,7 @@ struct KernelProbes::State {
   std::uint64_t map_bytes = 0;
 
   totals* rows(std::uint32_t slot) {
-    return static_cast<totals*>(totals_memory.get()) + std::size_t{slot} * cpus;
+    return static_cast<totals*>(totals_memory.get()) + std::size_t{slot} * lanes;
   }
   slot_owner& owner(std::uint32_t slot) const { return static_cast<slot_owner*>(owners_memory.get())[slot]; }
   const probe_losses& losses(unsigned cpu) const {
@@ -194,13 +219,15 @@ Result<MappedMemory> KernelProbes::State::map_array(std::string_view name, std::
 }
 
 Status KernelProbes::State::make_maps() {
-  const std::uint32_t rows_count = options.slots * cpus;
+  const std::uint32_t rows_count = options.slots * lanes;
   const auto key = static_cast<std::uint32_t>(sizeof(std::uint32_t));
   for (const Status& made :
        {make_map("totals", BPF_MAP_TYPE_ARRAY, key, sizeof(::totals), rows_count, BPF_F_MMAPABLE),
         make_map("losses", BPF_MAP_TYPE_ARRAY, key, sizeof(probe_losses), cpus, BPF_F_MMAPABLE),
         make_map("owners", BPF_MAP_TYPE_ARRAY, key, sizeof(slot_owner), options.slots, BPF_F_MMAPABLE),
         make_map("memos", BPF_MAP_TYPE_ARRAY, key, sizeof(cpu_memo), cpus),
+        make_map("controls", BPF_MAP_TYPE_ARRAY, key, sizeof(probe_controls), 1, BPF_F_MMAPABLE),
+        make_map("details", BPF_MAP_TYPE_HASH, sizeof(detail_key), sizeof(std::uint64_t), kMaxDetails),
         make_map("slots", BPF_MAP_TYPE_HASH, sizeof(std::uint64_t), key, options.slots),
         make_map("free_slots", BPF_MAP_TYPE_STACK, 0, key, options.slots),
         make_map("events", BPF_MAP_TYPE_RINGBUF, 0, 0, options.ring_bytes)}) {
@@ -215,6 +242,10 @@ Status KernelProbes::State::make_maps() {
   auto owners_mapped = map_array("owners", options.slots * sizeof(slot_owner));
   if (!owners_mapped) return tl::unexpected(owners_mapped.error());
   owners_memory = std::move(*owners_mapped);
+  auto controls_mapped = map_array("controls", sizeof(probe_controls));
+  if (!controls_mapped) return tl::unexpected(controls_mapped.error());
+  controls_memory = std::move(*controls_mapped);
+  static_cast<probe_controls*>(controls_memory.get())->gap_mask = kGapMask;
 
   // Slot 0 is nobody's. Low slots go first, so that few pages are touched.
   for (std::uint32_t slot = options.slots - 1; slot > 0; --slot) {
@@ -232,7 +263,7 @@ Status KernelProbes::State::make_maps() {
         ++state->received;
         RawEvent& event = state->events->emplace_back();
         std::memcpy(&event, data, sizeof(event));
-        if (event.type == EVENT_connect_failed) print_address(event);
+        if (event.type == EVENT_connect_failed || event.type == EVENT_new_destination) print_address(event);
         make_printable(event.comm, sizeof(event.comm));
         make_printable(event.text, sizeof(event.text));
         return 0;
@@ -252,7 +283,9 @@ void KernelProbes::State::load(const EmbeddedProbe& probe, std::mutex& mutex) {
     return;
   }
   const probe_config config{.cpus = cpus,
+                            .lanes = lanes,
                             .ring_bytes = options.ring_bytes,
+                            .unused = 0,
                             .slow_call_ns = static_cast<std::uint64_t>(options.slow_call.count())};
   auto attached = ProbeObject::attach(probe, maps, config);
   const std::lock_guard lock(mutex);
@@ -352,14 +385,14 @@ bool KernelProbes::State::add_up(std::uint32_t slot, CgroupTotals& delta) {
   const ::totals* row = rows(slot);
   Sums& last = sums[slot];
   std::uint64_t observations = 0;
-  std::array<std::uint64_t, COUNTER_COUNT> counters{};
-  for (unsigned cpu = 0; cpu < cpus; ++cpu) {
-    observations += vedette::load(row[cpu].observations);
-    for (std::size_t i = 0; i < COUNTER_COUNT; ++i) counters[i] += vedette::load(row[cpu].counter[i]);
+  std::array<std::uint64_t, SLOT_COUNTER_COUNT> counters{};
+  for (std::uint32_t lane = 0; lane < lanes; ++lane) {
+    observations += vedette::load(row[lane].observations);
+    for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) counters[i] += vedette::load(row[lane].counter[i]);
   }
   bool changed = counters != last.counters;
   if (changed) {
-    for (std::size_t i = 0; i < COUNTER_COUNT; ++i) delta.counters[i] += counters[i] - last.counters[i];
+    for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) delta.counters[i] += counters[i] - last.counters[i];
     last.counters = counters;
   }
   // Without an observation the buckets, four fifths of a row, are not even looked at.
@@ -368,9 +401,9 @@ bool KernelProbes::State::add_up(std::uint32_t slot, CgroupTotals& delta) {
     last.observations = observations;
     for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
       for (std::size_t b = 0; b < HISTOGRAM_BUCKETS; ++b) {
-        std::uint64_t count = 0;
-        for (unsigned cpu = 0; cpu < cpus; ++cpu) count += vedette::load(row[cpu].histogram[h][b]);
-        delta.histograms[h][b] += count - last.histograms[h][b];
+        std::uint32_t count = 0;
+        for (std::uint32_t lane = 0; lane < lanes; ++lane) count += vedette::load(row[lane].histogram[h][b]);
+        delta.histograms[h][b] += static_cast<std::uint32_t>(count - last.histograms[h][b]);  // may wrap
         last.histograms[h][b] = count;
       }
     }
@@ -380,7 +413,8 @@ bool KernelProbes::State::add_up(std::uint32_t slot, CgroupTotals& delta) {
 
 // A CPU whose memo points here must look the cgroup up again.
 void KernelProbes::State::clear_rows(std::uint32_t slot) {
-  for (unsigned cpu = 0; cpu < cpus; ++cpu) __atomic_store_n(&rows(slot)[cpu].cgroup_id, 0, __ATOMIC_RELAXED);
+  for (std::uint32_t lane = 0; lane < lanes; ++lane)
+    __atomic_store_n(&rows(slot)[lane].cgroup_id, 0, __ATOMIC_RELAXED);
 }
 
 std::uint64_t KernelProbes::State::no_slot() const {
@@ -430,6 +464,7 @@ Result<std::unique_ptr<KernelProbes>> KernelProbes::make(const KernelOptions& op
   const Result<unsigned> cpus = possible_cpus();
   if (!cpus) return tl::unexpected(cpus.error());
   state->cpus = *cpus;
+  state->lanes = std::min(state->cpus, options.lanes == 0 ? kMaxLanes : options.lanes);
   state->cgroup_mount = find_cgroup_mount();
   if (const Status made = state->make_maps(); !made) return tl::unexpected(made.error());
   state->load_all();
@@ -492,6 +527,45 @@ void KernelProbes::read_events(std::vector<RawEvent>& events) {
   state_->events = nullptr;
 }
 
+void KernelProbes::survey(const std::function<void(const survey_record&)>& visit) {
+  State& state = *state_;
+  for (ProbeHealth& verdict : state.health) {
+    const auto probe = state.probes.find(verdict.name);
+    if (probe == state.probes.end() || !probe->second.has_surveys()) continue;
+    state.records.clear();
+    const Status read = probe->second.survey(state.records);
+    verdict.state = read ? ProbeState::kAttached : ProbeState::kDegraded;
+    verdict.reason = read ? std::string() : "its survey failed: " + read.error().text;
+    for (const survey_record& record : state.records) {
+      if (record.gauge < GAUGE_COUNT) visit(record);
+    }
+  }
+}
+
+void KernelProbes::read_details(const std::function<void(const detail_key&, std::uint64_t)>& visit) {
+  State& state = *state_;
+  const int map = state.map_fd("details");
+  std::vector<DetailKey> gone;
+  DetailKey key{};
+  const void* before = nullptr;
+  while (bpf_map_get_next_key(map, before, &key) == 0) {
+    before = &key;
+    std::uint64_t count = 0;
+    if (key.detail >= DETAIL_COUNT || bpf_map_lookup_elem(map, &key, &count) != 0) continue;
+    std::uint64_t& seen = state.details[key];
+    if (count != seen) visit(key, count - seen);
+    seen = count;
+    std::uint32_t slot = 0;
+    if (key.cgroup_id != 0 && bpf_map_lookup_elem(state.map_fd("slots"), &key.cgroup_id, &slot) != 0)
+      gone.push_back(key);
+  }
+  // Not while the map is walked: the walk would begin anew.
+  for (const DetailKey& dead : gone) {
+    bpf_map_delete_elem(map, &dead);
+    state.details.erase(dead);
+  }
+}
+
 void KernelProbes::forget(std::uint64_t cgroup_id) {
   State& state = *state_;
   for (std::uint32_t slot = 1; slot < state.options.slots; ++slot) {
@@ -520,6 +594,7 @@ void KernelProbes::read_losses(Losses& losses) const {
   losses.lost.fill(0);
   losses.no_slot = state.no_slot();
   losses.no_task_storage = 0;
+  losses.no_detail = 0;
   losses.received = state.received;
   for (unsigned cpu = 0; cpu < state.cpus; ++cpu) {
     const probe_losses& row = state.losses(cpu);
@@ -528,6 +603,7 @@ void KernelProbes::read_losses(Losses& losses) const {
       losses.lost[i] += vedette::load(row.lost[i]);
     }
     losses.no_task_storage += vedette::load(row.no_task_storage);
+    losses.no_detail += vedette::load(row.no_detail);
   }
 }
 

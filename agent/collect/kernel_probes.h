@@ -23,8 +23,10 @@ namespace vedette {
 
 struct KernelOptions {
   // One per cgroup of the v2 hierarchy, slot 0 included: 110 pods with three cgroups each, system services
-  // beside them, and room for those being removed. Kernel memory: slots * possible CPUs * sizeof(totals).
+  // beside them, and room for those being removed. Kernel memory: slots * lanes * sizeof(totals).
   std::uint32_t slots = 512;
+  // Rows of a slot: 0 for one per CPU, at most 32; CPUs share rows where there are more of them.
+  std::uint32_t lanes = 0;
   // 2,000 records: an exec storm of 8,000 a second between two ticks. A power of two of at least one page.
   std::uint32_t ring_bytes = 256 * 1024;
   // An uninterruptible block this long becomes a slow_call event: no healthy disk answers that late.
@@ -78,13 +80,21 @@ public:
   // Appends the waiting records, oldest first.
   void read_events(std::vector<RawEvent>& events);
 
+  // Asks the probes that look around instead of counting (bpf/signals.h, survey_record): what `visit` gets is
+  // the present. A probe whose survey fails is degraded until one succeeds. Some 100 us per 1,000 tasks.
+  void survey(const std::function<void(const survey_record&)>& visit);
+
+  // What was added to each count by label since the last call. Labels of cgroups that are gone are told one
+  // last time. A system call per label.
+  void read_details(const std::function<void(const detail_key&, std::uint64_t)>& visit);
+
   // Gives a removed cgroup's slot back; what it still did meanwhile is lost (and counted as such).
   void forget(std::uint64_t cgroup_id);
 
   // All cgroups with a slot, removed ones until forget().
   void known_cgroups(const std::function<void(const KnownCgroup&)>& visit) const;
 
-  // Fills produced, lost, received, no_slot and no_task_storage; leaves the rest alone.
+  // Fills produced, lost, received, no_slot, no_task_storage and no_detail; leaves the rest alone.
   void read_losses(Losses& losses) const;
 
   // One per probe, in the order of their names. `runs` and `run_ns` are of the samples taken so far.

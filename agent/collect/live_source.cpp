@@ -51,7 +51,7 @@ bool is_about_node(std::uint32_t type) {
 }
 
 void add_counts(Sample& sample, const CgroupTotals& totals, bool node) {
-  for (std::size_t i = 0; i < COUNTER_COUNT; ++i) {
+  for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
     if (node || kCounters[i].scope == Scope::kPod) sample.counters[i] += totals.counters[i];
   }
   for (std::size_t i = 0; i < HISTOGRAM_COUNT; ++i) {
@@ -63,7 +63,7 @@ void add_counts(Sample& sample, const CgroupTotals& totals, bool node) {
 }
 
 bool has_counts(const CgroupTotals& totals) {
-  return std::any_of(totals.counters.begin(), totals.counters.end(), [](auto count) { return count != 0; });
+  return std::ranges::any_of(totals.counters, [](auto count) { return count != 0; });
 }
 
 template <std::size_t kSize>
@@ -344,6 +344,10 @@ void LiveSource::read_files(MonotonicNs now) {
       request.groups.push_back({living.entity->id, proc_.processes(living.entity->id)});
     }
     mounts_->watch(std::move(request));
+    if (kernel_) {
+      read_surveys();
+      read_details();
+    }
     // On the grid of the ticks: half a tick early is the same tick.
     files_ns_ = now - std::min(now, to_ns(options_.tick_interval) / 2);
     file_cost_ = std::chrono::nanoseconds(monotonic_now() - began);
@@ -353,6 +357,47 @@ void LiveSource::read_files(MonotonicNs now) {
       if (!state.read) read_entity(state, living, now);
     }
   }
+}
+
+// Gauges that a probe fills when it is asked: 0 unless it says more, for every entity.
+void LiveSource::read_surveys() {
+  for (const ProbeHealth& probe : kernel_->health()) {
+    if (probe.state != ProbeState::kAttached) continue;
+    for (std::size_t i = 0; i < GAUGE_COUNT; ++i) {
+      if (kGauges[i].origin != probe.name) continue;
+      node_gauges_[i] = 0;
+      for (auto& [id, state] : states_) state.gauges[i] = state.alive ? 0 : kMissing;
+    }
+  }
+  kernel_->survey([&](const survey_record& record) {
+    node_gauges_[record.gauge] += record.value;
+    const auto entity = table_.find(record.cgroup_id);
+    if (!entity || entity->id == kNodeEntity) return;
+    const auto state = states_.find(entity->id);
+    if (state != states_.end()) state->second.gauges[record.gauge] += record.value;
+  });
+}
+
+void LiveSource::read_details() {
+  kernel_->read_details([&](const detail_key& key, std::uint64_t added) {
+    const auto entity = kDetails[key.detail].scope == Scope::kPod ? table_.find(key.cgroup_id) : nullptr;
+    detail_counts_[{entity ? entity->id : kNodeEntity, key.detail, key.label}] += added;
+  });
+  auto list = std::make_shared<std::vector<DetailCount>>();
+  for (auto at = detail_counts_.begin(); at != detail_counts_.end();) {
+    const auto& [id, detail, label] = at->first;
+    const auto state = states_.find(id);
+    if (id != kNodeEntity && state == states_.end()) {
+      at = detail_counts_.erase(at);  // its entity is gone
+      continue;
+    }
+    list->push_back({.detail = static_cast<vedette_detail>(detail),
+                     .entity = id == kNodeEntity ? table_.entity(id) : state->second.entity,
+                     .label = labels_.word(kDetails[detail].label, label),
+                     .count = at->second});
+    ++at;
+  }
+  details_ = std::move(list);
 }
 
 void LiveSource::take_mounts(MonotonicNs now) {
@@ -399,17 +444,21 @@ void LiveSource::lay_out(Observation& observation) {
   observation.samples.resize(observation.entities.size());
   for (auto& sample : observation.samples) {
     sample.counters.fill(0);
+    sample.unknown.reset();
     for (auto& histogram : sample.histograms) histogram.fill(0);
   }
   auto& node = observation.samples.front();
   node.entity = kNodeEntity;
   node.gauges = node_gauges_;
-  for (const auto& [id, state] : states_) {
+  node_counts_.take(node);
+  for (auto& [id, state] : states_) {
     if (state.row == 0) continue;
     auto& sample = observation.samples[state.row];
     sample.entity = id;
     sample.gauges = state.gauges;
+    state.counts.take(sample);
   }
+  observation.details = details_;
 }
 
 void LiveSource::add_totals(Observation& observation, MonotonicNs now) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -16,6 +17,8 @@
 #include "agent/base/latest.h"
 #include "agent/collect/cgroup_source.h"
 #include "agent/collect/cgroup_tree.h"
+#include "agent/collect/detail_labels.h"
+#include "agent/collect/file_counts.h"
 #include "agent/collect/kernel_probes.h"
 #include "agent/collect/log_source.h"
 #include "agent/collect/mounts_source.h"
@@ -75,6 +78,7 @@ private:
   struct EntityState {
     EntityPtr entity;
     Gauges gauges;
+    FileCounts counts;
     bool alive = true;
     // Seen with a process or a count: a slice that only groups others, or an empty cgroup, is nobody.
     bool active = false;
@@ -92,6 +96,8 @@ private:
   void update_states(MonotonicNs now);
   void read_files(MonotonicNs now);
   void read_entity(EntityState& state, const LivingEntity& living, MonotonicNs now);
+  void read_surveys();
+  void read_details();
   void take_mounts(MonotonicNs now);
   void lay_out(Observation& observation);
   void add_totals(Observation& observation, MonotonicNs now);
@@ -120,6 +126,10 @@ private:
   std::vector<LivingEntity> living_;
   std::map<EntityId, EntityState> states_;  // without the node; by id, so that rows keep their order
   Gauges node_gauges_;
+  FileCounts node_counts_;
+  DetailLabels labels_;
+  std::map<std::tuple<EntityId, std::uint32_t, std::int32_t>, std::uint64_t> detail_counts_;
+  std::shared_ptr<const std::vector<DetailCount>> details_;
   std::uint64_t living_version_ = 0;
   std::uint64_t pods_version_ = 0;
   std::uint64_t population_ = 0;

@@ -6,6 +6,7 @@
 #include <bitset>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ using Buckets = std::array<std::uint64_t, HISTOGRAM_BUCKETS>;
 struct Sample {
   EntityId entity = kNodeEntity;
   std::array<std::uint64_t, COUNTER_COUNT> counters{};
+  // Counters read from files of which this entity has none, or not now: their zeros are missing, not zero.
+  std::bitset<COUNTER_COUNT> unknown;
   std::array<Buckets, HISTOGRAM_COUNT> histograms{};
   std::array<double, GAUGE_COUNT> gauges;
 
@@ -66,8 +69,17 @@ struct Losses {
   std::uint64_t received = 0;                         // records read from the ring
   std::uint64_t no_slot = 0;                          // counts without a cgroup's slot
   std::uint64_t no_task_storage = 0;                  // start times that found no room
+  std::uint64_t no_detail = 0;                        // counts by label that found no room
   std::uint64_t missed_ticks = 0;                     // timer periods that passed unused
   std::uint64_t log_lost = 0;                         // kernel log lines overwritten unread
+};
+
+// One count by label. A total since the agent's start, for whoever looks; no stage judges it.
+struct DetailCount {
+  vedette_detail detail{};
+  EntityPtr entity;
+  std::string label;  // "sda", "openat", "TCP_CSUM", "127"
+  std::uint64_t count = 0;
 };
 
 struct Observation {
@@ -78,6 +90,7 @@ struct Observation {
   std::vector<KernelEvent> events;  // in the order the kernel saw them
   std::vector<ProbeHealth> probes;
   Losses losses;
+  std::shared_ptr<const std::vector<DetailCount>> details;  // the newest reading; not recorded
   // Signals that a recording made with an older schema could not have: their zeros are no zeros but missing.
   std::bitset<COUNTER_COUNT> absent_counters;
   std::bitset<HISTOGRAM_COUNT> absent_histograms;

@@ -122,17 +122,46 @@ Missing find_missing(bpf_object* object) {
   return missing;
 }
 
-// An iterator program does its work when it is read.
-Status run_iterator(const bpf_link* link) {
+constexpr std::string_view kSurvey = "_survey";
+constexpr std::string_view kMapIterator = "iter/bpf_map_elem";
+
+// NAME_survey in iter/bpf_map_elem goes through the map NAME of its object.
+bpf_link* attach_iterator(bpf_object* object, const bpf_program* program) {
+  if (std::string_view(bpf_program__section_name(program)) != kMapIterator)
+    return bpf_program__attach(program);
+  std::string name = bpf_program__name(program);
+  if (name.ends_with(kSurvey)) name.resize(name.size() - kSurvey.size());
+  const int map = bpf_object__find_map_fd_by_name(object, name.c_str());
+  if (map < 0) {
+    errno = ENOENT;
+    return nullptr;
+  }
+  bpf_iter_link_info target{};
+  target.map.map_fd = static_cast<__u32>(map);
+  LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &target, .link_info_len = sizeof(target));
+  return bpf_program__attach_iter(program, &options);
+}
+
+// An iterator program does its work when it is read: one read after the other goes through all there is.
+Status run_iterator(const bpf_link* link, std::vector<survey_record>* records) {
   const FileHandle iterator(bpf_iter_create(bpf_link__fd(link)));
   if (!iterator) return fail_errno("create the iterator");
-  std::array<char, 64> nothing{};  // it writes nothing; a read goes through all tasks
-  ssize_t size = 0;
-  do {
-    size = ::read(iterator.get(), nothing.data(), nothing.size());
-  } while (size > 0 || (size < 0 && (errno == EAGAIN || errno == EINTR)));
-  if (size < 0) return fail_errno("read the iterator");
-  return {};
+  std::array<survey_record, 256> buffer{};
+  std::size_t left = 0;  // bytes of a record that the read cut
+  for (;;) {
+    auto* begin = reinterpret_cast<char*>(buffer.data());
+    const ssize_t size = ::read(iterator.get(), begin + left, sizeof(buffer) - left);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (size < 0) return fail_errno("read the iterator");
+    if (size == 0) return {};
+    const std::size_t bytes = left + static_cast<std::size_t>(size);
+    const std::size_t count = bytes / sizeof(survey_record);
+    if (records != nullptr) {
+      records->insert(records->end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
+    }
+    left = bytes - count * sizeof(survey_record);
+    std::memmove(begin, begin + count * sizeof(survey_record), left);
+  }
 }
 
 }  // namespace
@@ -195,17 +224,28 @@ Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<co
 
     bpf_object__for_each_program(program, object) {
       if (!bpf_program__autoload(program)) continue;
-      std::unique_ptr<bpf_link, Close> link(bpf_program__attach(program));
-      if (!link) return fail_libbpf("attach " + std::string(bpf_program__name(program)), errno);
+      const std::string program_name = bpf_program__name(program);
       if (bpf_program__expected_attach_type(program) == BPF_TRACE_ITER) {
-        if (const Status status = run_iterator(link.get()); !status)
-          return fail("run " + std::string(bpf_program__name(program)) + ": " + status.error().text);
-        continue;  // once is enough: the link may go
+        std::unique_ptr<bpf_link, Close> link(attach_iterator(object, program));
+        if (!link) return fail_libbpf("attach " + program_name, errno);
+        if (const Status status = run_iterator(link.get(), nullptr); !status)
+          return fail("run " + program_name + ": " + status.error().text);
+        if (program_name.ends_with(kSurvey)) result.surveys_.push_back(std::move(link));
+        continue;  // for the others once is enough: the link may go
       }
+      std::unique_ptr<bpf_link, Close> link(bpf_program__attach(program));
+      if (!link) return fail_libbpf("attach " + program_name, errno);
       result.links_.push_back(std::move(link));
     }
     return result;
   }
+}
+
+Status ProbeObject::survey(std::vector<survey_record>& records) const {
+  for (const auto& link : surveys_) {
+    if (Status read = run_iterator(link.get(), &records); !read) return read;
+  }
+  return {};
 }
 
 ProbeObject::Cost ProbeObject::cost() const {

@@ -12,6 +12,7 @@
 #include "agent/collect/observation.h"
 #include "bpf/embedded.h"
 #include "bpf/events.h"
+#include "bpf/signals.h"
 
 struct bpf_link;
 struct bpf_object;
@@ -39,6 +40,11 @@ public:
   };
   Cost cost() const;
 
+  // Reads its surveys (iterator programs NAME_survey) and appends what they say. Others of its iterators did
+  // their work when it was attached. An error names the program.
+  Status survey(std::vector<survey_record>& records) const;
+  bool has_surveys() const { return !surveys_.empty(); }
+
   // File descriptors of all its maps (shared ones are duplicates): valid as long as the object.
   std::vector<int> own_map_fds(std::span<const SharedMap> shared) const;
 
@@ -50,6 +56,7 @@ private:
   ProbeObject() = default;
   std::unique_ptr<bpf_object, Close> object_;
   std::vector<std::unique_ptr<bpf_link, Close>> links_;  // goes before the object
+  std::vector<std::unique_ptr<bpf_link, Close>> surveys_;
 };
 
 }  // namespace vedette

@@ -24,6 +24,15 @@ struct SignalInfo {
   std::string_view help;
 };
 
+struct DetailInfo {
+  std::string_view name;
+  std::string_view origin;
+  std::string_view unit;
+  Scope scope;
+  detail_label label;
+  std::string_view help;
+};
+
 struct EventInfo {
   std::string_view name;
   bool urgent;
@@ -42,17 +51,23 @@ constexpr Scope NODE = Scope::kNode;  // NOLINT(readability-identifier-naming)
   SignalInfo{#name, #origin, SignalKind::kHistogram, unit, schema_scope::scope, help},
 #define VEDETTE_INFO_GAUGE(name, origin, unit, scope, help) \
   SignalInfo{#name, #origin, SignalKind::kGauge, unit, schema_scope::scope, help},
+#define VEDETTE_INFO_DETAIL(name, origin, unit, scope, label, help) \
+  DetailInfo{#name, #origin, unit, schema_scope::scope, LABEL_##label, help},
 #define VEDETTE_INFO_EVENT(name, urgent, help) EventInfo{#name, (urgent) != 0, help},
 
-inline constexpr std::array<SignalInfo, COUNTER_COUNT> kCounters{{VEDETTE_COUNTERS(VEDETTE_INFO_COUNTER)}};
+// Those of the probes, then, from SLOT_COUNTER_COUNT on, those read from files.
+inline constexpr std::array<SignalInfo, COUNTER_COUNT> kCounters{
+    {VEDETTE_COUNTERS(VEDETTE_INFO_COUNTER) VEDETTE_FILE_COUNTERS(VEDETTE_INFO_COUNTER)}};
 inline constexpr std::array<SignalInfo, HISTOGRAM_COUNT> kHistograms{
     {VEDETTE_HISTOGRAMS(VEDETTE_INFO_HISTOGRAM)}};
 inline constexpr std::array<SignalInfo, GAUGE_COUNT> kGauges{{VEDETTE_GAUGES(VEDETTE_INFO_GAUGE)}};
+inline constexpr std::array<DetailInfo, DETAIL_COUNT> kDetails{{VEDETTE_DETAILS(VEDETTE_INFO_DETAIL)}};
 inline constexpr std::array<EventInfo, EVENT_COUNT> kEvents{{VEDETTE_EVENTS(VEDETTE_INFO_EVENT)}};
 
 #undef VEDETTE_INFO_COUNTER
 #undef VEDETTE_INFO_HISTOGRAM
 #undef VEDETTE_INFO_GAUGE
+#undef VEDETTE_INFO_DETAIL
 #undef VEDETTE_INFO_EVENT
 
 // Upper bound of a histogram bucket in ns; the last bucket has none and answers that of the one before

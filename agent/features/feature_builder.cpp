@@ -183,7 +183,8 @@ void FeatureBuilder::write(const Sample& sample, MonotonicNs now, State& state, 
   const double enough_s = options_.min_rate_s * (1 - 1e-6);
   for (std::size_t i = 0; i < COUNTER_COUNT; ++i) {
     const std::size_t origin = layout_->counter_origin[i];
-    row[i] = counting_[origin] && seconds[origin] >= enough_s && !absent_counters_.test(i)
+    row[i] = counting_[origin] && seconds[origin] >= enough_s && !absent_counters_.test(i) &&
+                     !sample.unknown.test(i)
                  ? static_cast<float>(static_cast<double>(state.counters[i]) / seconds[origin])
                  : kNan;
   }

@@ -32,7 +32,7 @@ public:
 
   // Fills `out` (its memory is reused) with one row per entity of `observation`, in the same order. NaN:
   //   - signals whose probe is degraded or off; counters and histograms also when it is not listed at all
-  //   - signals that a recording of an older schema does not have
+  //   - signals that a recording of an older schema does not have; counters the entity has no file for
   //   - rates of an entity watched for less than min_rate_s; the part of a window in which the probe was not
   //     attached counts neither as time nor as events
   //   - p99 of a window without a sample: a quantile of nothing is missing, not 0

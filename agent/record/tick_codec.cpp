@@ -25,7 +25,7 @@ bool same_entity(const Entity& a, const Entity& b) {
 bool same_losses(const Losses& a, const Losses& b) {
   return a.produced == b.produced && a.lost == b.lost && a.received == b.received && a.no_slot == b.no_slot &&
          a.no_task_storage == b.no_task_storage && a.missed_ticks == b.missed_ticks &&
-         a.log_lost == b.log_lost;
+         a.log_lost == b.log_lost && a.no_detail == b.no_detail;
 }
 
 bool same_act(const ActState& a, const ActState& b) {
@@ -136,6 +136,10 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
         message.add_value(sample.gauges[i]);
       }
     }
+    for (std::uint32_t i = 0; i < COUNTER_COUNT; ++i) {
+      if (sample.unknown.test(i) != known.unknown.test(i)) message.add_counter_unknown(i);
+    }
+    known.unknown = sample.unknown;
     if (message.ByteSizeLong() == 0) {
       tick.mutable_samples()->RemoveLast();
     } else {
@@ -189,6 +193,7 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
     message.set_no_task_storage(losses.no_task_storage);
     message.set_missed_ticks(losses.missed_ticks);
     message.set_log_lost(losses.log_lost);
+    message.set_no_detail(losses.no_detail);
     losses_ = losses;
   }
 }
@@ -382,12 +387,19 @@ Status TickDecoder::decode_samples(const recording::Tick& tick, Observation& obs
       if (recorded >= gauges_.size()) return impossible(ticks_, "gauge");
       if (gauges_[recorded] != kDropped) gauges[gauges_[recorded]] = kMissing;
     }
+    for (const std::uint32_t recorded : message.counter_unknown()) {
+      if (recorded >= counters_.size()) return impossible(ticks_, "counter");
+      if (counters_[recorded] != kDropped)
+        known_.find(rows_[message.row()])->second.unknown.flip(counters_[recorded]);
+    }
   }
 
   observation.samples.assign(rows_.size(), Sample{});
   for (std::size_t row = 0; row < rows_.size(); ++row) {
     observation.samples[row].entity = rows_[row];
-    observation.samples[row].gauges = known_.find(rows_[row])->second.gauges;
+    const Known& known = known_.find(rows_[row])->second;
+    observation.samples[row].gauges = known.gauges;
+    observation.samples[row].unknown = known.unknown;
   }
   for (const recording::Sample& message : tick.samples()) {
     Sample& sample = observation.samples[message.row()];
@@ -458,6 +470,7 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
     losses_.no_task_storage = message.no_task_storage();
     losses_.missed_ticks = message.missed_ticks();
     losses_.log_lost = message.log_lost();
+    losses_.no_detail = message.no_detail();
   }
   observation.losses = losses_;
 

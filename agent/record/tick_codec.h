@@ -48,6 +48,7 @@ private:
   struct Known {
     EntityPtr entity;
     std::array<double, GAUGE_COUNT> gauges;
+    std::bitset<COUNTER_COUNT> unknown;
     std::uint64_t tick = 0;  // when it was last seen: those of an older one are forgotten
   };
 
@@ -85,6 +86,7 @@ private:
   struct Known {
     EntityPtr entity;
     std::array<double, GAUGE_COUNT> gauges;
+    std::bitset<COUNTER_COUNT> unknown;
     std::uint64_t tick = 0;
   };
   static constexpr std::size_t kDropped = SIZE_MAX;

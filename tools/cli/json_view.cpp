@@ -74,6 +74,7 @@ Json json_of(const api::Losses& losses) {
           {"no_task_storage", losses.no_task_storage()},
           {"missed_ticks", losses.missed_ticks()},
           {"log_lost", losses.log_lost()},
+          {"no_detail", losses.no_detail()},
           {"events", events}};
 }
 

@@ -59,6 +59,7 @@ std::string probes_view(const api::Response& response, const Screen& screen) {
   count("samples without room", losses.no_task_storage());
   count("missed ticks", losses.missed_ticks());
   count("kernel log lines lost", losses.log_lost());
+  count("counts by label without room", losses.no_detail());
   return text;
 }
 

@@ -1,0 +1,79 @@
+#include "agent/collect/detail_labels.h"
+
+#include <array>
+#include <memory>
+#include <string_view>
+
+#include <bpf/btf.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include "agent/base/syscall_names.h"
+
+namespace vedette {
+namespace {
+
+// SKB_DROP_REASON_TCP_CSUM -> TCP_CSUM. Empty before 5.17, where packets had no reasons. The kernel's whole
+// BTF (some 10 MB) is in memory meanwhile, once in the agent's life.
+std::map<std::int32_t, std::string> read_drop_reasons() {
+  std::map<std::int32_t, std::string> reasons;
+  {
+    const std::unique_ptr<btf, void (*)(btf*)> kernel(btf__load_vmlinux_btf(), btf__free);
+    const int id = kernel ? btf__find_by_name_kind(kernel.get(), "skb_drop_reason", BTF_KIND_ENUM) : -1;
+    if (id > 0) {
+      const btf_type* type = btf__type_by_id(kernel.get(), static_cast<__u32>(id));
+      const auto* value = btf_enum(type);
+      for (unsigned i = 0; i < btf_vlen(type); ++i, ++value) {
+        std::string_view name = btf__name_by_offset(kernel.get(), value->name_off);
+        for (const std::string_view prefix : {"SKB_DROP_REASON_", "SKB_"}) {
+          if (!name.starts_with(prefix)) continue;
+          name.remove_prefix(prefix.size());
+          break;
+        }
+        reasons[value->val] = name;
+      }
+    }
+  }
+  ::malloc_trim(0);
+  return reasons;
+}
+
+}  // namespace
+
+std::string device_name(std::uint32_t device) {
+  constexpr unsigned kMinorBits = 20;
+  const std::string number =
+      std::to_string(device >> kMinorBits) + ":" + std::to_string(device & ((1U << kMinorBits) - 1));
+  std::array<char, 256> target{};
+  const ssize_t size = ::readlink(("/sys/dev/block/" + number).c_str(), target.data(), target.size());
+  if (size <= 0) return number;
+  const std::string_view path(target.data(), static_cast<std::size_t>(size));
+  return std::string(path.substr(path.rfind('/') + 1));
+}
+
+std::string DetailLabels::word(detail_label label, std::int32_t number) {
+  const auto [place, fresh] = words_.try_emplace({label, number});
+  if (!fresh) return place->second;
+  std::string& word = place->second;
+  switch (label) {
+    case LABEL_CALL:
+      word = syscall_name(number);
+      break;
+    case LABEL_CODE:
+      word = std::to_string(number);
+      break;
+    case LABEL_DEVICE:
+      word = device_name(static_cast<std::uint32_t>(number));
+      break;
+    case LABEL_REASON: {
+      if (!reasons_read_) reasons_ = read_drop_reasons();
+      reasons_read_ = true;
+      const auto found = reasons_.find(number);
+      word = found == reasons_.end() ? "reason " + std::to_string(number) : found->second;
+      break;
+    }
+  }
+  return word;
+}
+
+}  // namespace vedette
