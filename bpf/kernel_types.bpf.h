@@ -62,6 +62,7 @@ struct cgroup_subsys_state {
 
 struct cgroup {
 	struct cgroup_subsys_state self;
+	int level; /* 0: the root */
 	struct kernfs_node *kn;
 	struct cgroup_root *root;
 };
@@ -85,12 +86,16 @@ struct mem_cgroup {
 };
 
 struct mm_struct;
-struct signal_struct;
+
+struct signal_struct {
+	int nr_threads;
+};
 
 struct task_struct {
 	int pid;
 	int tgid;
 	unsigned int flags;
+	int exit_state;
 	int exit_code;
 	char comm[16];
 	struct css_set *cgroups;
@@ -135,12 +140,19 @@ struct super_block {
 	__u32 s_dev;
 };
 
+struct block_device_operations {
+	void *submit_bio; /* null: the driver takes requests, not bios */
+};
+
 struct gendisk {
 	int major;
 	int first_minor;
+	char disk_name[32];
+	const struct block_device_operations *fops;
 };
 
 struct block_device {
+	struct gendisk *bd_disk;
 	__u32 bd_dev;
 };
 
@@ -148,15 +160,33 @@ struct request_queue {
 	struct gendisk *disk;
 };
 
-struct request {
-	struct request_queue *q;
-	unsigned int cmd_flags;
+struct blkcg {
+	struct cgroup_subsys_state css;
+};
+
+struct blkcg_gq {
+	struct blkcg *blkcg;
+};
+
+struct bvec_iter {
+	unsigned int bi_size; /* bytes left */
 };
 
 struct bio {
 	struct block_device *bi_bdev;
 	unsigned int bi_opf;
 	__u8 bi_status;
+	struct bvec_iter bi_iter;
+	struct blkcg_gq *bi_blkg;
+};
+
+struct request {
+	struct request_queue *q;
+	unsigned int cmd_flags;
+	unsigned int __data_len; /* bytes left */
+	struct bio *bio;
+	__u64 start_time_ns;    /* when it was made, */
+	__u64 io_start_time_ns; /* and given to the driver; 0 where the kernel keeps no such time */
 };
 
 #if defined(__TARGET_ARCH_x86)
