@@ -33,6 +33,15 @@ static __always_inline long task_state(struct task_struct *task)
 	return ((struct task_struct___before_5_14 *)task)->state;
 }
 
+#define TASK_UNINTERRUPTIBLE 0x0002
+#define TASK_NOLOAD 0x0400 /* with the one above: TASK_IDLE, a kernel thread that waits for work */
+
+/* D state, in these or other words of task_state(). */
+static __always_inline bool is_blocked(long state)
+{
+	return (state & (TASK_UNINTERRUPTIBLE | TASK_NOLOAD)) == TASK_UNINTERRUPTIBLE;
+}
+
 /* 6.16: sched_process_exit says whether the last thread went ("exit: move and extend sched_process_exit() tracepoint"). */
 struct trace_event_raw_sched_process_exit___since_6_16 {
 	bool group_dead;
@@ -281,6 +290,29 @@ static __always_inline struct cgroup *bio_owner(struct bio *bio)
 		return 0;
 	owner = bio->bi_blkg->blkcg->css.cgroup;
 	return owner->root->hierarchy_id ? 0 : owner;
+}
+
+/* -- hardware ---------------------------------------------------------------------------------------- */
+
+/* 6.13: mce_record hands a struct mce_hw_err; the struct mce before is its first member, at the same address. */
+
+/* 5.18: a SCSI command holds its bytes itself ("scsi: core: Remove the cmd field from struct scsi_request"). */
+struct scsi_cmnd___before_5_18 {
+	unsigned char *cmnd;
+} __attribute__((preserve_access_index));
+struct scsi_cmnd___since_5_18 {
+	unsigned char cmnd[32];
+} __attribute__((preserve_access_index));
+
+/* The operation code, its first byte. */
+static __always_inline __u8 scsi_operation(struct scsi_cmnd *command)
+{
+	__u8 operation = 0;
+
+	if (!bpf_core_field_exists(struct scsi_cmnd___before_5_18, cmnd)) /* a pointer, that is */
+		return ((struct scsi_cmnd___since_5_18 *)command)->cmnd[0];
+	bpf_probe_read_kernel(&operation, sizeof(operation), ((struct scsi_cmnd___before_5_18 *)command)->cmnd);
+	return operation;
 }
 
 #endif

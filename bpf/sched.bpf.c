@@ -11,9 +11,6 @@
 #include "compat.bpf.h"
 #include "totals.bpf.h"
 
-#define TASK_UNINTERRUPTIBLE 0x0002
-#define TASK_NOLOAD 0x0400 /* with the one above: TASK_IDLE, a kernel thread that waits for work */
-
 struct task_times {
 	__u64 runnable_ns; /* since when it waits for a CPU; 0: it does not */
 	__u64 blocked_ns;  /* when it went into this uninterruptible sleep; 0: it did not */
@@ -102,7 +99,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		if (times) {
 			state = preempt ? 0 : task_state(prev);
 			times->runnable_ns = state ? 0 : now;
-			times->blocked_ns = (state & (TASK_UNINTERRUPTIBLE | TASK_NOLOAD)) == TASK_UNINTERRUPTIBLE ? now : 0;
+			times->blocked_ns = is_blocked(state) ? now : 0;
 		}
 	}
 	if (!next->pid)
