@@ -189,6 +189,35 @@ struct request {
 	__u64 io_start_time_ns; /* and given to the driver; 0 where the kernel keeps no such time */
 };
 
+struct mce {
+	__u64 status;
+	__u8 bank;
+};
+
+struct Scsi_Host {
+	unsigned int host_no;
+};
+
+struct scsi_device {
+	struct Scsi_Host *host;
+	unsigned int id, channel;
+};
+
+struct scsi_cmnd {
+	struct scsi_device *device;
+	unsigned char *sense_buffer;
+	int result;
+};
+
+struct nvme_ctrl {
+	int instance;
+};
+
+struct nvme_request {
+	__u16 status;
+	struct nvme_ctrl *ctrl;
+};
+
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long orig_ax;
