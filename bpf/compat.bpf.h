@@ -244,9 +244,8 @@ static __always_inline __u32 bio_device(struct bio *bio)
 }
 
 /*
- * 5.11: the tracepoints of bios and requests lost the queue, their first argument (a54895fa057c and others of
- * that release), and those of merges the request between the two (e8a676d61c07). struct hd_struct went in the
- * same release and tells. block_rq_complete and block_rq_error never had a queue; block_bio_complete keeps it.
+ * 5.11: the tracepoints of bios lost the queue, their first argument, and those of merges the request between
+ * the two (e8a676d61c07). struct hd_struct went in the same release and tells. block_rq_complete and block_rq_error never had a queue; block_bio_complete keeps it.
  * The error of the two is a negative errno up to 5.15 or so and a blk_status_t after, told apart by the sign.
  */
 struct hd_struct___before_5_11 {
@@ -268,10 +267,12 @@ static __always_inline void *traced_bio(unsigned long long *args)
 	return TRACED_ARGUMENT(args, 0);
 }
 
-/* The same for block_rq_merge. */
+/* Null before 5.11: releases of 5.10 differ in the place of block_rq_merge's request. */
 static __always_inline void *traced_request(unsigned long long *args)
 {
-	return traced_bio(args);
+	if (bpf_core_type_exists(struct hd_struct___before_5_11))
+		return 0;
+	return TRACED_ARGUMENT(args, 0);
 }
 
 static __always_inline void *merged_bio(unsigned long long *args)

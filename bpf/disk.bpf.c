@@ -260,9 +260,10 @@ int BPF_PROG(bio_completed, struct request_queue *queue, struct bio *bio)
 /* As the kernel's own statistics count them: bios that join a request, and requests that join each other. */
 static __always_inline int merged(struct bio *bio)
 {
-	struct asker *asker = recall(bio);
+	struct asker *asker = bio ? recall(bio) : 0;
 
-	COUNT_ANYWHERE(totals_of(asker ? asker->cgroup_id : owner_id(bio)), disk_merges, 1);
+	/* Where nobody is remembered, the current task's: it just handed over what made them neighbours. */
+	COUNT_ANYWHERE(totals_of(asker ? asker->cgroup_id : bpf_get_current_cgroup_id()), disk_merges, 1);
 	return 0;
 }
 
@@ -283,7 +284,7 @@ int request_merged(unsigned long long *ctx)
 {
 	struct request *rq = traced_request(ctx);
 
-	return merged(rq->bio);
+	return merged(rq ? rq->bio : 0);
 }
 
 char LICENSE[] SEC("license") = "GPL";

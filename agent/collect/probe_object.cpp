@@ -70,7 +70,7 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
 
-// In the kernel itself, or in a module that is loaded: these have types of their own since 5.11.
+// In the kernel itself, or in a module that is loaded.
 bool kernel_has_tracepoint(btf* kernel, std::string_view section) {
   const std::string name = "btf_trace_" + std::string(section.substr(kTracepointSection.size()));
   if (btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_TYPEDEF) > 0) return true;
@@ -110,13 +110,16 @@ probe_config* find_config(bpf_object* object) {
 struct Missing {
   std::string tracepoint;              // the first that nothing stands in for
   std::vector<std::string> fallbacks;  // programs to load instead of those they are named after
-  bool all = true;                     // it has no tracepoint of this object's
+  bool all = false;                    // it has no tracepoint of this object's
 };
 
 Missing find_missing(bpf_object* object) {
   Missing missing;
   const std::unique_ptr<btf, void (*)(btf*)> kernel(btf__load_vmlinux_btf(), btf__free);
   if (!kernel) return missing;
+  // Before 5.11 modules have no types, and nobody can say what they lack. (struct btf_module: 36e68442d1af.)
+  missing.all = btf__find_by_name_kind(kernel.get(), "btf_module", BTF_KIND_STRUCT) > 0 ||
+                ::access("/proc/modules", F_OK) != 0;
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
     const std::string_view section = bpf_program__section_name(program);
