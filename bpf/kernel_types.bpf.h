@@ -239,6 +239,11 @@ struct bpf_iter__task {
 	struct task_struct *task;
 };
 
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *key;
+};
+
 #pragma clang attribute pop
 
 #include <bpf/bpf_helpers.h>
