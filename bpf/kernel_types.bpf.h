@@ -87,12 +87,33 @@ struct mem_cgroup {
 struct mm_struct;
 struct signal_struct;
 
+/* Times of the run queue's clock, which stands still between two looks at it: no clock is read here. */
+struct sched_info {
+	__u64 last_arrival; /* when it was last put on a CPU */
+	__u64 last_queued;  /* since when it waits for a CPU; 0: it does not */
+};
+
+struct rq {
+	__u64 clock;
+};
+
+struct cfs_rq {
+	struct rq *rq;
+};
+
+struct sched_entity {
+	struct cfs_rq *cfs_rq;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
 	unsigned int flags;
 	int exit_code;
 	char comm[16];
+	unsigned int in_iowait : 1;
+	struct sched_info sched_info;
+	struct sched_entity se;
 	struct css_set *cgroups;
 	struct mm_struct *mm;
 	struct signal_struct *signal;

@@ -513,8 +513,7 @@ void LiveSource::add_health(Observation& observation) const {
     probes = kernel_->health();
   } else {
     std::set<std::string_view> names;
-    for (const auto& signal : kCounters) names.insert(signal.origin);
-    for (const auto& signal : kHistograms) names.insert(signal.origin);
+    for (const auto& probe : options_.kernel.probes) names.insert(probe.name);
     const auto state = options_.use_kernel_probes ? ProbeState::kDegraded : ProbeState::kOff;
     for (const auto name : names) probes.push_back({std::string(name), state, kernel_reason_, 0, 0});
   }
