@@ -11,8 +11,12 @@ BUILD = pathlib.Path(os.environ.get("BUILD", "build/release"))
 
 
 class Agent:
-    def __init__(self, *arguments, kubernetes=False):
+    def __init__(self, *arguments, kubernetes=False, config=""):
+        """`config`: the text of its configuration file."""
         self.dir = tempfile.TemporaryDirectory(prefix="vedette-bench.")
+        if config:
+            pathlib.Path(self.dir.name, "agent.yaml").write_text(config)
+            arguments = (*arguments, "--config", f"{self.dir.name}/agent.yaml")
         self.socket = f"{self.dir.name}/agent.sock"
         self.log = open(f"{self.dir.name}/log", "w+")
         self.started = time.monotonic()
