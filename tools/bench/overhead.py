@@ -16,28 +16,9 @@ import subprocess
 import sys
 import time
 
-from agent_run import BUILD, Agent, figure
+from agent_run import BUILD, Agent, figure, held
 
 ROUNDS = int(os.environ.get("ROUNDS", "9"))
-
-
-@contextlib.contextmanager
-def held(*command):
-    """As long as `command` runs; it has begun when it prints "ready"."""
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            for line in holder.stdout:
-                if line == "ready\n":
-                    break
-            else:
-                raise SystemExit(f"{command[0]} did not start")
-            yield
-        finally:
-            holder.terminate()
-            try:
-                holder.communicate(timeout=20)  # bpftrace prints its maps: read, or it never ends
-            except subprocess.TimeoutExpired:
-                holder.kill()
 
 
 def empty():
@@ -55,7 +36,7 @@ def vedette(config=""):
 def bpftrace(script):
     if not pathlib.Path("/sys/kernel/tracing/events").exists():  # it asks for them
         subprocess.run(["mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing"], check=False)
-    return held("bpftrace", "-e", 'BEGIN { printf("ready\\n"); }' + script)
+    return held("bpftrace", "-e", 'BEGIN { printf("ready\\n"); }' + script, by_signal=True)
 
 
 def path_cost(*path):
