@@ -493,6 +493,7 @@ void LiveSource::add_events(Observation& observation, MonotonicNs now) {
     if (!is_about_node(raw.type)) {
       const auto entity = table_.find(raw.cgroup_id);
       if (entity) event.entity = entity->id;
+      event.container = table_.container_name(raw.cgroup_id);
     }
     observation.events.push_back(std::move(event));
   }
