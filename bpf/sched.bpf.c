@@ -12,9 +12,7 @@
 #include "syscall_class.bpf.h"
 #include "totals.bpf.h"
 
-#define TASK_UNINTERRUPTIBLE 0x0002
 #define TASK_DEAD 0x0080
-#define TASK_NOLOAD 0x0400 /* with TASK_UNINTERRUPTIBLE: TASK_IDLE, a kernel thread that waits for work */
 
 /*
  * Since when each sleeping task sleeps, by thread id, in one of two places: 1 MiB, no allocation under the

@@ -293,7 +293,7 @@ void KernelProbes::State::load(const EmbeddedProbe& probe, std::mutex& mutex) {
     verdict.state = ProbeState::kAttached;
     probes.emplace(probe.name, std::move(*attached));
   } else {
-    verdict.state = ProbeState::kDegraded;
+    verdict.state = attached.error().absent ? ProbeState::kOff : ProbeState::kDegraded;
     verdict.reason = attached.error().text;
   }
   health.push_back(std::move(verdict));

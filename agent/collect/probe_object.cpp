@@ -6,6 +6,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <string_view>
 
@@ -69,9 +70,18 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
 
-bool kernel_has_tracepoint(const btf* kernel, std::string_view section) {
+// In the kernel itself, or in a module that is loaded.
+bool kernel_has_tracepoint(btf* kernel, std::string_view section) {
   const std::string name = "btf_trace_" + std::string(section.substr(kTracepointSection.size()));
-  return btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_TYPEDEF) > 0;
+  if (btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_TYPEDEF) > 0) return true;
+  std::error_code ignored;
+  for (const auto& file : std::filesystem::directory_iterator("/sys/kernel/btf", ignored)) {
+    if (file.path().filename() == "vmlinux") continue;
+    const std::unique_ptr<btf, void (*)(btf*)> module(btf__parse_split(file.path().c_str(), kernel),
+                                                      btf__free);
+    if (module && btf__find_by_name_kind(module.get(), name.c_str(), BTF_KIND_TYPEDEF) > 0) return true;
+  }
+  return false;
 }
 
 // The bytes of `config` (bpf/totals.bpf.h) in the object's read-only data, before it is frozen by loading.
@@ -100,18 +110,25 @@ probe_config* find_config(bpf_object* object) {
 struct Missing {
   std::string tracepoint;              // the first that nothing stands in for
   std::vector<std::string> fallbacks;  // programs to load instead of those they are named after
+  bool all = false;                    // it has no tracepoint of this object's
 };
 
 Missing find_missing(bpf_object* object) {
   Missing missing;
   const std::unique_ptr<btf, void (*)(btf*)> kernel(btf__load_vmlinux_btf(), btf__free);
   if (!kernel) return missing;
+  // Before 5.11 modules have no types, and nobody can say what they lack. (struct btf_module: 36e68442d1af.)
+  missing.all = btf__find_by_name_kind(kernel.get(), "btf_module", BTF_KIND_STRUCT) > 0 ||
+                ::access("/proc/modules", F_OK) != 0;
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
     const std::string_view section = bpf_program__section_name(program);
     const std::string name = bpf_program__name(program);
     if (!section.starts_with(kTracepointSection) || name.ends_with(kFallback)) continue;
-    if (kernel_has_tracepoint(kernel.get(), section)) continue;
+    if (kernel_has_tracepoint(kernel.get(), section)) {
+      missing.all = false;
+      continue;
+    }
     const std::string fallback = name + std::string(kFallback);
     if (bpf_object__find_program_by_name(object, fallback.c_str()) != nullptr) {
       missing.fallbacks.push_back(fallback);
@@ -173,8 +190,9 @@ void ProbeObject::Close::operator()(bpf_link* link) const {
   bpf_link__destroy(link);
 }
 
-Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
-                                        const probe_config& config) {
+tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const EmbeddedProbe& probe,
+                                                                    std::span<const SharedMap> maps,
+                                                                    const probe_config& config) {
   static std::once_flag once;
   std::call_once(once, [] { libbpf_set_print(keep_words); });
   const std::string name(probe.name);
@@ -214,8 +232,9 @@ Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<co
       if (attempt > 0) return failed;
       Missing missing = find_missing(object);
       if (!missing.tracepoint.empty()) {
-        return fail("load probe " + name + ": this kernel has no tracepoint " + missing.tracepoint +
-                    " (not built in, or its module is not loaded)");
+        return tl::unexpected(Failure({"load probe " + name + ": this kernel has no tracepoint " +
+                                       missing.tracepoint + " (not built in, or its module is not loaded)"},
+                                      missing.all));
       }
       if (missing.fallbacks.empty()) return failed;
       fallbacks = std::move(missing.fallbacks);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/base/result.h"
@@ -26,10 +27,19 @@ struct SharedMap {
 
 class ProbeObject {
 public:
-  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. The
-  // error is one sentence that names the program and the kernel's reason. Takes up to 16 ms per program.
-  static Result<ProbeObject> attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
-                                    const probe_config& config);
+  // One sentence that names the program and the kernel's reason. `absent`: this kernel has none of its
+  // tracepoints, so the probe has nothing to miss; the CPU has no machine checks, say, or no module drives
+  // SCSI.
+  struct Failure : Error {
+    Failure(Error error, bool is_absent = false) : Error(std::move(error)), absent(is_absent) {}
+    bool absent;
+  };
+
+  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. Takes
+  // up to 16 ms per program.
+  static tl::expected<ProbeObject, Failure> attach(const EmbeddedProbe& probe,
+                                                   std::span<const SharedMap> maps,
+                                                   const probe_config& config);
 
   // Of all its programs since they were loaded. Runs and time grow only while anybody on this machine has the
   // kernel's BPF statistics on.
