@@ -26,10 +26,11 @@ struct SharedMap {
 
 class ProbeObject {
 public:
-  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. The
-  // error is one sentence that names the program and the kernel's reason. Takes up to 16 ms per program.
+  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own.
+  // Programs on packets go to the whole v2 hierarchy, mounted at `cgroup_mount` (empty: nowhere). The error
+  // is one sentence that names the program and the kernel's reason. Takes up to 16 ms per program.
   static Result<ProbeObject> attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
-                                    const probe_config& config);
+                                    const probe_config& config, const std::string& cgroup_mount);
 
   // Of all its programs since they were loaded. Runs and time grow only while anybody on this machine has the
   // kernel's BPF statistics on.
