@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace vedette {
 namespace {
@@ -12,6 +13,13 @@ std::size_t file_budget(std::size_t wanted) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
   return std::min<std::size_t>(wanted, limit.rlim_cur / 2);
+}
+
+// In a pod: only with hostPID and CAP_SYS_PTRACE.
+std::string host_root(const FileOptions& options) {
+  if (!options.host.empty()) return options.host;
+  const auto root = options.proc + "/1/root";
+  return ::access((root + "/sys").c_str(), R_OK) == 0 ? root : std::string();
 }
 
 }  // namespace
@@ -23,12 +31,14 @@ FileSources::FileSources(const FileOptions& options, const CgroupMounts& cgroups
       psi_(options.proc + "/pressure", cgroups.unified, budget_),
       cgroup_(cgroups, budget_),
       kernel_(options.proc, budget_),
+      netdev_(options.proc, host_root(options) + "/sys", budget_),
       proc_(ProcOptions{.proc = options.proc, .cgroups = members}, budget_),
       mounts_(MountsOptions{.proc = options.proc, .interval = options.interval}) {}
 
 void FileSources::read_node(MonotonicNs now, Gauges& gauges, FileCounts& counts) {
   psi_ok_ = psi_.read_node(now, gauges);
   kernel_ok_ = kernel_.read(now, gauges, counts);
+  netdev_ok_ = netdev_.read(now, gauges, counts);
   proc_ok_ = proc_.read_node(gauges);
 }
 
@@ -84,6 +94,7 @@ void FileSources::add_health(std::vector<ProbeHealth>& probes) const {
   add("psi", psi_ok_, "cannot read " + options_.proc + "/pressure: the kernel has no PSI, or it needs psi=1");
   add("cgroup", has_cgroups_, "no cgroup hierarchy is mounted");
   add("kernel", kernel_ok_, "cannot read stat, meminfo, vmstat or loadavg in " + options_.proc);
+  add("netdev", netdev_ok_, "cannot read net/dev or net/softnet_stat in " + options_.proc);
   add("proc", proc_ok_, "cannot read " + options_.proc + "/sys/fs/file-nr");
   add("mounts", mounts_reason_.empty(), mounts_reason_);
 }

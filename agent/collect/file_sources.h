@@ -13,6 +13,7 @@
 #include "agent/collect/file_counts.h"
 #include "agent/collect/kernel_source.h"
 #include "agent/collect/mounts_source.h"
+#include "agent/collect/netdev_source.h"
 #include "agent/collect/proc_source.h"
 #include "agent/collect/psi_source.h"
 
@@ -20,6 +21,9 @@ namespace vedette {
 
 struct FileOptions {
   std::string proc = "/proc";
+  // Where the host's own files are: its sysfs, its resolv.conf, its sockets. Empty: PROC/1/root, or where we
+  // are ourselves without the right to look there.
+  std::string host;
   // How often all is read.
   std::chrono::milliseconds interval{2000};
   // Descriptors kept open to save their opening, at most half of RLIMIT_NOFILE: 11 per entity and 1 per
@@ -55,9 +59,11 @@ private:
   PsiSource psi_;
   CgroupSource cgroup_;
   KernelSource kernel_;
+  NetdevSource netdev_;
   ProcSource proc_;
   bool psi_ok_ = true;
   bool kernel_ok_ = true;
+  bool netdev_ok_ = true;
   bool proc_ok_ = true;
   std::shared_ptr<const MountsReading> mounts_reading_;  // null: none, or too old
   std::string mounts_reason_;

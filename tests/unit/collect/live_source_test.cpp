@@ -32,6 +32,7 @@ void make_node(const FileTree& tree) {
 LiveOptions below(const FileTree& tree) {
   LiveOptions options;
   options.files.proc = tree.path("/proc");
+  options.files.host = tree.path("/host");
   options.kernel_log = tree.path("/proc/kmsg");
   options.use_kernel_probes = false;
   return options;
