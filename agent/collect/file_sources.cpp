@@ -22,6 +22,11 @@ std::string host_root(const FileOptions& options) {
   return ::access((root + "/sys").c_str(), R_OK) == 0 ? root : std::string();
 }
 
+std::string not_answered(const char* what, double seconds) {
+  if (seconds <= 0) return {};
+  return std::string(what) + " has not answered for " + std::to_string(static_cast<int>(seconds)) + " s";
+}
+
 }  // namespace
 
 FileSources::FileSources(const FileOptions& options, const CgroupMounts& cgroups, const std::string& members)
@@ -33,12 +38,16 @@ FileSources::FileSources(const FileOptions& options, const CgroupMounts& cgroups
       kernel_(options.proc, budget_),
       netdev_(options.proc, host_root(options) + "/sys", budget_),
       proc_(ProcOptions{.proc = options.proc, .cgroups = members}, budget_),
-      mounts_(MountsOptions{.proc = options.proc, .interval = options.interval}) {}
+      mounts_(MountsOptions{.proc = options.proc, .interval = options.interval}),
+      hardware_(host_root(options) + "/sys", options.hardware_interval) {}
 
 void FileSources::read_node(MonotonicNs now, Gauges& gauges, FileCounts& counts) {
   psi_ok_ = psi_.read_node(now, gauges);
   kernel_ok_ = kernel_.read(now, gauges, counts);
   netdev_ok_ = netdev_.read(now, gauges, counts);
+  clock_.take(read_clocks(), gauges, counts);
+  hardware_.take(now, gauges, counts);
+  hardware_reason_ = not_answered("a device", hardware_.held_s(now));
   proc_ok_ = proc_.read_node(gauges);
 }
 
@@ -68,8 +77,7 @@ void FileSources::update_mounts(MonotonicNs now) {
   const auto patience_ns =
       static_cast<MonotonicNs>(std::chrono::nanoseconds(options_.interval * kRounds).count());
   if (mounts_reading_ && now > mounts_reading_->read_ns + patience_ns) {
-    const auto silent_s = seconds_between(mounts_reading_->read_ns, now);
-    mounts_reason_ = "a filesystem has not answered for " + std::to_string(static_cast<int>(silent_s)) + " s";
+    mounts_reason_ = not_answered("a filesystem", seconds_between(mounts_reading_->read_ns, now));
     mounts_reading_.reset();
   }
 }
@@ -96,7 +104,9 @@ void FileSources::add_health(std::vector<ProbeHealth>& probes) const {
   add("kernel", kernel_ok_, "cannot read stat, meminfo, vmstat or loadavg in " + options_.proc);
   add("netdev", netdev_ok_, "cannot read net/dev or net/softnet_stat in " + options_.proc);
   add("proc", proc_ok_, "cannot read " + options_.proc + "/sys/fs/file-nr");
+  add("clock", true, {});
   add("mounts", mounts_reason_.empty(), mounts_reason_);
+  add("hardware", hardware_reason_.empty(), hardware_reason_);
 }
 
 }  // namespace vedette

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "agent/collect/cgroup_source.h"
+#include "agent/collect/clock_source.h"
 #include "agent/collect/file_counts.h"
+#include "agent/collect/hardware_source.h"
 #include "agent/collect/kernel_source.h"
 #include "agent/collect/mounts_source.h"
 #include "agent/collect/netdev_source.h"
@@ -26,6 +28,9 @@ struct FileOptions {
   std::string host;
   // How often all is read.
   std::chrono::milliseconds interval{2000};
+  // Hardware's errors are told by events at once; its books are looked at this often, 1 ms and more for a
+  // hundred CPUs.
+  std::chrono::milliseconds hardware_interval{5000};
   // Descriptors kept open to save their opening, at most half of RLIMIT_NOFILE: 11 per entity and 1 per
   // cgroup, 5 kB of kernel memory each.
   std::size_t kept_files = 1024;
@@ -60,6 +65,7 @@ private:
   CgroupSource cgroup_;
   KernelSource kernel_;
   NetdevSource netdev_;
+  ClockSource clock_;
   ProcSource proc_;
   bool psi_ok_ = true;
   bool kernel_ok_ = true;
@@ -67,7 +73,10 @@ private:
   bool proc_ok_ = true;
   std::shared_ptr<const MountsReading> mounts_reading_;  // null: none, or too old
   std::string mounts_reason_;
-  MountsSource mounts_;  // last: its thread ends first
+  std::string hardware_reason_;
+  // Last: their threads end first.
+  MountsSource mounts_;
+  HardwareSource hardware_;
 };
 
 }  // namespace vedette

@@ -44,13 +44,6 @@ std::optional<SoftnetTotals> parse_softnet(std::string_view text) {
   return totals;
 }
 
-// A device that comes back from a pod's network, or under another name, brings its history along: counting
-// begins with what it has.
-void NetdevSource::Count::advance(std::uint64_t now, std::uint64_t& total) {
-  if (last) total += now >= *last ? now - *last : now;
-  last = now;
-}
-
 NetdevSource::NetdevSource(std::string proc, std::string sys, FileBudget& budget)
     : sys_(std::move(sys)),
       softnet_(host_network(proc) + "/softnet_stat", budget),
@@ -122,11 +115,11 @@ bool NetdevSource::read_devices(MonotonicNs now, FileCounts& counts) {
     constexpr std::size_t kErrors = 2;
     constexpr std::size_t kDrops = 3;
     constexpr std::size_t kSent = 8;
-    device.errors.advance(column[kErrors] + column[kSent + kErrors], errors_);
-    device.drops.advance(column[kDrops] + column[kSent + kDrops], drops_);
+    device.errors.set(column[kErrors] + column[kSent + kErrors], errors_);
+    device.drops.set(column[kDrops] + column[kSent + kDrops], drops_);
     const auto carrier = carrier_buffer_.read_path(sys_ + "/class/net/" + at->first + "/carrier_changes");
     const auto changes = carrier ? parse_number(*carrier) : std::nullopt;
-    if (changes) device.carrier_changes.advance(*changes, carrier_changes_);
+    if (changes) device.carrier_changes.set(*changes, carrier_changes_);
   }
   std::erase_if(devices_, [&](const auto& entry) { return entry.second.seen_ns != now; });
   counts.set(COUNTER_nic_errors, errors_);

@@ -35,15 +35,11 @@ public:
   bool read(MonotonicNs now, Gauges& gauges, FileCounts& counts);
 
 private:
-  struct Count {
-    void advance(std::uint64_t now, std::uint64_t& total);
-    std::optional<std::uint64_t> last;
-  };
   struct Device {
     bool hardware = false;
-    Count errors;
-    Count drops;
-    Count carrier_changes;
+    CountPart errors;
+    CountPart drops;
+    CountPart carrier_changes;
     MonotonicNs seen_ns = 0;
   };
 
