@@ -92,6 +92,9 @@ void FileSources::take_mounts(EntityId entity, Gauges& gauges) const {
   }
   gauges[GAUGE_disk_space_use] = use != nullptr ? use->space.value_or(kMissing) : kMissing;
   gauges[GAUGE_disk_inodes_use] = use != nullptr ? use->inodes.value_or(kMissing) : kMissing;
+  if (entity != kNodeEntity) return;
+  const auto read_only = mounts_reading_ ? mounts_reading_->read_only : std::nullopt;
+  gauges[GAUGE_read_only_mounts] = read_only ? static_cast<double>(*read_only) : kMissing;
 }
 
 void FileSources::add_health(std::vector<ProbeHealth>& probes) const {

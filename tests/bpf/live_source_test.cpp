@@ -379,6 +379,59 @@ TEST_CASE("The pages a process touches are the faults of its cgroup, and the nod
   CHECK(of_node >= faults);
 }
 
+// ext4 on a loop device, mounted errors=remount-ro; removed with it.
+class LoopMount {
+public:
+  LoopMount() {
+    shell("truncate -s 16M " + image_ + " && mkfs.ext4 -q " + image_ + " && mkdir " + point_ +
+          " && mount -o loop,errors=remount-ro " + image_ + " " + point_);
+    std::ifstream mounts("/proc/self/mountinfo");
+    for (std::string line; std::getline(mounts, line);) {
+      const auto at = line.find("/dev/loop");
+      if (line.find(" " + point_ + " ") != std::string::npos && at != std::string::npos) {
+        device_ = line.substr(at + 5, line.find(' ', at) - at - 5);
+      }
+    }
+  }
+  LoopMount(const LoopMount&) = delete;
+  LoopMount& operator=(const LoopMount&) = delete;
+  ~LoopMount() { shell("umount " + point_ + "; rm -rf " + point_ + " " + image_); }
+
+  bool mounted() const { return !device_.empty(); }
+  void fail() const { std::ofstream("/sys/fs/ext4/" + device_ + "/trigger_fs_error") << "1"; }
+
+private:
+  static void shell(const std::string& command) {
+    (void)!std::system(("{ " + command + "; } 2>/dev/null").c_str());  // NOLINT: the test's own words
+  }
+  std::string image_ = "/tmp/vedette-disk-" + std::to_string(::getpid());
+  std::string point_ = image_ + ".mnt";
+  std::string device_;
+};
+
+TEST_CASE("A real ext4 that stops taking writes is a read-only mount, as the kernel log says") {
+  if (::geteuid() != 0) VEDETTE_SKIP("mounting needs root");
+  const LoopMount disk;
+  if (!disk.mounted()) VEDETTE_SKIP("no ext4 can be mounted on a loop device here");
+  auto options = quick();
+  options.use_kernel_probes = false;
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  Observation observation;
+  const auto read_only = [&] { return observation.samples[0].gauges[GAUGE_read_only_mounts]; };
+  REQUIRE(tick_until(**made, observation, [&] { return !std::isnan(read_only()); }));
+  const double before = read_only();
+  disk.fail();
+  bool log_seen = !probe_works(observation, "log");
+  CHECK(tick_until(**made, observation, [&] {
+    for (const auto& event : observation.events) {
+      log_seen = log_seen || event.text.find("Remounting filesystem read-only") != std::string::npos;
+    }
+    return read_only() == before + 1;
+  }));
+  CHECK(log_seen);
+}
+
 TEST_CASE("Without kernel probes their signals are off and the files still speak") {
   auto options = quick();
   options.use_kernel_probes = false;
