@@ -39,7 +39,8 @@ FileSources::FileSources(const FileOptions& options, const CgroupMounts& cgroups
       netdev_(options.proc, host_root(options) + "/sys", budget_),
       proc_(ProcOptions{.proc = options.proc, .cgroups = members}, budget_),
       mounts_(MountsOptions{.proc = options.proc, .interval = options.interval}),
-      hardware_(host_root(options) + "/sys", options.hardware_interval) {}
+      hardware_(host_root(options) + "/sys", options.hardware_interval),
+      services_(options.services, host_root(options)) {}
 
 void FileSources::read_node(MonotonicNs now, Gauges& gauges, FileCounts& counts) {
   psi_ok_ = psi_.read_node(now, gauges);
@@ -48,6 +49,8 @@ void FileSources::read_node(MonotonicNs now, Gauges& gauges, FileCounts& counts)
   clock_.take(read_clocks(), gauges, counts);
   hardware_.take(now, gauges, counts);
   hardware_reason_ = not_answered("a device", hardware_.held_s(now));
+  services_.take(now, gauges);
+  services_reason_ = not_answered("the check of a service", services_.held_s(now));
   proc_ok_ = proc_.read_node(gauges);
 }
 
@@ -110,6 +113,7 @@ void FileSources::add_health(std::vector<ProbeHealth>& probes) const {
   add("clock", true, {});
   add("mounts", mounts_reason_.empty(), mounts_reason_);
   add("hardware", hardware_reason_.empty(), hardware_reason_);
+  add("services", services_reason_.empty(), services_reason_);
 }
 
 }  // namespace vedette

@@ -18,6 +18,7 @@
 #include "agent/collect/netdev_source.h"
 #include "agent/collect/proc_source.h"
 #include "agent/collect/psi_source.h"
+#include "agent/collect/services_source.h"
 
 namespace vedette {
 
@@ -31,6 +32,7 @@ struct FileOptions {
   // Hardware's errors are told by events at once; its books are looked at this often, 1 ms and more for a
   // hundred CPUs.
   std::chrono::milliseconds hardware_interval{5000};
+  ServicesOptions services;
   // Descriptors kept open to save their opening, at most half of RLIMIT_NOFILE: 11 per entity and 1 per
   // cgroup, 5 kB of kernel memory each.
   std::size_t kept_files = 1024;
@@ -74,9 +76,11 @@ private:
   std::shared_ptr<const MountsReading> mounts_reading_;  // null: none, or too old
   std::string mounts_reason_;
   std::string hardware_reason_;
+  std::string services_reason_;
   // Last: their threads end first.
   MountsSource mounts_;
   HardwareSource hardware_;
+  ServicesSource services_;
 };
 
 }  // namespace vedette
