@@ -38,6 +38,7 @@ FileSources::FileSources(const FileOptions& options, const CgroupMounts& cgroups
       kernel_(options.proc, budget_),
       netdev_(options.proc, host_root(options) + "/sys", budget_),
       proc_(ProcOptions{.proc = options.proc, .cgroups = members}, budget_),
+      sockstat_(options.proc, options.sockets_interval),
       mounts_(MountsOptions{.proc = options.proc, .interval = options.interval}),
       hardware_(host_root(options) + "/sys", options.hardware_interval),
       services_(options.services, host_root(options)) {}
@@ -52,18 +53,21 @@ void FileSources::read_node(MonotonicNs now, Gauges& gauges, FileCounts& counts)
   services_.take(now, gauges);
   services_reason_ = not_answered("the check of a service", services_.held_s(now));
   proc_ok_ = proc_.read_node(gauges);
+  sockstat_ok_ = sockstat_.read_node(now, counts);
 }
 
 void FileSources::read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges, FileCounts& counts) {
   psi_.read(entity, now, gauges);
   cgroup_.read(entity, now, gauges, counts);
   proc_.read(entity, now, gauges);
+  sockstat_.read(entity.entity->id, processes(entity.entity->id), now, counts);
 }
 
 void FileSources::forget(EntityId entity) {
   psi_.forget(entity);
   cgroup_.forget(entity);
   proc_.forget(entity);
+  sockstat_.forget(entity);
 }
 
 void FileSources::watch_mounts(const std::vector<LivingEntity>& living) {
@@ -110,6 +114,7 @@ void FileSources::add_health(std::vector<ProbeHealth>& probes) const {
   add("kernel", kernel_ok_, "cannot read stat, meminfo, vmstat or loadavg in " + options_.proc);
   add("netdev", netdev_ok_, "cannot read net/dev or net/softnet_stat in " + options_.proc);
   add("proc", proc_ok_, "cannot read " + options_.proc + "/sys/fs/file-nr");
+  add("sockstat", sockstat_ok_, "cannot read net/netstat or net/snmp in " + options_.proc);
   add("clock", true, {});
   add("mounts", mounts_reason_.empty(), mounts_reason_);
   add("hardware", hardware_reason_.empty(), hardware_reason_);

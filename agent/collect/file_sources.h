@@ -19,6 +19,7 @@
 #include "agent/collect/proc_source.h"
 #include "agent/collect/psi_source.h"
 #include "agent/collect/services_source.h"
+#include "agent/collect/sockstat_source.h"
 
 namespace vedette {
 
@@ -32,6 +33,8 @@ struct FileOptions {
   // Hardware's errors are told by events at once; its books are looked at this often, 1 ms and more for a
   // hundred CPUs.
   std::chrono::milliseconds hardware_interval{5000};
+  // A network namespace is read this often, 100 us for a pod's: an overflow that lasts is seen soon enough.
+  std::chrono::milliseconds sockets_interval{10000};
   ServicesOptions services;
   // Descriptors kept open to save their opening, at most half of RLIMIT_NOFILE: 11 per entity and 1 per
   // cgroup, 5 kB of kernel memory each.
@@ -69,10 +72,12 @@ private:
   NetdevSource netdev_;
   ClockSource clock_;
   ProcSource proc_;
+  SockstatSource sockstat_;
   bool psi_ok_ = true;
   bool kernel_ok_ = true;
   bool netdev_ok_ = true;
   bool proc_ok_ = true;
+  bool sockstat_ok_ = true;
   std::shared_ptr<const MountsReading> mounts_reading_;  // null: none, or too old
   std::string mounts_reason_;
   std::string hardware_reason_;
