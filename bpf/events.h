@@ -80,8 +80,10 @@ struct raw_address {
 
 /* What a CPU remembers between two runs of a probe, by CPU; a cache line each. */
 struct cpu_memo {
-	unsigned int row; /* of the totals it counted in last */
-	unsigned int gap; /* system calls left until the next one that is timed */
+	unsigned int row;        /* of the totals it counted in last */
+	unsigned int gap;        /* system calls left until the next one that is timed */
+	unsigned int packet_row; /* as row, for packets that come in: they are not the running task's */
+	unsigned int rtt_gap;    /* reads from TCP connections left until one's round-trip time is taken */
 } __attribute__((aligned(64)));
 
 /* What the agent tells every probe as it loads it (const volatile struct probe_config config). */

@@ -155,7 +155,12 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
+struct tcp_sock {
+	__u32 srtt_us;
+};
+
 struct sk_buff;
+struct proto;
 
 struct super_block {
 	__u32 s_dev;
@@ -259,6 +264,12 @@ struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 };
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+};
 
 struct bpf_iter__bpf_map_elem {
 	struct bpf_iter_meta *meta;
@@ -266,6 +277,14 @@ struct bpf_iter__bpf_map_elem {
 };
 
 #pragma clang attribute pop
+
+/* The context of programs on packets: UAPI, so it is never relocated. */
+struct __sk_buff {
+	__u32 len;
+	__u32 unused[18];
+	__u32 data; /* from the IP header on, as far as it is in one piece */
+	__u32 data_end;
+};
 
 #include <bpf/bpf_helpers.h>
 /* After the helpers, whose names they use. */
