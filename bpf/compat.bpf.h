@@ -158,6 +158,43 @@ static __always_inline __u64 sock_cgroup_id(const struct sock *sk)
 	return BPF_CORE_READ((struct cgroup *)word, kn, id);
 }
 
+/*
+ * udp_fail_queue_rcv_skb(rc, sk) got the packet behind them in 6.10 (e9669a00bba7): the socket stands where it
+ * stood, and the rest is not read.
+ */
+
+/*
+ * 5.17: kfree_skb says why, as its third argument (c504e5c2f964). The numbers moved more than once since, and what
+ * is no drop came one by one, so each is known by its name, where the kernel has it.
+ */
+enum skb_drop_reason {
+	SKB_NOT_DROPPED_YET = -1,
+	SKB_CONSUMED = -2,
+	SKB_DROP_REASON_QUEUE_PURGE = -3, /* what a socket that was closed had not read: with TCP, every last FIN */
+	SKB_DROP_REASON_SOCKET_CLOSE = -4, /* the same of a Unix socket */
+};
+
+/* `args`: those of kfree_skb. Before 5.17 no reason is known, and 0 stands for all of them. */
+static __always_inline int drop_reason(unsigned long long *args)
+{
+	if (bpf_core_type_exists(enum skb_drop_reason))
+		return args[2];
+	return 0;
+}
+
+#define DROP_REASON_IS(reason, name)                             \
+	(bpf_core_enum_value_exists(enum skb_drop_reason, name) && \
+	 (reason) == (int)bpf_core_enum_value(enum skb_drop_reason, name))
+
+static __always_inline bool is_drop(int reason)
+{
+	if (!bpf_core_type_exists(enum skb_drop_reason))
+		return 1;
+	return !DROP_REASON_IS(reason, SKB_NOT_DROPPED_YET) && !DROP_REASON_IS(reason, SKB_CONSUMED) &&
+	       !DROP_REASON_IS(reason, SKB_DROP_REASON_QUEUE_PURGE) &&
+	       !DROP_REASON_IS(reason, SKB_DROP_REASON_SOCKET_CLOSE);
+}
+
 /* -- memory ------------------------------------------------------------------------------------------ */
 
 /* 6.9: mark_victim hands the task, not its pid ("mm: update mark_victim tracepoints fields"). */

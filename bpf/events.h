@@ -80,8 +80,10 @@ struct raw_address {
 
 /* What a CPU remembers between two runs of a probe, by CPU; a cache line each. */
 struct cpu_memo {
-	unsigned int row; /* of the totals it counted in last */
-	unsigned int gap; /* system calls left until the next one that is timed */
+	unsigned int row;        /* of the totals it counted in last */
+	unsigned int gap;        /* system calls left until the next one that is timed */
+	unsigned int packet_row; /* as row, for packets that come in: they are not the running task's */
+	unsigned int rtt_gap;    /* reads from TCP connections left until one's round-trip time is taken */
 } __attribute__((aligned(64)));
 
 /* What the agent tells every probe as it loads it (const volatile struct probe_config config). */
@@ -97,6 +99,7 @@ struct probe_config {
 struct probe_controls {
 	unsigned int gap_mask; /* gaps between sampled calls are drawn from 1 ... 1 + mask: a power of two less 1 */
 	unsigned int unused;
+	unsigned long long watched_since_ns; /* when probes were attached again: older starts are left over */
 };
 
 #endif

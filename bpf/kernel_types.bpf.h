@@ -91,6 +91,24 @@ struct signal_struct {
 	int nr_threads;
 };
 
+/* Times of the run queue's clock, which stands still between two looks at it: no clock is read here. */
+struct sched_info {
+	__u64 last_arrival; /* when it was last put on a CPU */
+	__u64 last_queued;  /* since when it waits for a CPU; 0: it does not */
+};
+
+struct rq {
+	__u64 clock;
+};
+
+struct cfs_rq {
+	struct rq *rq;
+};
+
+struct sched_entity {
+	struct cfs_rq *cfs_rq;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -98,6 +116,9 @@ struct task_struct {
 	int exit_state;
 	int exit_code;
 	char comm[16];
+	unsigned int in_iowait : 1;
+	struct sched_info sched_info;
+	struct sched_entity se;
 	struct css_set *cgroups;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
@@ -134,7 +155,12 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
+struct tcp_sock {
+	__u32 srtt_us;
+};
+
 struct sk_buff;
+struct proto;
 
 struct super_block {
 	__u32 s_dev;
@@ -238,6 +264,12 @@ struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 };
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+};
 
 struct bpf_iter__bpf_map_elem {
 	struct bpf_iter_meta *meta;
@@ -245,6 +277,14 @@ struct bpf_iter__bpf_map_elem {
 };
 
 #pragma clang attribute pop
+
+/* The context of programs on packets: UAPI, so it is never relocated. */
+struct __sk_buff {
+	__u32 len;
+	__u32 unused[18];
+	__u32 data; /* from the IP header on, as far as it is in one piece */
+	__u32 data_end;
+};
 
 #include <bpf/bpf_helpers.h>
 /* After the helpers, whose names they use. */

@@ -287,7 +287,7 @@ void KernelProbes::State::load(const EmbeddedProbe& probe, std::mutex& mutex) {
                             .ring_bytes = options.ring_bytes,
                             .unused = 0,
                             .slow_call_ns = static_cast<std::uint64_t>(options.slow_call.count())};
-  auto attached = ProbeObject::attach(probe, maps, config);
+  auto attached = ProbeObject::attach(probe, maps, config, cgroup_mount);
   const std::lock_guard lock(mutex);
   if (attached) {
     verdict.state = ProbeState::kAttached;

@@ -13,6 +13,7 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "agent/base/handle.h"
@@ -159,6 +160,20 @@ bpf_link* attach_iterator(bpf_object* object, const bpf_program* program) {
   return bpf_program__attach_iter(program, &options);
 }
 
+constexpr std::string_view kPacketSection = "cgroup_skb/";
+
+// Beside whatever others attach there or below (a BPF link allows several), and gone with this process.
+Result<bpf_link*> attach_to_cgroups(const bpf_program* program, const std::string& mount) {
+  const std::string what = std::string("attach ") + bpf_program__name(program);
+  if (mount.empty()) return fail(what + ": no cgroup v2 hierarchy is mounted here");
+  const FileHandle root(::open(mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!root) return fail_errno("open " + mount + " to " + what);
+  bpf_link* link = bpf_program__attach_cgroup(program, root.get());
+  if (link != nullptr) return link;
+  if (errno == EPERM) return fail(what + ": programs on packets need CAP_NET_ADMIN");
+  return fail_libbpf(what, errno);
+}
+
 // An iterator program does its work when it is read: one read after the other goes through all there is.
 Status run_iterator(const bpf_link* link, std::vector<survey_record>* records) {
   const FileHandle iterator(bpf_iter_create(bpf_link__fd(link)));
@@ -192,7 +207,8 @@ void ProbeObject::Close::operator()(bpf_link* link) const {
 
 tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const EmbeddedProbe& probe,
                                                                     std::span<const SharedMap> maps,
-                                                                    const probe_config& config) {
+                                                                    const probe_config& config,
+                                                                    const std::string& cgroup_mount) {
   static std::once_flag once;
   std::call_once(once, [] { libbpf_set_print(keep_words); });
   const std::string name(probe.name);
@@ -251,6 +267,12 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
           return fail("run " + program_name + ": " + status.error().text);
         if (program_name.ends_with(kSurvey)) result.surveys_.push_back(std::move(link));
         continue;  // for the others once is enough: the link may go
+      }
+      if (std::string_view(bpf_program__section_name(program)).starts_with(kPacketSection)) {
+        const auto link = attach_to_cgroups(program, cgroup_mount);
+        if (!link) return tl::unexpected(link.error());
+        result.links_.emplace_back(*link);
+        continue;
       }
       std::unique_ptr<bpf_link, Close> link(bpf_program__attach(program));
       if (!link) return fail_libbpf("attach " + program_name, errno);

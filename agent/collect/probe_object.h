@@ -35,11 +35,13 @@ public:
     bool absent;
   };
 
-  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. Takes
-  // up to 16 ms per program.
+  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own.
+  // Programs on packets go to the whole v2 hierarchy, mounted at `cgroup_mount` (empty: nowhere). Takes up to
+  // 16 ms per program.
   static tl::expected<ProbeObject, Failure> attach(const EmbeddedProbe& probe,
                                                    std::span<const SharedMap> maps,
-                                                   const probe_config& config);
+                                                   const probe_config& config,
+                                                   const std::string& cgroup_mount);
 
   // Of all its programs since they were loaded. Runs and time grow only while anybody on this machine has the
   // kernel's BPF statistics on.

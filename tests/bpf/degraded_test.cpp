@@ -3,6 +3,7 @@
 
 #include <sys/syscall.h>
 
+#include "agent/collect/probe_object.h"
 #include "tests/bpf/bpf_fixture.h"
 
 using namespace vedette;
@@ -155,4 +156,13 @@ TEST_CASE("the kernel's own statistics give each probe's cost") {
   CHECK(syscalls.run_ns > 0);
   CHECK(syscalls.sampled_ns >= 100'000'000);
   CHECK(probes->map_bytes() > std::uint64_t{512} * sizeof(::totals));
+}
+
+TEST_CASE("without a v2 hierarchy the probe of packets says so") {
+  const auto packets = std::ranges::find(embedded_probes(), "packets", &EmbeddedProbe::name);
+  REQUIRE(packets != embedded_probes().end());
+  const auto attached = ProbeObject::attach(*packets, {}, probe_config{}, "");
+  REQUIRE_FALSE(attached.has_value());
+  CHECK_MESSAGE(attached.error().text.find("no cgroup v2 hierarchy") != std::string::npos,
+                attached.error().text);
 }
