@@ -68,6 +68,12 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
 
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
+constexpr std::string_view kRawTracepointSection = "raw_tp/";
+
+tl::unexpected<Error> fail_missing(const std::string& what, std::string_view tracepoint) {
+  return fail(what + ": this kernel has no tracepoint " + std::string(tracepoint) +
+              " (not built in, or its module is not loaded)");
+}
 
 bool kernel_has_tracepoint(const btf* kernel, std::string_view section) {
   const std::string name = "btf_trace_" + std::string(section.substr(kTracepointSection.size()));
@@ -184,10 +190,10 @@ Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<co
       const auto failed = fail_libbpf("load probe " + name, -error);
       if (attempt > 0) return failed;
       Missing missing = find_missing(object);
-      if (!missing.tracepoint.empty()) {
-        return fail("load probe " + name + ": this kernel has no tracepoint " + missing.tracepoint +
-                    " (not built in, or its module is not loaded)");
-      }
+      // Refused by the verifier is not missing: the tracepoint may be in a module's BTF.
+      const bool refused = libbpf_words.find("PROG LOAD LOG") != std::string::npos;
+      if (!missing.tracepoint.empty() && !refused)
+        return fail_missing("load probe " + name, missing.tracepoint);
       if (missing.fallbacks.empty()) return failed;
       fallbacks = std::move(missing.fallbacks);
       continue;
@@ -196,7 +202,13 @@ Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<co
     bpf_object__for_each_program(program, object) {
       if (!bpf_program__autoload(program)) continue;
       std::unique_ptr<bpf_link, Close> link(bpf_program__attach(program));
-      if (!link) return fail_libbpf("attach " + std::string(bpf_program__name(program)), errno);
+      if (!link) {
+        const int error = errno;
+        const std::string_view section = bpf_program__section_name(program);
+        if (error == ENOENT && section.starts_with(kRawTracepointSection))
+          return fail_missing("attach probe " + name, section.substr(kRawTracepointSection.size()));
+        return fail_libbpf("attach " + std::string(bpf_program__name(program)), error);
+      }
       if (bpf_program__expected_attach_type(program) == BPF_TRACE_ITER) {
         if (const Status status = run_iterator(link.get()); !status)
           return fail("run " + std::string(bpf_program__name(program)) + ": " + status.error().text);
