@@ -70,7 +70,8 @@ TEST_CASE("a process of many threads that is killed counts as one exit by signal
   CHECK(heard.events(EVENT_signal_exit, cgroup.id()).size() == 1);
 }
 
-TEST_CASE("runnable tasks that share one CPU wait for it, and the wait is theirs") {
+TEST_CASE("runnable tasks that share one CPU wait for it, and the wait is theirs" *
+          doctest::test_suite("sched")) {
   const auto probes = attach();
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());
