@@ -70,6 +70,12 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
 
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
+constexpr std::string_view kRawTracepointSection = "raw_tp/";
+
+tl::unexpected<Error> fail_missing(const std::string& what, std::string_view tracepoint) {
+  return fail(what + ": this kernel has no tracepoint " + std::string(tracepoint) +
+              " (not built in, or its module is not loaded)");
+}
 
 // In the kernel itself, or in a module that is loaded.
 bool kernel_has_tracepoint(btf* kernel, std::string_view section) {
@@ -247,10 +253,11 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
       const auto failed = fail_libbpf("load probe " + name, -error);
       if (attempt > 0) return failed;
       Missing missing = find_missing(object);
-      if (!missing.tracepoint.empty()) {
-        return tl::unexpected(Failure({"load probe " + name + ": this kernel has no tracepoint " +
-                                       missing.tracepoint + " (not built in, or its module is not loaded)"},
-                                      missing.all));
+      // Refused by the verifier is not missing: the tracepoint may be in a module's BTF.
+      const bool refused = libbpf_words.find("PROG LOAD LOG") != std::string::npos;
+      if (!missing.tracepoint.empty() && !refused) {
+        return tl::unexpected(
+            Failure(fail_missing("load probe " + name, missing.tracepoint).value(), missing.all));
       }
       if (missing.fallbacks.empty()) return failed;
       fallbacks = std::move(missing.fallbacks);
@@ -275,7 +282,15 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
         continue;
       }
       std::unique_ptr<bpf_link, Close> link(bpf_program__attach(program));
-      if (!link) return fail_libbpf("attach " + program_name, errno);
+      if (!link) {
+        const int error = errno;
+        const std::string_view section = bpf_program__section_name(program);
+        if (error == ENOENT && section.starts_with(kRawTracepointSection)) {
+          return tl::unexpected(Failure(
+              fail_missing("attach probe " + name, section.substr(kRawTracepointSection.size())).value(), true));
+        }
+        return fail_libbpf("attach " + program_name, error);
+      }
       result.links_.push_back(std::move(link));
     }
     return result;
