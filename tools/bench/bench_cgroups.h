@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <set>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -35,20 +35,25 @@ public:
   }
 
   void make(const std::string& name) const {
-    for (const std::string& top : tops_) ::mkdir((top + "/" + name).c_str(), 0755);
+    for (const std::string& top : tops_) ::mkdir(path(top, name).c_str(), 0755);
   }
-  // The calling process goes there. To every hierarchy at once: what it does on the way counts there already.
+  // The calling process goes there.
   void join(const std::string& name) const {
     for (const std::string& top : tops_) {
-      const FileHandle members(::open((top + "/" + name + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+      const std::string file = path(top, name).append("/cgroup.procs");
+      const FileHandle members(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
       if (!members || ::write(members.get(), "0", 1) != 1) std::perror("join the cgroup");
     }
   }
   void remove(const std::string& name) const {
-    for (const std::string& top : tops_) ::rmdir((top + "/" + name).c_str());
+    for (const std::string& top : tops_) ::rmdir(path(top, name).c_str());
   }
 
 private:
+  static std::string path(std::string top, const std::string& name) {
+    return std::move(top.append("/").append(name));
+  }
+
   std::set<std::string> tops_;  // some controllers share a hierarchy
 };
 
