@@ -23,6 +23,15 @@ Status read(YamlSection root, Config& config) {
       .milliseconds("slow_call_ms", config.live.kernel.slow_call, 1, 60'000)
       .words("probes_off", config.live.kernel.off);
 
+  YamlSection budget = root.section("budget");
+  static_assert(kBudgetSteps.size() == 7);
+  std::size_t step = 0;
+  budget.number("cpu_share", config.live.kernel.budget.cpu_share, 0.0001, 1)
+      .count<std::uint32_t>("map_mib", config.live.kernel.budget.map_mib, 4, 4096)
+      .choice("step", step, {"auto", "0", "1", "2", "3", "4", "5", "6"});
+  if (Status ok = budget.finish(); !ok) return ok;
+  if (step > 0) config.live.kernel.budget.step = static_cast<unsigned>(step - 1);
+
   YamlSection score = root.section("score");
   score.text("model", config.model);
   if (Status ok = score.finish(); !ok) return ok;

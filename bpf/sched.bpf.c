@@ -44,13 +44,25 @@ int BPF_PROG(sched_fork, struct task_struct *parent, struct task_struct *child)
 	return make_times(child);
 }
 
-/* Read once by the loader after sched_fork is attached. */
+/*
+ * Read by the loader after sched_fork and before the others are attached: at the start, and after a pause, which
+ * is not to be taken for a wait.
+ */
 SEC("iter/task")
 int sched_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
+	struct task_times *times;
 
-	return task ? make_times(task) : 0;
+	if (!task)
+		return 0;
+	make_times(task);
+	times = bpf_task_storage_get(&task_times, task, 0, 0);
+	if (times) {
+		times->runnable_ns = 0;
+		times->blocked_ns = 0;
+	}
+	return 0;
 }
 
 static __always_inline int woken(struct task_struct *task)

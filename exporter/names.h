@@ -46,6 +46,8 @@ constexpr std::string_view to_string(ProbeState state) {
       return "degraded";
     case ProbeState::kOff:
       return "off";
+    case ProbeState::kShed:
+      return "shed";
   }
   return "";
 }

@@ -6,8 +6,12 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <mutex>
 #include <string_view>
+#include <system_error>
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -68,6 +72,7 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
 
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
+constexpr const char* kModuleTypes = "/sys/kernel/btf";
 
 bool kernel_has_tracepoint(const btf* kernel, std::string_view section) {
   const std::string name = "btf_trace_" + std::string(section.substr(kTracepointSection.size()));
@@ -96,6 +101,22 @@ probe_config* find_config(bpf_object* object) {
   return nullptr;
 }
 
+// The loaded module whose BTF has it. Its strings are searched, not its types: no parsing, and the name with
+// its zero bytes stands nowhere else.
+std::string module_with_tracepoint(std::string_view section) {
+  const std::string name =
+      std::string(1, '\0') + "btf_trace_" + std::string(section.substr(kTracepointSection.size())) + '\0';
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator at(kModuleTypes, ignored), end; at != end; at.increment(ignored)) {
+    if (ignored) break;
+    if (at->path().filename() == "vmlinux") continue;
+    std::ifstream file(at->path(), std::ios::binary);
+    const std::string types{std::istreambuf_iterator<char>(file), {}};
+    if (types.find(name) != std::string::npos) return at->path().filename();
+  }
+  return "";
+}
+
 // What the kernel lacks: names of the tracepoints without a fallback, and the fallbacks to take.
 struct Missing {
   std::string tracepoint;              // the first that nothing stands in for
@@ -111,7 +132,7 @@ Missing find_missing(bpf_object* object) {
     const std::string_view section = bpf_program__section_name(program);
     const std::string name = bpf_program__name(program);
     if (!section.starts_with(kTracepointSection) || name.ends_with(kFallback)) continue;
-    if (kernel_has_tracepoint(kernel.get(), section)) continue;
+    if (kernel_has_tracepoint(kernel.get(), section) || !module_with_tracepoint(section).empty()) continue;
     const std::string fallback = name + std::string(kFallback);
     if (bpf_object__find_program_by_name(object, fallback.c_str()) != nullptr) {
       missing.fallbacks.push_back(fallback);
@@ -140,6 +161,30 @@ bpf_link* attach_iterator(bpf_object* object, const bpf_program* program) {
   target.map.map_fd = static_cast<__u32>(map);
   LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &target, .link_info_len = sizeof(target));
   return bpf_program__attach_iter(program, &options);
+}
+
+bool is_iterator(const bpf_program* program) {
+  return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
+}
+bool is_survey(const bpf_program* program) {
+  return is_iterator(program) && bpf_program__autoload(program) &&
+         std::string_view(bpf_program__name(program)).ends_with(kSurvey);
+}
+
+// Maps named so hold when something began (bpf/starts.bpf.h).
+constexpr std::string_view kStarts = "starts";
+
+void forget_all(const bpf_map* map) {
+  const int fd = bpf_map__fd(map);
+  if (bpf_map__type(map) == BPF_MAP_TYPE_ARRAY) {
+    const std::vector<char> zeros(bpf_map__value_size(map));
+    for (std::uint32_t i = 0; i < bpf_map__max_entries(map); ++i)
+      bpf_map_update_elem(fd, &i, zeros.data(), BPF_ANY);
+    return;
+  }
+  std::vector<char> key(bpf_map__key_size(map));
+  while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0 && bpf_map_delete_elem(fd, key.data()) == 0) {
+  }
 }
 
 // An iterator program does its work when it is read: one read after the other goes through all there is.
@@ -215,30 +260,62 @@ Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<co
       Missing missing = find_missing(object);
       if (!missing.tracepoint.empty()) {
         return fail("load probe " + name + ": this kernel has no tracepoint " + missing.tracepoint +
-                    " (not built in, or its module is not loaded)");
+                    ", and no module that is loaded has it");
       }
       if (missing.fallbacks.empty()) return failed;
       fallbacks = std::move(missing.fallbacks);
       continue;
     }
 
+    if (Status attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
     bpf_object__for_each_program(program, object) {
-      if (!bpf_program__autoload(program)) continue;
-      const std::string program_name = bpf_program__name(program);
-      if (bpf_program__expected_attach_type(program) == BPF_TRACE_ITER) {
-        std::unique_ptr<bpf_link, Close> link(attach_iterator(object, program));
-        if (!link) return fail_libbpf("attach " + program_name, errno);
-        if (const Status status = run_iterator(link.get(), nullptr); !status)
-          return fail("run " + program_name + ": " + status.error().text);
-        if (program_name.ends_with(kSurvey)) result.surveys_.push_back(std::move(link));
-        continue;  // for the others once is enough: the link may go
-      }
-      std::unique_ptr<bpf_link, Close> link(bpf_program__attach(program));
-      if (!link) return fail_libbpf("attach " + program_name, errno);
-      result.links_.push_back(std::move(link));
+      if (!is_survey(program)) continue;
+      Result<Link> survey = result.ask(program);
+      if (!survey) return tl::unexpected(survey.error());
+      result.surveys_.push_back(std::move(*survey));
     }
     return result;
   }
+}
+
+Status ProbeObject::attach_all() {
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_.get()) {
+    if (!bpf_program__autoload(program) || is_survey(program)) continue;
+    if (is_iterator(program)) {
+      // Once is enough: its link may go.
+      if (Result<Link> ran = ask(program); !ran) return tl::unexpected(ran.error());
+      continue;
+    }
+    Link link(bpf_program__attach(program));
+    if (!link) return fail_libbpf(std::string("attach ") + bpf_program__name(program), errno);
+    links_.push_back(std::move(link));
+  }
+  return {};
+}
+
+Result<ProbeObject::Link> ProbeObject::ask(const bpf_program* program) const {
+  const std::string name = bpf_program__name(program);
+  Link link(attach_iterator(object_.get(), program));
+  if (!link) return fail_libbpf("attach " + name, errno);
+  if (const Status status = run_iterator(link.get(), nullptr); !status)
+    return fail("run " + name + ": " + status.error().text);
+  return link;
+}
+
+void ProbeObject::detach() {
+  links_.clear();
+}
+
+Status ProbeObject::reattach() {
+  libbpf_words.clear();
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object_.get()) {
+    if (std::string_view(bpf_map__name(map)).starts_with(kStarts)) forget_all(map);
+  }
+  Status attached = attach_all();
+  if (!attached) detach();
+  return attached;
 }
 
 Status ProbeObject::survey(std::vector<survey_record>& records) const {
