@@ -116,10 +116,12 @@ private:
     end();
   }
 
-  bool attached(std::string_view origin) const {
+  // Totals of a probe that is detached now stand: they are exact for the time it watched.
+  bool counted(std::string_view origin) const {
     return std::any_of(snapshot_.observation.probes.begin(), snapshot_.observation.probes.end(),
                        [&](const ProbeHealth& probe) {
-                         return probe.name == origin && probe.state == ProbeState::kAttached;
+                         return probe.name == origin &&
+                                (probe.state == ProbeState::kAttached || probe.watched_ns > 0);
                        });
   }
 
@@ -165,7 +167,7 @@ private:
     const TotalsCopy& totals = input_.totals;
     for (std::size_t i = 0; i < kCounters.size(); ++i) {
       const SignalInfo& signal = kCounters[i];
-      if (!attached(signal.origin)) continue;
+      if (!counted(signal.origin)) continue;
       const double scale = is_nanoseconds(signal.unit) ? 1 / kNsPerSecond : 1;
       begin(metric_name(signal), std::string(signal.help), MetricType::Counter);
       for (const TotalsCopy::Series& series : totals.own) {
@@ -181,7 +183,7 @@ private:
     }
     for (std::size_t i = 0; i < kHistograms.size(); ++i) {
       const SignalInfo& signal = kHistograms[i];
-      if (!attached(signal.origin)) continue;
+      if (!counted(signal.origin)) continue;
       begin(metric_name(signal), std::string(signal.help) + " (sum estimated from the buckets)",
             MetricType::Histogram);
       for (const TotalsCopy::Series& series : totals.own) {
@@ -210,7 +212,7 @@ private:
     if (!list) return;
     for (std::size_t i = 0; i < kDetails.size(); ++i) {
       const DetailInfo& detail = kDetails[i];
-      if (!attached(detail.origin)) continue;
+      if (!counted(detail.origin)) continue;
       std::map<Labels, double> counts;
       for (const DetailCount& count : *list) {
         if (count.detail != static_cast<vedette_detail>(i)) continue;
@@ -333,6 +335,17 @@ private:
     }
     end();
 
+    begin("vedette_probe_watched_seconds_total",
+          "Time the probe was attached, which is what its totals were counted in: a rate of them divided by "
+          "the "
+          "rate of this is a true one",
+          MetricType::Counter);
+    for (const ProbeHealth& probe : observation.probes) {
+      value({{"probe", probe.name}},
+            probe.watched_ns == 0 ? kMissing : static_cast<double>(probe.watched_ns) / kNsPerSecond);
+    }
+    end();
+
     const Losses& losses = observation.losses;
     begin("vedette_events_produced_total", "Records the probes wanted to send", MetricType::Counter);
     for (std::size_t i = 0; i < kEvents.size(); ++i) {
@@ -369,6 +382,7 @@ private:
           static_cast<double>(folded_.size()));
 
     const SelfUse& self = snapshot_.self;
+    if (self.budget.known) budget(self.budget);
     counter("vedette_ticks_total", "Ticks since the agent's start", static_cast<double>(self.ticks));
     durations("vedette_tick_seconds", "Features, scores and assessment of each tick", input_.totals.tick);
     gauge("vedette_collect_seconds", "Reading the kernel, in the newest tick", self.collect_ms / 1e3);
@@ -379,6 +393,21 @@ private:
     counter("process_cpu_seconds_total", "CPU time of the agent", input_.cpu_s);
     gauge("process_start_time_seconds", "When the agent started, since 1970", input_.start_time_s);
     gauge("vedette_build_info", "Version of the agent", 1, {{"version", VEDETTE_VERSION}});
+  }
+
+  void budget(const BudgetUse& use) {
+    gauge("vedette_budget_cpu_share", "Share of all CPUs' time that the probes and the agent may take",
+          use.cpu_share);
+    gauge("vedette_budget_step", "What is given up to stay within the budget, from 0 (nothing) on", use.step);
+    gauge("vedette_budget_exhausted", "1 while the budget is exceeded and no step left would help",
+          use.exhausted);
+    gauge("vedette_budget_maps_reduced", "1 if maps are smaller than configured, to fit budget.map_mib",
+          !use.maps.empty());
+    if (!use.kernel_share) return;
+    begin("vedette_cost_share", "Share of all CPUs' time taken, in the newest sample", MetricType::Gauge);
+    value({{"part", "kernel"}}, *use.kernel_share);
+    value({{"part", "agent"}}, use.agent_share);
+    end();
   }
 
   const MetricsInput& input_;

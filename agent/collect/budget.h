@@ -118,10 +118,10 @@ struct BudgetUse {
   unsigned step = 0;   // of kBudgetSteps
   bool fixed = false;  // by the configuration
   bool exhausted = false;
-  double cpu_share = 0;                // allowed, of all CPUs' time
-  std::optional<double> kernel_share;  // of the newest sample; none yet
+  double cpu_share = 0;                  // allowed, of all CPUs' time
+  std::optional<double> kernel_share{};  // of the newest sample; none yet
   double agent_share = 0;
-  std::string maps;  // why maps are smaller than configured; empty: they are not
+  std::string maps{};  // why maps are smaller than configured; empty: they are not
 };
 
 struct MapSizes {

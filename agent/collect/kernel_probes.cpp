@@ -601,7 +601,6 @@ BudgetUse KernelProbes::budget() const {
                 .fixed = budget.options().step.has_value(),
                 .exhausted = budget.exhausted(),
                 .cpu_share = budget.options().cpu_share,
-                .kernel_share = {},
                 .agent_share = budget.newest().agent,
                 .maps = state_->maps_reduced};
   if (!budget.newest().probes.empty()) use.kernel_share = budget.newest().kernel();

@@ -134,6 +134,10 @@ void LiveSource::start_probes() {
   }
 }
 
+BudgetUse LiveSource::budget() const {
+  return kernel_ ? kernel_->budget() : BudgetUse{};
+}
+
 std::uint64_t LiveSource::bpf_map_bytes() const {
   return kernel_ ? kernel_->map_bytes() : 0;
 }
@@ -513,7 +517,7 @@ void LiveSource::add_health(Observation& observation) const {
     probes = kernel_->health();
   } else {
     std::set<std::string_view> names;
-    for (const auto& signal : kCounters) names.insert(signal.origin);
+    for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) names.insert(kCounters[i].origin);
     for (const auto& signal : kHistograms) names.insert(signal.origin);
     const auto state = options_.use_kernel_probes ? ProbeState::kDegraded : ProbeState::kOff;
     for (const auto name : names) probes.push_back({std::string(name), state, kernel_reason_, 0, 0});

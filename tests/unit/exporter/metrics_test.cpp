@@ -109,6 +109,29 @@ TEST_CASE("what is missing is absent: signals of a degraded probe, NaN gauges, s
   CHECK(any_starts(parse(exposition(*healthy, totals)), "vedette_tcp_connects_total"));
 }
 
+TEST_CASE(
+    "totals of a probe that is shed stand, with the time they were counted in, and the budget says why") {
+  Totals totals(100);
+  Snapshot snapshot = *vedette::example::snapshot();
+  for (vedette::ProbeHealth& probe : snapshot.observation.probes) {
+    if (probe.name != "sched") continue;
+    probe.state = vedette::ProbeState::kShed;
+    probe.watched_ns = 12'500'000'000;
+  }
+  snapshot.self.budget = {
+      .known = true, .step = 6, .cpu_share = 0.02, .kernel_share = 0.015, .agent_share = 0.003};
+  totals.add(snapshot);
+  const auto series = parse(exposition(snapshot, totals));
+  CHECK(series.at(std::string("vedette_context_switches_total") + kCart) == 100);
+  CHECK(series.at(R"(vedette_probe_watched_seconds_total{probe="sched"})") == 12.5);
+  CHECK(series.at(R"(vedette_probe_up{probe="sched"})") == 0);
+  CHECK(series.at("vedette_budget_step") == 6);
+  CHECK(series.at("vedette_budget_cpu_share") == 0.02);
+  CHECK(series.at(R"(vedette_cost_share{part="kernel"})") == 0.015);
+  CHECK(series.at(R"(vedette_cost_share{part="agent"})") == 0.003);
+  CHECK(series.at("vedette_budget_maps_reduced") == 0);
+}
+
 TEST_CASE("conditions, health and losses are exported") {
   Totals totals(100);
   const auto snapshot = vedette::example::snapshot();
