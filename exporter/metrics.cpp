@@ -24,8 +24,6 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-constexpr const char* kRestName = "_other";
-
 // How the folded entities' gauges become one: amounts add up, shares of a limit do not.
 bool adds_up(std::string_view unit) {
   return unit != "share" && unit != "ratio";
@@ -144,6 +142,14 @@ private:
     value(rest_labels(), joined);
   }
 
+  // Does any of the folded entities have this counter? Where none has a file for it, 0 would be no answer.
+  bool folded_know(std::size_t counter) const {
+    return std::ranges::any_of(folded_, [&](std::size_t row) {
+      const auto sample = samples_.find(snapshot_.features.entities[row]->id);
+      return sample == samples_.end() || !sample->second->unknown.test(counter);
+    });
+  }
+
   void histogram_of(Labels labels, const Buckets& buckets) {
     std::uint64_t cumulative = 0;
     ClientMetric metric;
@@ -176,7 +182,7 @@ private:
         if (sample != samples_.end() && sample->second->unknown.test(i)) continue;
         value(entity_labels(*series.entity), static_cast<double>(series.totals.counters[i]) * scale);
       }
-      if (!folded_.empty() && signal.scope == Scope::kPod) {
+      if (signal.scope == Scope::kPod && folded_know(i)) {
         value(rest_labels(), static_cast<double>(totals.rest.counters[i]) * scale);
       }
       end();
@@ -206,24 +212,30 @@ private:
     }
   }
 
-  // Only what the newest reading has: a label whose entity is folded goes to the rest's.
   void details() {
-    const auto& list = snapshot_.observation.details;
-    if (!list) return;
+    const TotalsCopy& totals = input_.totals;
     for (std::size_t i = 0; i < kDetails.size(); ++i) {
       const DetailInfo& detail = kDetails[i];
-      if (!counted(detail.origin)) continue;
-      std::map<Labels, double> counts;
-      for (const DetailCount& count : *list) {
-        if (count.detail != static_cast<vedette_detail>(i)) continue;
-        Labels labels = own_.contains(count.entity->name) ? entity_labels(*count.entity) : rest_labels();
-        labels.push_back({std::string(label_name(detail.label)), clean_text(count.label)});
-        counts[std::move(labels)] += static_cast<double>(count.count);
-      }
       begin("vedette_" + std::string(detail.name) + "_total", std::string(detail.help), MetricType::Counter);
-      for (const auto& [labels, count] : counts) value(labels, count);
+      const auto add = [&](const Labels& owner, const std::vector<DetailTotals::Count>& counts) {
+        for (const DetailTotals::Count& count : counts) {
+          if (count.detail != static_cast<vedette_detail>(i)) continue;
+          Labels labels = owner;
+          labels.push_back({std::string(label_name(detail.label)), count.label});
+          value(std::move(labels), static_cast<double>(count.count));
+        }
+      };
+      for (const TotalsCopy::Series& series : totals.own) add(entity_labels(*series.entity), series.details);
+      add(rest_labels(), totals.rest_details);
       end();
     }
+    begin("vedette_detail_labels_folded",
+          "Labels that share the series \"_other\" of their entity, all entities together",
+          MetricType::Gauge);
+    for (std::size_t i = 0; i < kDetails.size(); ++i) {
+      value({{"detail", std::string(kDetails[i].name)}}, static_cast<double>(totals.folded_labels[i]));
+    }
+    end();
   }
 
   void scores() {

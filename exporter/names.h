@@ -8,6 +8,9 @@
 
 namespace vedette {
 
+// The entity, or the label, that stands for all without a series of their own.
+inline constexpr const char* kRestName = "_other";
+
 constexpr std::string_view to_string(EntityKind kind) {
   switch (kind) {
     case EntityKind::kNode:
