@@ -181,6 +181,7 @@ Status run_live(Config config) {
     pipeline.tick(*snapshot);
     snapshot->self = self.measure(begin, collected, monotonic_now());
     snapshot->self.bpf_map_bytes = (*source)->bpf_map_bytes();
+    snapshot->self.budget = (*source)->budget();
     for (Sink* sink : sinks) sink->publish(snapshot);
   }
   spdlog::info("vedette-agent ends");

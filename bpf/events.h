@@ -99,7 +99,6 @@ struct probe_config {
 struct probe_controls {
 	unsigned int gap_mask; /* gaps between sampled calls are drawn from 1 ... 1 + mask: a power of two less 1 */
 	unsigned int unused;
-	unsigned long long watched_since_ns; /* when probes were attached again: older starts are left over */
 };
 
 #endif

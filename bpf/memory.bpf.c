@@ -93,6 +93,13 @@ int mark_victim(unsigned long long *ctx)
 		event->pid = ctx[0];
 		event->cgroup_id = bpf_get_current_cgroup_id();
 		event->value = oom_cause((struct task_struct *)bpf_get_current_task());
+		/* Often it is the one that asked for the memory: then more is known. */
+		if ((__u32)bpf_get_current_pid_tgid() == event->pid) {
+			struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+			bpf_get_current_comm(event->comm, sizeof(event->comm));
+			event->extra = resident_pages(BPF_CORE_READ(task, mm)) * PAGE_KIB;
+		}
 	}
 	event_send(event, EVENT_oom_kill);
 	return 0;

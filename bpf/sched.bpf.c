@@ -17,7 +17,8 @@
 /*
  * Since when each sleeping task sleeps, by thread id, in one of two places: 1 MiB, no allocation under the
  * run-queue lock, no hash. With 2,000 sleepers one block in 1,000 finds both places taken, with 10,000 one in
- * 40: its time is then lost, and counted so.
+ * 40: its time is then lost, and counted so. The name is for the agent, which forgets what maps called so
+ * remember when it attaches a probe again.
  */
 #define SLEEPERS 65536
 
@@ -32,20 +33,20 @@ struct {
 	__uint(max_entries, SLEEPERS);
 	__type(key, __u32);
 	__type(value, struct sleeper);
-} sleepers SEC(".maps");
+} starts SEC(".maps");
 
 static __always_inline struct sleeper *first_place(__u32 tid)
 {
 	__u32 place = tid % SLEEPERS;
 
-	return bpf_map_lookup_elem(&sleepers, &place);
+	return bpf_map_lookup_elem(&starts, &place);
 }
 
 static __always_inline struct sleeper *second_place(__u32 tid)
 {
 	__u32 place = tid * 0x9e3779b1U >> 16; /* 2^32 over the golden ratio: neighbours go far apart */
 
-	return bpf_map_lookup_elem(&sleepers, &place);
+	return bpf_map_lookup_elem(&starts, &place);
 }
 
 static __always_inline void falls_asleep(__u32 tid, __u64 now, enum wait_kind wait)
@@ -77,15 +78,6 @@ static __always_inline enum wait_kind wait_of(struct task_struct *task, long sta
 		return WAIT_DISK;
 	traits = traits_of(task_syscall(task));
 	return traits->class_plus_1 ? traits->wait : WAIT_OTHER;
-}
-
-/* Whether so long a wait may have begun before this probe was attached again: then nobody knows its end. */
-static __always_inline bool is_left_over(__u64 waited_ns)
-{
-	__u32 zero = 0;
-	struct probe_controls *now = bpf_map_lookup_elem(&controls, &zero);
-
-	return now && waited_ns > bpf_ktime_get_ns() - now->watched_since_ns;
 }
 
 static __always_inline void slow_call(struct task_struct *task, __u64 cgroup_id, struct totals *totals_here,
@@ -126,8 +118,6 @@ static __always_inline void wakes_up(struct task_struct *task, __u64 cgroup_id, 
 	/* Clocks of two CPUs may differ by a little. */
 	blocked_ns = queued_ns > place->since_ns ? queued_ns - place->since_ns : 0;
 	if (!totals_here || wait >= WAIT_COUNT)
-		return;
-	if (blocked_ns >= config.slow_call_ns && is_left_over(blocked_ns))
 		return;
 	ADD_HERE(totals_here->counter[COUNTER_blocked_disk_ns + wait], blocked_ns);
 	if (wait != WAIT_DISK)

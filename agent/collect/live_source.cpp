@@ -116,6 +116,10 @@ void LiveSource::start_probes() {
   }
 }
 
+BudgetUse LiveSource::budget() const {
+  return kernel_ ? kernel_->budget() : BudgetUse{};
+}
+
 std::uint64_t LiveSource::bpf_map_bytes() const {
   return kernel_ ? kernel_->map_bytes() : 0;
 }

@@ -7,8 +7,11 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <mutex>
 #include <string_view>
+#include <system_error>
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -70,19 +73,17 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
 
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
+constexpr std::string_view kRawTracepointSection = "raw_tp/";
+constexpr const char* kModuleTypes = "/sys/kernel/btf";
 
-// In the kernel itself, or in a module that is loaded.
-bool kernel_has_tracepoint(btf* kernel, std::string_view section) {
+tl::unexpected<Error> fail_missing(const std::string& what, std::string_view tracepoint) {
+  return fail(what + ": this kernel has no tracepoint " + std::string(tracepoint) +
+              ", and no module that is loaded has it");
+}
+
+bool kernel_has_tracepoint(const btf* kernel, std::string_view section) {
   const std::string name = "btf_trace_" + std::string(section.substr(kTracepointSection.size()));
-  if (btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_TYPEDEF) > 0) return true;
-  std::error_code ignored;
-  for (const auto& file : std::filesystem::directory_iterator("/sys/kernel/btf", ignored)) {
-    if (file.path().filename() == "vmlinux") continue;
-    const std::unique_ptr<btf, void (*)(btf*)> module(btf__parse_split(file.path().c_str(), kernel),
-                                                      btf__free);
-    if (module && btf__find_by_name_kind(module.get(), name.c_str(), BTF_KIND_TYPEDEF) > 0) return true;
-  }
-  return false;
+  return btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_TYPEDEF) > 0;
 }
 
 // The bytes of `config` (bpf/totals.bpf.h) in the object's read-only data, before it is frozen by loading.
@@ -107,6 +108,22 @@ probe_config* find_config(bpf_object* object) {
   return nullptr;
 }
 
+// The loaded module whose BTF has it. Its strings are searched, not its types: no parsing, and the name with
+// its zero bytes stands nowhere else.
+std::string module_with_tracepoint(std::string_view section) {
+  const std::string name =
+      std::string(1, '\0') + "btf_trace_" + std::string(section.substr(kTracepointSection.size())) + '\0';
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator at(kModuleTypes, ignored), end; at != end; at.increment(ignored)) {
+    if (ignored) break;
+    if (at->path().filename() == "vmlinux") continue;
+    std::ifstream file(at->path(), std::ios::binary);
+    const std::string types{std::istreambuf_iterator<char>(file), {}};
+    if (types.find(name) != std::string::npos) return at->path().filename();
+  }
+  return "";
+}
+
 // What the kernel lacks: names of the tracepoints without a fallback, and the fallbacks to take.
 struct Missing {
   std::string tracepoint;              // the first that nothing stands in for
@@ -126,7 +143,7 @@ Missing find_missing(bpf_object* object) {
     const std::string_view section = bpf_program__section_name(program);
     const std::string name = bpf_program__name(program);
     if (!section.starts_with(kTracepointSection) || name.ends_with(kFallback)) continue;
-    if (kernel_has_tracepoint(kernel.get(), section)) {
+    if (kernel_has_tracepoint(kernel.get(), section) || !module_with_tracepoint(section).empty()) {
       missing.all = false;
       continue;
     }
@@ -172,29 +189,51 @@ Result<bpf_link*> attach_to_cgroups(const bpf_program* program, const std::strin
   if (link != nullptr) return link;
   if (errno == EPERM) return fail(what + ": programs on packets need CAP_NET_ADMIN");
   return fail_libbpf(what, errno);
-}
-
-// An iterator program does its work when it is read: one read after the other goes through all there is.
-Status run_iterator(const bpf_link* link, std::vector<survey_record>* records) {
-  const FileHandle iterator(bpf_iter_create(bpf_link__fd(link)));
-  if (!iterator) return fail_errno("create the iterator");
-  std::array<survey_record, 256> buffer{};
-  std::size_t left = 0;  // bytes of a record that the read cut
-  for (;;) {
-    auto* begin = reinterpret_cast<char*>(buffer.data());
-    const ssize_t size = ::read(iterator.get(), begin + left, sizeof(buffer) - left);
-    if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-    if (size < 0) return fail_errno("read the iterator");
-    if (size == 0) return {};
-    const std::size_t bytes = left + static_cast<std::size_t>(size);
-    const std::size_t count = bytes / sizeof(survey_record);
-    if (records != nullptr) {
-      records->insert(records->end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
-    }
-    left = bytes - count * sizeof(survey_record);
-    std::memmove(begin, begin + count * sizeof(survey_record), left);
+  bool is_iterator(const bpf_program* program) {
+    return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
   }
-}
+  bool is_survey(const bpf_program* program) {
+    return is_iterator(program) && bpf_program__autoload(program) &&
+           std::string_view(bpf_program__name(program)).ends_with(kSurvey);
+  }
+
+  // Maps named so hold when something began (bpf/starts.bpf.h).
+  constexpr std::string_view kStarts = "starts";
+
+  void forget_all(const bpf_map* map) {
+    const int fd = bpf_map__fd(map);
+    if (bpf_map__type(map) == BPF_MAP_TYPE_ARRAY) {
+      const std::vector<char> zeros(bpf_map__value_size(map));
+      for (std::uint32_t i = 0; i < bpf_map__max_entries(map); ++i)
+        bpf_map_update_elem(fd, &i, zeros.data(), BPF_ANY);
+      return;
+    }
+    std::vector<char> key(bpf_map__key_size(map));
+    while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0 && bpf_map_delete_elem(fd, key.data()) == 0) {
+    }
+  }
+
+  // An iterator program does its work when it is read: one read after the other goes through all there is.
+  Status run_iterator(const bpf_link* link, std::vector<survey_record>* records) {
+    const FileHandle iterator(bpf_iter_create(bpf_link__fd(link)));
+    if (!iterator) return fail_errno("create the iterator");
+    std::array<survey_record, 256> buffer{};
+    std::size_t left = 0;  // bytes of a record that the read cut
+    for (;;) {
+      auto* begin = reinterpret_cast<char*>(buffer.data());
+      const ssize_t size = ::read(iterator.get(), begin + left, sizeof(buffer) - left);
+      if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+      if (size < 0) return fail_errno("read the iterator");
+      if (size == 0) return {};
+      const std::size_t bytes = left + static_cast<std::size_t>(size);
+      const std::size_t count = bytes / sizeof(survey_record);
+      if (records != nullptr) {
+        records->insert(records->end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
+      }
+      left = bytes - count * sizeof(survey_record);
+      std::memmove(begin, begin + count * sizeof(survey_record), left);
+    }
+  }
 
 }  // namespace
 
@@ -247,39 +286,84 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
       const auto failed = fail_libbpf("load probe " + name, -error);
       if (attempt > 0) return failed;
       Missing missing = find_missing(object);
-      if (!missing.tracepoint.empty()) {
-        return tl::unexpected(Failure({"load probe " + name + ": this kernel has no tracepoint " +
-                                       missing.tracepoint + " (not built in, or its module is not loaded)"},
-                                      missing.all));
+      // Refused by the verifier is not missing: the tracepoint may be in a module's BTF.
+      const bool refused = libbpf_words.find("PROG LOAD LOG") != std::string::npos;
+      if (!missing.tracepoint.empty() && !refused) {
+        return tl::unexpected(
+            Failure(fail_missing("load probe " + name, missing.tracepoint).value(), missing.all));
       }
-      if (missing.fallbacks.empty()) return failed;
-      fallbacks = std::move(missing.fallbacks);
+    }
+    if (missing.fallbacks.empty()) return failed;
+    fallbacks = std::move(missing.fallbacks);
+    continue;
+  }
+
+  result.cgroup_mount_ = cgroup_mount;
+  if (auto attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
+  bpf_object__for_each_program(program, object) {
+    if (!is_survey(program)) continue;
+    Result<Link> survey = result.ask(program);
+    if (!survey) return tl::unexpected(survey.error());
+    result.surveys_.push_back(std::move(*survey));
+  }
+  return result;
+}
+}  // namespace
+
+tl::expected<void, ProbeObject::Failure> ProbeObject::attach_all() {
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_.get()) {
+    if (!bpf_program__autoload(program) || is_survey(program)) continue;
+    if (is_iterator(program)) {
+      // Once is enough: its link may go.
+      if (Result<Link> ran = ask(program); !ran) return tl::unexpected(ran.error());
       continue;
     }
-
-    bpf_object__for_each_program(program, object) {
-      if (!bpf_program__autoload(program)) continue;
-      const std::string program_name = bpf_program__name(program);
-      if (bpf_program__expected_attach_type(program) == BPF_TRACE_ITER) {
-        std::unique_ptr<bpf_link, Close> link(attach_iterator(object, program));
-        if (!link) return fail_libbpf("attach " + program_name, errno);
-        if (const Status status = run_iterator(link.get(), nullptr); !status)
-          return fail("run " + program_name + ": " + status.error().text);
-        if (program_name.ends_with(kSurvey)) result.surveys_.push_back(std::move(link));
-        continue;  // for the others once is enough: the link may go
-      }
-      if (std::string_view(bpf_program__section_name(program)).starts_with(kPacketSection)) {
-        const auto link = attach_to_cgroups(program, cgroup_mount);
-        if (!link) return tl::unexpected(link.error());
-        result.links_.emplace_back(*link);
-        continue;
-      }
-      std::unique_ptr<bpf_link, Close> link(bpf_program__attach(program));
-      if (!link) return fail_libbpf("attach " + program_name, errno);
-      result.links_.push_back(std::move(link));
+    const std::string_view section = bpf_program__section_name(program);
+    if (section.starts_with(kPacketSection)) {
+      const auto link = attach_to_cgroups(program, cgroup_mount_);
+      if (!link) return tl::unexpected(Failure(link.error()));
+      links_.emplace_back(*link);
+      continue;
     }
-    return result;
+    Link link(bpf_program__attach(program));
+    if (!link) {
+      const std::string what = std::string("attach ") + bpf_program__name(program);
+      if (errno == ENOENT && section.starts_with(kRawTracepointSection)) {
+        const auto missing = fail_missing(what, section.substr(kRawTracepointSection.size()));
+        return tl::unexpected(Failure(missing.value(), links_.empty()));
+      }
+      return tl::unexpected(Failure(fail_libbpf(what, errno).value()));
+    }
+    links_.push_back(std::move(link));
   }
+  return {};
+}
+
+Result<ProbeObject::Link> ProbeObject::ask(const bpf_program* program) const {
+  const std::string name = bpf_program__name(program);
+  Link link(attach_iterator(object_.get(), program));
+  if (!link) return fail_libbpf("attach " + name, errno);
+  if (const Status status = run_iterator(link.get(), nullptr); !status)
+    return fail("run " + name + ": " + status.error().text);
+  return link;
+}
+
+void ProbeObject::detach() {
+  links_.clear();
+}
+
+Status ProbeObject::reattach() {
+  libbpf_words.clear();
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object_.get()) {
+    if (std::string_view(bpf_map__name(map)).starts_with(kStarts)) forget_all(map);
+  }
+  if (auto attached = attach_all(); !attached) {
+    detach();
+    return tl::unexpected<Error>(attached.error());
+  }
+  return {};
 }
 
 Status ProbeObject::survey(std::vector<survey_record>& records) const {

@@ -447,7 +447,7 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
   }
   for (const recording::Probe& message : tick.probes()) {
     if (message.index() >= probes_.size()) return impossible(ticks_, "probe");
-    if (message.state() > static_cast<std::uint32_t>(ProbeState::kOff))
+    if (message.state() > static_cast<std::uint32_t>(ProbeState::kShed))
       return impossible(ticks_, "probe state");
     ProbeHealth& probe = probes_[message.index()];
     if (message.has_name()) probe.name = message.name();

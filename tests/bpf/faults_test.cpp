@@ -29,7 +29,8 @@ private:
 
 }  // namespace
 
-TEST_CASE("an ext4 error is counted, wakes the agent, and names device, function and line") {
+TEST_CASE("an ext4 error is counted, wakes the agent, and names device, function and line" *
+          doctest::test_suite("ext4")) {
   const LoopFilesystem filesystem;
   if (!filesystem.ready()) VEDETTE_SKIP("no ext4 on a loop device here");
   const auto probes = attach();
@@ -52,7 +53,8 @@ TEST_CASE("an ext4 error is counted, wakes the agent, and names device, function
   CHECK(std::string(errors[0].text) == "trigger_test_error");
 }
 
-TEST_CASE("a task blocked on a frozen filesystem: blocked time, a slow call with its number, a hung task") {
+TEST_CASE("a task blocked on a frozen filesystem: blocked time, a slow call with its number, a hung task" *
+          doctest::test_suite("sched")) {
   const LoopFilesystem filesystem;
   if (!filesystem.ready()) VEDETTE_SKIP("no ext4 on a loop device here");
   const Setting timeout("/proc/sys/kernel/hung_task_timeout_secs", "1");

@@ -97,7 +97,8 @@ TEST_CASE("exits with an error are counted by their code; codes of 0 and signals
   CHECK(codes == std::map<int, std::uint64_t>{{1, 3}, {42, 1}, {137, 2}});
 }
 
-TEST_CASE("runnable tasks that share one CPU wait for it, and the wait is theirs") {
+TEST_CASE("runnable tasks that share one CPU wait for it, and the wait is theirs" *
+          doctest::test_suite("sched")) {
   const auto probes = attach();
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());

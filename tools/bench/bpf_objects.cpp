@@ -10,10 +10,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <ranges>
 #include <span>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <bpf/bpf.h>
@@ -81,8 +81,11 @@ int print_slots(std::span<char*> ids) {
     __u32 size = sizeof(info);
     if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &size) != 0) continue;
     const std::string_view name = info.name;
-    if (name == "slots") slots = std::move(map);
-    if (name == "free_slots") free_slots = std::move(map);
+    if (name == "slots") {
+      slots = std::move(map);
+    } else if (name == "free_slots") {
+      free_slots = std::move(map);
+    }
   }
   if (!slots || !free_slots) {
     std::fprintf(stderr, "bpf_objects: no map slots or free_slots among these\n");
@@ -95,10 +98,11 @@ int print_slots(std::span<char*> ids) {
   for (std::uint32_t slot = 0; bpf_map_lookup_and_delete_elem(free_slots.get(), nullptr, &slot) == 0;) {
     taken.push_back(slot);
   }
-  for (const std::uint32_t slot : taken | std::views::reverse) {
-    bpf_map_update_elem(free_slots.get(), nullptr, &slot, BPF_ANY);
+  const std::size_t waiting = taken.size();
+  for (; !taken.empty(); taken.pop_back()) {
+    bpf_map_update_elem(free_slots.get(), nullptr, &taken.back(), BPF_ANY);
   }
-  std::printf("{\"used\": %zu, \"free\": %zu}\n", used, taken.size());
+  std::printf("{\"used\": %zu, \"free\": %zu}\n", used, waiting);
   return 0;
 }
 

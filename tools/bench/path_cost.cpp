@@ -20,6 +20,7 @@
 #include <memory>
 #include <random>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <arpa/inet.h>
@@ -180,7 +181,7 @@ void measure_connect() {
 
 void measure_bulk() {
   const Connection connection = make_connection();
-  std::vector<char> buffer(64 * 1024);
+  std::vector<char> buffer(std::size_t{64} * 1024);
   measure([&] {
     check_size(::write(connection.client.get(), buffer.data(), buffer.size()), buffer.size(), "write");
     check_size(::recv(connection.server.get(), buffer.data(), buffer.size(), MSG_WAITALL), buffer.size(),
