@@ -271,11 +271,6 @@ struct bpf_iter__bpf_map_elem {
 	void *value;
 };
 
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	void *key;
-};
-
 #pragma clang attribute pop
 
 /* The context of programs on packets: UAPI, so it is never relocated. */
