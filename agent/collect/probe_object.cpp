@@ -189,51 +189,53 @@ Result<bpf_link*> attach_to_cgroups(const bpf_program* program, const std::strin
   if (link != nullptr) return link;
   if (errno == EPERM) return fail(what + ": programs on packets need CAP_NET_ADMIN");
   return fail_libbpf(what, errno);
-  bool is_iterator(const bpf_program* program) {
-    return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
-  }
-  bool is_survey(const bpf_program* program) {
-    return is_iterator(program) && bpf_program__autoload(program) &&
-           std::string_view(bpf_program__name(program)).ends_with(kSurvey);
-  }
+}
 
-  // Maps named so hold when something began (bpf/starts.bpf.h).
-  constexpr std::string_view kStarts = "starts";
+bool is_iterator(const bpf_program* program) {
+  return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
+}
+bool is_survey(const bpf_program* program) {
+  return is_iterator(program) && bpf_program__autoload(program) &&
+         std::string_view(bpf_program__name(program)).ends_with(kSurvey);
+}
 
-  void forget_all(const bpf_map* map) {
-    const int fd = bpf_map__fd(map);
-    if (bpf_map__type(map) == BPF_MAP_TYPE_ARRAY) {
-      const std::vector<char> zeros(bpf_map__value_size(map));
-      for (std::uint32_t i = 0; i < bpf_map__max_entries(map); ++i)
-        bpf_map_update_elem(fd, &i, zeros.data(), BPF_ANY);
-      return;
-    }
-    std::vector<char> key(bpf_map__key_size(map));
-    while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0 && bpf_map_delete_elem(fd, key.data()) == 0) {
-    }
-  }
+// Maps named so hold when something began (bpf/starts.bpf.h).
+constexpr std::string_view kStarts = "starts";
 
-  // An iterator program does its work when it is read: one read after the other goes through all there is.
-  Status run_iterator(const bpf_link* link, std::vector<survey_record>* records) {
-    const FileHandle iterator(bpf_iter_create(bpf_link__fd(link)));
-    if (!iterator) return fail_errno("create the iterator");
-    std::array<survey_record, 256> buffer{};
-    std::size_t left = 0;  // bytes of a record that the read cut
-    for (;;) {
-      auto* begin = reinterpret_cast<char*>(buffer.data());
-      const ssize_t size = ::read(iterator.get(), begin + left, sizeof(buffer) - left);
-      if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-      if (size < 0) return fail_errno("read the iterator");
-      if (size == 0) return {};
-      const std::size_t bytes = left + static_cast<std::size_t>(size);
-      const std::size_t count = bytes / sizeof(survey_record);
-      if (records != nullptr) {
-        records->insert(records->end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
-      }
-      left = bytes - count * sizeof(survey_record);
-      std::memmove(begin, begin + count * sizeof(survey_record), left);
-    }
+void forget_all(const bpf_map* map) {
+  const int fd = bpf_map__fd(map);
+  if (bpf_map__type(map) == BPF_MAP_TYPE_ARRAY) {
+    const std::vector<char> zeros(bpf_map__value_size(map));
+    for (std::uint32_t i = 0; i < bpf_map__max_entries(map); ++i)
+      bpf_map_update_elem(fd, &i, zeros.data(), BPF_ANY);
+    return;
   }
+  std::vector<char> key(bpf_map__key_size(map));
+  while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0 && bpf_map_delete_elem(fd, key.data()) == 0) {
+  }
+}
+
+// An iterator program does its work when it is read: one read after the other goes through all there is.
+Status run_iterator(const bpf_link* link, std::vector<survey_record>* records) {
+  const FileHandle iterator(bpf_iter_create(bpf_link__fd(link)));
+  if (!iterator) return fail_errno("create the iterator");
+  std::array<survey_record, 256> buffer{};
+  std::size_t left = 0;  // bytes of a record that the read cut
+  for (;;) {
+    auto* begin = reinterpret_cast<char*>(buffer.data());
+    const ssize_t size = ::read(iterator.get(), begin + left, sizeof(buffer) - left);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (size < 0) return fail_errno("read the iterator");
+    if (size == 0) return {};
+    const std::size_t bytes = left + static_cast<std::size_t>(size);
+    const std::size_t count = bytes / sizeof(survey_record);
+    if (records != nullptr) {
+      records->insert(records->end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(count));
+    }
+    left = bytes - count * sizeof(survey_record);
+    std::memmove(begin, begin + count * sizeof(survey_record), left);
+  }
+}
 
 }  // namespace
 
@@ -292,22 +294,21 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
         return tl::unexpected(
             Failure(fail_missing("load probe " + name, missing.tracepoint).value(), missing.all));
       }
+      if (missing.fallbacks.empty()) return failed;
+      fallbacks = std::move(missing.fallbacks);
+      continue;
     }
-    if (missing.fallbacks.empty()) return failed;
-    fallbacks = std::move(missing.fallbacks);
-    continue;
-  }
 
-  result.cgroup_mount_ = cgroup_mount;
-  if (auto attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
-  bpf_object__for_each_program(program, object) {
-    if (!is_survey(program)) continue;
-    Result<Link> survey = result.ask(program);
-    if (!survey) return tl::unexpected(survey.error());
-    result.surveys_.push_back(std::move(*survey));
+    result.cgroup_mount_ = cgroup_mount;
+    if (auto attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
+    bpf_object__for_each_program(program, object) {
+      if (!is_survey(program)) continue;
+      Result<Link> survey = result.ask(program);
+      if (!survey) return tl::unexpected(survey.error());
+      result.surveys_.push_back(std::move(*survey));
+    }
+    return result;
   }
-  return result;
-}
 }  // namespace
 
 tl::expected<void, ProbeObject::Failure> ProbeObject::attach_all() {
