@@ -72,12 +72,7 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
 
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
-constexpr const char* kModuleTypes = "/sys/kernel/btf";
-
-bool kernel_has_tracepoint(const btf* kernel, std::string_view section) {
-  const std::string name = "btf_trace_" + std::string(section.substr(kTracepointSection.size()));
-  return btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_TYPEDEF) > 0;
-}
+constexpr const char* kTypes = "/sys/kernel/btf";
 
 // The bytes of `config` (bpf/totals.bpf.h) in the object's read-only data, before it is frozen by loading.
 probe_config* find_config(bpf_object* object) {
@@ -101,46 +96,24 @@ probe_config* find_config(bpf_object* object) {
   return nullptr;
 }
 
-// The loaded module whose BTF has it. Its strings are searched, not its types: no parsing, and the name with
-// its zero bytes stands nowhere else.
-std::string module_with_tracepoint(std::string_view section) {
-  const std::string name =
-      std::string(1, '\0') + "btf_trace_" + std::string(section.substr(kTracepointSection.size())) + '\0';
-  std::error_code ignored;
-  for (std::filesystem::directory_iterator at(kModuleTypes, ignored), end; at != end; at.increment(ignored)) {
-    if (ignored) break;
-    if (at->path().filename() == "vmlinux") continue;
-    std::ifstream file(at->path(), std::ios::binary);
-    const std::string types{std::istreambuf_iterator<char>(file), {}};
-    if (types.find(name) != std::string::npos) return at->path().filename();
-  }
-  return "";
-}
-
-// What the kernel lacks: names of the tracepoints without a fallback, and the fallbacks to take.
-struct Missing {
-  std::string tracepoint;              // the first that nothing stands in for
-  std::vector<std::string> fallbacks;  // programs to load instead of those they are named after
-};
-
-Missing find_missing(bpf_object* object) {
-  Missing missing;
-  const std::unique_ptr<btf, void (*)(btf*)> kernel(btf__load_vmlinux_btf(), btf__free);
-  if (!kernel) return missing;
+// What stands in for the tracepoints that this kernel does not have; an error where nothing does.
+Result<std::vector<std::string>> find_fallbacks(bpf_object* object, const Tracepoints& tracepoints) {
+  std::vector<std::string> fallbacks;
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
     const std::string_view section = bpf_program__section_name(program);
     const std::string name = bpf_program__name(program);
     if (!section.starts_with(kTracepointSection) || name.ends_with(kFallback)) continue;
-    if (kernel_has_tracepoint(kernel.get(), section) || !module_with_tracepoint(section).empty()) continue;
-    const std::string fallback = name + std::string(kFallback);
-    if (bpf_object__find_program_by_name(object, fallback.c_str()) != nullptr) {
-      missing.fallbacks.push_back(fallback);
-    } else if (missing.tracepoint.empty()) {
-      missing.tracepoint = section.substr(kTracepointSection.size());
+    const std::string_view tracepoint = section.substr(kTracepointSection.size());
+    if (tracepoints.empty() || tracepoints.contains(tracepoint)) continue;
+    std::string fallback = name + std::string(kFallback);
+    if (bpf_object__find_program_by_name(object, fallback.c_str()) == nullptr) {
+      return fail("this kernel has no tracepoint " + std::string(tracepoint) +
+                  ", and no module that is loaded has it");
     }
+    fallbacks.push_back(std::move(fallback));
   }
-  return missing;
+  return fallbacks;
 }
 
 constexpr std::string_view kSurvey = "_survey";
@@ -218,64 +191,69 @@ void ProbeObject::Close::operator()(bpf_link* link) const {
   bpf_link__destroy(link);
 }
 
+Tracepoints find_tracepoints() {
+  // The names are searched, not the types they belong to: nothing has to be parsed.
+  constexpr std::string_view kPrefix{"\0btf_trace_", 11};
+  Tracepoints found;
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator at(kTypes, ignored), end; !ignored && at != end;
+       at.increment(ignored)) {
+    std::ifstream file(at->path(), std::ios::binary);
+    const std::string types{std::istreambuf_iterator<char>(file), {}};
+    for (std::size_t name = types.find(kPrefix); name != std::string::npos;
+         name = types.find(kPrefix, name)) {
+      name += kPrefix.size();
+      found.emplace(types, name, types.find('\0', name) - name);
+    }
+  }
+  return found;
+}
+
 Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
-                                        const probe_config& config) {
+                                        const probe_config& config, const Tracepoints& tracepoints) {
   static std::once_flag once;
   std::call_once(once, [] { libbpf_set_print(keep_words); });
   const std::string name(probe.name);
 
-  // Twice at most: the second time without the tracepoints this kernel does not have.
-  std::vector<std::string> fallbacks;
-  for (int attempt = 0;; ++attempt) {
-    libbpf_words.clear();
-    ProbeObject result;
-    LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name.c_str());
-    result.object_.reset(bpf_object__open_mem(probe.object.data(), probe.object.size(), &options));
-    if (!result.object_) return fail_libbpf("open the object of probe " + name, errno);
-    bpf_object* object = result.object_.get();
+  libbpf_words.clear();
+  ProbeObject result;
+  LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name.c_str());
+  result.object_.reset(bpf_object__open_mem(probe.object.data(), probe.object.size(), &options));
+  if (!result.object_) return fail_libbpf("open the object of probe " + name, errno);
+  bpf_object* object = result.object_.get();
 
-    for (const SharedMap& shared : maps) {
-      bpf_map* map = bpf_object__find_map_by_name(object, shared.name.c_str());
-      if (map == nullptr) continue;
-      if (bpf_map__reuse_fd(map, shared.fd) != 0)
-        return fail_libbpf("share map " + shared.name + " with probe " + name, errno);
-    }
-    probe_config* place = find_config(object);
-    if (place == nullptr) return fail("probe " + name + " has no `config`, see bpf/totals.bpf.h");
-    *place = config;
-
-    bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, object) {
-      const std::string_view program_name = bpf_program__name(program);
-      const bool is_fallback = program_name.ends_with(kFallback);
-      const bool wanted = std::ranges::find(fallbacks, program_name) != fallbacks.end();
-      const bool replaced =
-          std::ranges::find(fallbacks, std::string(program_name) + std::string(kFallback)) != fallbacks.end();
-      bpf_program__set_autoload(program, is_fallback ? wanted : !replaced);
-    }
-
-    if (const int error = bpf_object__load(object); error != 0) {
-      const auto failed = fail_libbpf("load probe " + name, -error);
-      if (attempt > 0) return failed;
-      Missing missing = find_missing(object);
-      if (!missing.tracepoint.empty()) {
-        return fail("load probe " + name + ": this kernel has no tracepoint " + missing.tracepoint +
-                    ", and no module that is loaded has it");
-      }
-      if (missing.fallbacks.empty()) return failed;
-      fallbacks = std::move(missing.fallbacks);
-      continue;
-    }
-
-    if (Status attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
-    bpf_object__for_each_program(program, object) {
-      if (!is_survey(program)) continue;
-      Result<Link> survey = result.ask(program);
-      if (!survey) return tl::unexpected(survey.error());
-      result.surveys_.push_back(std::move(*survey));
-    }
-    return result;
+  for (const SharedMap& shared : maps) {
+    bpf_map* map = bpf_object__find_map_by_name(object, shared.name.c_str());
+    if (map == nullptr) continue;
+    if (bpf_map__reuse_fd(map, shared.fd) != 0)
+      return fail_libbpf("share map " + shared.name + " with probe " + name, errno);
   }
+  probe_config* place = find_config(object);
+  if (place == nullptr) return fail("probe " + name + " has no `config`, see bpf/totals.bpf.h");
+  *place = config;
+
+  const Result<std::vector<std::string>> fallbacks = find_fallbacks(object, tracepoints);
+  if (!fallbacks) return fail("load probe " + name + ": " + fallbacks.error().text);
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    const std::string_view program_name = bpf_program__name(program);
+    const bool is_fallback = program_name.ends_with(kFallback);
+    const bool wanted = std::ranges::find(*fallbacks, program_name) != fallbacks->end();
+    const bool replaced =
+        std::ranges::find(*fallbacks, std::string(program_name) + std::string(kFallback)) != fallbacks->end();
+    bpf_program__set_autoload(program, is_fallback ? wanted : !replaced);
+  }
+
+  if (const int error = bpf_object__load(object); error != 0)
+    return fail_libbpf("load probe " + name, -error);
+  if (Status attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
+  bpf_object__for_each_program(program, object) {
+    if (!is_survey(program)) continue;
+    Result<Link> survey = result.ask(program);
+    if (!survey) return tl::unexpected(survey.error());
+    result.surveys_.push_back(std::move(*survey));
+  }
+  return result;
 }
 
 Status ProbeObject::attach_all() {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,6 +22,11 @@ struct bpf_program;
 
 namespace vedette {
 
+// Names of the tracepoints whose types the kernel and the modules that are loaded tell; empty: it tells
+// nothing.
+using Tracepoints = std::set<std::string, std::less<>>;
+Tracepoints find_tracepoints();
+
 struct SharedMap {
   std::string name;  // as bpf/totals.bpf.h has it
   int fd;            // stays the caller's
@@ -27,10 +34,11 @@ struct SharedMap {
 
 class ProbeObject {
 public:
-  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. The
-  // error is one sentence that names the program and the kernel's reason. Takes up to 16 ms per program.
+  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. A
+  // program NAME_fallback is taken where the tracepoint of NAME is not in `tracepoints`. The error is one
+  // sentence that names the program and the kernel's reason. Takes up to 16 ms per program.
   static Result<ProbeObject> attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
-                                    const probe_config& config);
+                                    const probe_config& config, const Tracepoints& tracepoints);
 
   // Stops all its programs (.2 ms each); they stay loaded, what they counted stays counted, and surveys can
   // still be asked.
