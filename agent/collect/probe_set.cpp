@@ -18,11 +18,10 @@ constexpr int kLoaders = 2;
 
 // libbpf reads the kernel's types (some 10 MB) anew for every object. While many are loaded the blocks are
 // used again instead of going back to the kernel each time, which halves the kernel's part of the start;
-// afterwards they do go back. One heap for all threads, or each loader's would keep its own.
+// afterwards they do go back, from the one heap that main() asks for. (Heaps of threads would keep them.)
 class LoadingMemory {
 public:
   LoadingMemory() {
-    ::mallopt(M_ARENA_MAX, 1);
     ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
     ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
   }
