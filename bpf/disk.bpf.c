@@ -35,6 +35,7 @@ struct askers {
 } __attribute__((aligned(64)));
 
 /*
+ * Named so that a pause of the probes empties it: after one, the same address may be another bio.
  * 256 KiB. A bio is forgotten when two others take its places while it is in flight: of 256 in flight, one in
  * 500 is. It is then counted for its owner as the io controller has it.
  */
@@ -45,7 +46,7 @@ struct {
 	__uint(max_entries, 1 << ASKERS_BITS);
 	__type(key, __u32);
 	__type(value, struct askers);
-} askers SEC(".maps");
+} starts_by_bio SEC(".maps");
 
 /* The verifier lets us calculate with a copy of a pointer's lower half, not with the pointer. */
 static __always_inline __u32 lower_half(struct bio *bio)
@@ -60,7 +61,7 @@ static __always_inline struct askers *askers_of(struct bio *bio)
 {
 	__u32 place = lower_half(bio) * 0x9e3779b1u >> (32 - ASKERS_BITS);
 
-	return bpf_map_lookup_elem(&askers, &place);
+	return bpf_map_lookup_elem(&starts_by_bio, &place);
 }
 
 static __always_inline __u32 proof_of(struct bio *bio, __u64 cgroup_id)

@@ -81,13 +81,24 @@ TEST_CASE("a probe whose tracepoint this kernel lacks says which") {
 
 TEST_CASE(
     "a probe of which this kernel has no tracepoint at all is off, for there is nothing it could miss") {
-  const Altered altered("ext4", [](auto& bytes) { rename(bytes, "tp_btf/ext4_error", "tp_btf/ext9_error"); });
-  KernelOptions options;
-  options.probes = altered.probes;
-  const auto probes = attach(options);
-  CHECK(health_of(*probes, "ext4").state == ProbeState::kOff);
-  CHECK(health_of(*probes, "ext4").reason.find("no tracepoint ext9_error") != std::string::npos);
-  check_that_others_live(*probes, "ext4");
+  // By type and by name: the two ways to a tracepoint.
+  struct {
+    const char* probe;
+    const char* from;
+    const char* to;
+  } const cases[] = {{"aer", "tp_btf/aer_event", "tp_btf/aer_evens"},
+                     {"ext4", "raw_tp/ext4_error", "raw_tp/ext4_errol"}};
+  for (const auto& renamed : cases) {
+    const Altered altered(renamed.probe, [&](auto& bytes) { rename(bytes, renamed.from, renamed.to); });
+    KernelOptions options;
+    options.probes = altered.probes;
+    const auto probes = attach(options);
+    const ProbeHealth& health = health_of(*probes, renamed.probe);
+    CAPTURE(health.reason);
+    CHECK(health.state == ProbeState::kOff);
+    CHECK(health.reason.find("no tracepoint " + std::string(renamed.to).substr(7)) != std::string::npos);
+    check_that_others_live(*probes, renamed.probe);
+  }
 }
 
 TEST_CASE("where a tracepoint has a fallback, the probe attaches with that") {
