@@ -115,7 +115,7 @@ struct Assessor::Proof {
   Severity floor = Severity::kDegraded;  // severity below `unhealthy_at`
 };
 
-Assessor::Assessor(AssessOptions options) : options_(options) {}
+Assessor::Assessor(AssessOptions options) : options_(std::move(options)) {}
 
 void Assessor::file(const Proof& proof, const Instant& now) {
   const auto [position, fresh] = active_.try_emplace(Key(proof.reason, proof.entity->id));
@@ -129,8 +129,9 @@ void Assessor::file(const Proof& proof, const Instant& now) {
   }
   ++condition.count;
   condition.entity = proof.entity;
-  condition.severity =
-      proof.unhealthy_at != 0 && condition.count >= proof.unhealthy_at ? Severity::kUnhealthy : proof.floor;
+  const bool enough = proof.unhealthy_at != 0 && condition.count >= proof.unhealthy_at;
+  const Severity severity = enough ? Severity::kUnhealthy : proof.floor;
+  condition.severity = fresh ? severity : std::max(condition.severity, severity);  // milder news heal nothing
   condition.confidence = proof.confidence;
   condition.evidence_ns = std::max(condition.evidence_ns, proof.time_ns);
   condition.message = proof.message;
@@ -192,21 +193,20 @@ void Assessor::read_events(const Observation& observation) {
   };
   for (const KernelEvent& event : observation.events) {
     if (event.type == KernelEvent::kLogEvent) {
-      for (const LogRule& rule : kLogRules) {
-        if (event.text.find(rule.pattern) == std::string::npos) continue;
-        if (!rule.probe.empty() && attached(rule.probe)) break;
-        file({rule.reason,
-              rule.domain,
-              Evidence::kEvent,
-              rule.unhealthy_at,
-              node,
-              kLogConfidence,
-              event.time_ns,
-              event.text,
-              {}},
-             observation.time);
-        break;
-      }
+      // A line that tells what a working probe told already counts only once.
+      const LogRule* rule = options_.log_rules->find(event.text);
+      if (rule == nullptr || rule->reason.empty() || attached(rule->probe)) continue;
+      file({rule->reason,
+            rule->domain,
+            Evidence::kEvent,
+            rule->unhealthy_at,
+            node,
+            kLogConfidence,
+            event.time_ns,
+            event.text,
+            {},
+            rule->severity},
+           observation.time);
       continue;
     }
     if (event.type == EVENT_oom_kill) {

@@ -1,5 +1,6 @@
-// What counts as trouble, as tables: kernel events, kernel log lines and levels that become conditions. Read
-// by assessor.cpp alone; assess/README.md lists the same reasons for people. Constants: any thread.
+// What counts as trouble, as tables: kernel events and levels that become conditions. Read by assessor.cpp
+// alone; assess/README.md lists the same reasons for people. Constants: any thread. (Lines of the kernel log:
+// data, see collect/log_rules.yaml.)
 #pragma once
 
 #include <array>
@@ -28,28 +29,6 @@ inline constexpr std::array<EventRule, 3> kEventRules{{
     {EVENT_hung_task, "TaskHung", Domain::kKernel, 3},
     // A single bad sector is remapped by the disk; errors that go on are not.
     {EVENT_block_error, "DiskError", Domain::kStorage, 3},
-}};
-
-// A kernel log line (facility kern) that contains `pattern`. Where the probe `faults` reports the same fact,
-// the line counts only while that probe is missing: one fault must not count twice.
-struct LogRule {
-  std::string_view pattern;
-  std::string_view reason;
-  Domain domain;
-  std::uint32_t unhealthy_at;
-  std::string_view probe{};
-};
-
-inline constexpr std::array<LogRule, 9> kLogRules{{
-    {"EXT4-fs error", "FilesystemError", Domain::kStorage, 1, "ext4"},
-    {"Remounting filesystem read-only", "FilesystemReadOnly", Domain::kStorage, 1},
-    {"Corruption of in-memory data", "FilesystemError", Domain::kStorage, 1},  // XFS shuts down
-    {"I/O error, dev", "DiskError", Domain::kStorage, 3, "faults"},
-    {"blocked for more than", "TaskHung", Domain::kKernel, 3, "faults"},
-    {"soft lockup", "SoftLockup", Domain::kKernel, 1},
-    {"self-detected stall", "RcuStall", Domain::kKernel, 1},
-    {"Machine check events logged", "HardwareError", Domain::kKernel, 3},  // corrected ones come singly
-    {"Kernel BUG at", "KernelBug", Domain::kKernel, 1},
 }};
 
 // A share of a limit that stays high. On a pod it is that pod's trouble, told but never acted upon.
