@@ -35,7 +35,19 @@ CgroupMounts cgroup_mounts(const LiveOptions& options) {
 
 // Faults of devices and filesystems are the node's, whoever's task met them.
 bool is_about_node(std::uint32_t type) {
-  return type == EVENT_ext4_error || type == EVENT_hung_task || type == EVENT_block_error;
+  switch (type) {
+    case EVENT_ext4_error:
+    case EVENT_hung_task:
+    case EVENT_block_error:
+    case EVENT_machine_check:
+    case EVENT_memory_failure:
+    case EVENT_pcie_error:
+    case EVENT_scsi_error:
+    case EVENT_nvme_error:
+      return true;
+    default:
+      return false;
+  }
 }
 
 void add_counts(Sample& sample, const CgroupTotals& totals, bool node) {
