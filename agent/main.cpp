@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <malloc.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
@@ -237,6 +238,9 @@ Result<bool> run_replay(Config config, const Arguments& arguments) {
 }
 
 int run(int argc, char** argv) {
+  // One heap for all threads: none allocates often, and what one of them frees the others can use, or the
+  // kernel gets back. Before the first thread.
+  ::mallopt(M_ARENA_MAX, 1);
   Arguments arguments;
   CLI::App app("Vedette's agent: watches this node with eBPF, judges, explains, exports and acts.",
                "vedette-agent");

@@ -437,7 +437,7 @@ void KernelProbes::State::apply_budget(std::uint64_t now_ns) {
   if (budget.step() == 0 && applied_step == 0) return;
   applied_step = budget.step();
   probes->shed([&](std::string_view probe) { return budget.sheds(probe, now_ns); },
-               "over the CPU budget: " + std::string(kBudgetSteps[budget.step()].does));
+               "over the CPU budget, step " + std::to_string(budget.step()));
 }
 
 void KernelProbes::State::add_up_map_bytes() {

@@ -3,10 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "agent/base/result.h"
@@ -20,6 +21,15 @@ struct bpf_object;
 struct bpf_program;
 
 namespace vedette {
+
+// Names of the tracepoints whose types the kernel and the modules that are loaded tell; none: it tells
+// nothing.
+struct Tracepoints {
+  std::set<std::string, std::less<>> names;
+  // Modules tell theirs too (since 5.11, 36e68442d1af), so what is not here is not on this machine.
+  bool complete = false;
+};
+Tracepoints find_tracepoints();
 
 struct SharedMap {
   std::string name;  // as bpf/totals.bpf.h has it
@@ -36,12 +46,12 @@ public:
     bool absent;
   };
 
-  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own.
-  // Programs on packets go to the whole v2 hierarchy, mounted at `cgroup_mount` (empty: nowhere). Takes up to
-  // 16 ms per program.
+  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. A
+  // program NAME_fallback is taken where the tracepoint of NAME is not in `tracepoints`. Programs on packets
+  // go to the whole v2 hierarchy, mounted at `cgroup_mount` (empty: nowhere). Takes up to 16 ms per program.
   static tl::expected<ProbeObject, Failure> attach(const EmbeddedProbe& probe,
                                                    std::span<const SharedMap> maps,
-                                                   const probe_config& config,
+                                                   const probe_config& config, const Tracepoints& tracepoints,
                                                    const std::string& cgroup_mount);
 
   // Stops all its programs (.2 ms each); they stay loaded, what they counted stays counted, and surveys can

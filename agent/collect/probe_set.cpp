@@ -16,6 +16,24 @@ namespace {
 // for RCU and the second core, and start-up stays below the memory limit.
 constexpr int kLoaders = 2;
 
+// libbpf reads the kernel's types (some 10 MB) anew for every object. While many are loaded the blocks are
+// used again instead of going back to the kernel each time, which halves the kernel's part of the start;
+// afterwards they do go back, from the one heap that main() asks for. (Heaps of threads would keep them.)
+class LoadingMemory {
+public:
+  LoadingMemory() {
+    ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  }
+  ~LoadingMemory() {
+    ::mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    ::mallopt(M_TRIM_THRESHOLD, 128 << 10);
+    ::malloc_trim(0);
+  }
+  LoadingMemory(const LoadingMemory&) = delete;
+  LoadingMemory& operator=(const LoadingMemory&) = delete;
+};
+
 std::set<std::string> list_modules(const std::string& directory) {
   std::set<std::string> names;
   std::error_code ignored;
@@ -45,8 +63,9 @@ ProbeSet::ProbeSet(ProbeSetOptions options)
 
 ProbeSet::~ProbeSet() = default;
 
-void ProbeSet::attach(Entry& entry) {
-  auto attached = ProbeObject::attach(*entry.probe, options_.maps, options_.config, options_.cgroup_mount);
+void ProbeSet::attach(Entry& entry, const Tracepoints& tracepoints) {
+  auto attached =
+      ProbeObject::attach(*entry.probe, options_.maps, options_.config, tracepoints, options_.cgroup_mount);
   const std::lock_guard lock(mutex_);
   if (attached) {
     entry.object.emplace(std::move(*attached));
@@ -62,14 +81,13 @@ void ProbeSet::attach(Entry& entry) {
 }
 
 void ProbeSet::load(std::string_view first, const std::function<void()>& then) {
-  // libbpf's copies of the kernel's BTF then live in blocks of their own, which go back to the kernel when
-  // freed; left to itself, malloc would raise this threshold above them and keep 5 MB per loader.
-  ::mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+  const LoadingMemory memory;
+  const Tracepoints tracepoints = find_tracepoints();
   std::vector<Entry*> rest;
   for (auto& [name, entry] : entries_) {
     if (!entry.health.reason.empty()) continue;  // off
     if (name == first) {
-      attach(entry);
+      attach(entry, tracepoints);
     } else {
       rest.push_back(&entry);
     }
@@ -81,11 +99,10 @@ void ProbeSet::load(std::string_view first, const std::function<void()>& then) {
     loaders.reserve(kLoaders);
     for (int i = 0; i < kLoaders; ++i) {
       loaders.emplace_back([&] {
-        for (std::size_t at = next++; at < rest.size(); at = next++) attach(*rest[at]);
+        for (std::size_t at = next++; at < rest.size(); at = next++) attach(*rest[at], tracepoints);
       });
     }
   }
-  ::malloc_trim(0);
   refresh(monotonic_now());
   worker_ = std::jthread([this](const std::stop_token& stop) { work(stop); });
 }
@@ -132,14 +149,15 @@ void ProbeSet::retry(std::unique_lock<std::mutex>& lock) {
   std::set<std::string> modules = list_modules(options_.modules);
   const bool new_modules = modules != modules_;
   modules_ = std::move(modules);
+  Tracepoints tracepoints;  // for the first that needs them
   for (auto& [name, entry] : entries_) {
     if (entry.health.state != ProbeState::kDegraded && !entry.absent) continue;
     if (entry.object) {
       entry.health.state = ProbeState::kShed;  // it loaded, but could not be attached again: once more
     } else if (new_modules) {
       lock.unlock();
-      attach(entry);
-      ::malloc_trim(0);
+      if (tracepoints.names.empty()) tracepoints = find_tracepoints();
+      attach(entry, tracepoints);
       lock.lock();
     }
   }

@@ -79,7 +79,7 @@ private:
     bool waits() const;  // for the worker to attach or detach it
   };
 
-  void attach(Entry& entry);
+  void attach(Entry& entry, const Tracepoints& tracepoints);
   void work(const std::stop_token& stop);
   void move(Entry& entry, std::unique_lock<std::mutex>& lock);
   void retry(std::unique_lock<std::mutex>& lock);

@@ -161,7 +161,7 @@ TEST_CASE("the kernel's own statistics give each probe's cost") {
 TEST_CASE("without a v2 hierarchy the probe of packets says so") {
   const auto packets = std::ranges::find(embedded_probes(), "packets", &EmbeddedProbe::name);
   REQUIRE(packets != embedded_probes().end());
-  const auto attached = ProbeObject::attach(*packets, {}, probe_config{}, "");
+  const auto attached = ProbeObject::attach(*packets, {}, probe_config{}, find_tracepoints(), "");
   REQUIRE_FALSE(attached.has_value());
   CHECK_MESSAGE(attached.error().text.find("no cgroup v2 hierarchy") != std::string::npos,
                 attached.error().text);

@@ -119,7 +119,8 @@ std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, unsigne
     }
     observation.probes.resize(3);
     observation.probes[1].name = "sched";
-    observation.probes[1].state = draw(2) == 0 ? ProbeState::kAttached : ProbeState::kDegraded;
+    observation.probes[1].state =
+        std::array{ProbeState::kAttached, ProbeState::kDegraded, ProbeState::kShed}[draw(3)];
     observation.probes[1].reason =
         observation.probes[1].state == ProbeState::kAttached ? "" : "no tracepoint";
     observation.probes[2].runs = t / 3;
