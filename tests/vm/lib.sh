@@ -12,6 +12,11 @@ metric() {
   wget -qO- http://127.0.0.1:9111/metrics |
     awk -v name="$1{" 'index($1, name) == 1 && (!/entity=/ || /entity="node"/) { sum += $2 } END { printf "%.6f\n", sum }'
 }
+# records TYPE: how many of these records the probes sent.
+records() {
+  wget -qO- http://127.0.0.1:9111/metrics |
+    awk -v series="vedette_events_produced_total{type=\"$1\"}" '$1 == series { print $2 }'
+}
 # probe_counts PROBE: all its counters of the node, summed.
 probe_counts() {
   local signal sum=0
