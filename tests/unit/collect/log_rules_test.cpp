@@ -38,7 +38,7 @@ TEST_CASE("The kernel's own lines find their rule") {
     std::string_view text;
     std::string_view reason;
   };
-  for (const auto& [text, reason] : std::initializer_list<Line>{
+  for (const Line& line : std::initializer_list<Line>{
            {"EXT4-fs error (device loop1): trigger_test_error:129: comm bash: 1", "FilesystemError"},
            {"Aborting journal on device loop1-8.", "FilesystemError"},
            {"EXT4-fs (loop1): Remounting filesystem read-only", "FilesystemReadOnly"},
@@ -155,8 +155,8 @@ TEST_CASE("The kernel's own lines find their rule") {
            {"cgroup: fork rejected by pids controller in /kubepods/burstable/pod1", "ForkRejected"},
            {"systemd[1]: Started Session 2 of user root.", "none"},
        }) {
-    CAPTURE(text);
-    CHECK(reason_of(text) == reason);
+    CAPTURE(line.text);
+    CHECK(reason_of(line.text) == line.reason);
   }
 }
 
