@@ -38,6 +38,14 @@ Status read(YamlSection root, Config& config) {
             optional([](const std::string& address) { return parse_address(address, 0).has_value(); }),
             "an address like 10.0.0.10 or 10.0.0.10:53, off, or nothing to find it");
   if (Status ok = services.finish(); !ok) return ok;
+  YamlSection budget = root.section("budget");
+  static_assert(kBudgetSteps.size() == 7);
+  std::size_t step = 0;
+  budget.number("cpu_share", config.live.kernel.budget.cpu_share, 0.0001, 1)
+      .count<std::uint32_t>("map_mib", config.live.kernel.budget.map_mib, 4, 4096)
+      .choice("step", step, {"auto", "0", "1", "2", "3", "4", "5", "6"});
+  if (Status ok = budget.finish(); !ok) return ok;
+  if (step > 0) config.live.kernel.budget.step = static_cast<unsigned>(step - 1);
 
   YamlSection score = root.section("score");
   score.text("model", config.model);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <malloc.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
@@ -181,6 +182,7 @@ Status run_live(Config config) {
     pipeline.tick(*snapshot);
     snapshot->self = self.measure(begin, collected, monotonic_now());
     snapshot->self.bpf_map_bytes = (*source)->bpf_map_bytes();
+    snapshot->self.budget = (*source)->budget();
     for (Sink* sink : sinks) sink->publish(snapshot);
   }
   spdlog::info("vedette-agent ends");
@@ -236,6 +238,9 @@ Result<bool> run_replay(Config config, const Arguments& arguments) {
 }
 
 int run(int argc, char** argv) {
+  // One heap for all threads: none allocates often, and what one of them frees the others can use, or the
+  // kernel gets back. Before the first thread.
+  ::mallopt(M_ARENA_MAX, 1);
   Arguments arguments;
   CLI::App app("Vedette's agent: watches this node with eBPF, judges, explains, exports and acts.",
                "vedette-agent");

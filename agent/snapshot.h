@@ -7,6 +7,7 @@
 
 #include "agent/act/decision.h"
 #include "agent/assess/condition.h"
+#include "agent/collect/budget.h"
 #include "agent/collect/observation.h"
 #include "agent/features/feature_table.h"
 #include "agent/score/scorer.h"
@@ -20,6 +21,7 @@ struct SelfUse {
   std::uint64_t rss_bytes = 0;
   std::uint64_t bpf_map_bytes = 0;
   std::uint64_t ticks = 0;
+  BudgetUse budget{};
 };
 
 struct Snapshot {

@@ -63,7 +63,7 @@ struct {
 
 /*
  * Clears what follows the name, which ends with the only zero in it, and answers its hash (FNV-1a; some resolvers
- * mix upper and lower case at random). Without a branch: the verifier would follow each of 2^64 ways.
+ * mix upper and lower case at random). Without a branch: older verifiers follow both ways of each, byte by byte.
  */
 static __always_inline __u64 trim_name(__u8 *name)
 {

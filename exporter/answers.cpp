@@ -99,12 +99,15 @@ void fill(const ActState& act, const Decision& decision, api::Act& out) {
   out.set_last_error(clean_text(act.last_error));
 }
 
-void fill(const ProbeHealth& probe, api::Probe& out) {
+void fill(const ProbeHealth& probe, MonotonicNs now_ns, api::Probe& out) {
   out.set_name(probe.name);
   out.set_state(std::string(to_string(probe.state)));
   out.set_reason(clean_text(probe.reason));
   out.set_runs(probe.runs);
   out.set_run_ns(probe.run_ns);
+  out.set_sampled_ns(probe.sampled_ns);
+  out.set_watched_ns(probe.watched_ns);
+  if (probe.since_ns != 0) out.set_state_age_s(seconds_between(probe.since_ns, now_ns));
   const auto add = [&](const auto& signals) {
     for (const SignalInfo& signal : signals) {
       if (signal.origin == probe.name) out.add_signals(std::string(signal.name));
@@ -113,6 +116,19 @@ void fill(const ProbeHealth& probe, api::Probe& out) {
   add(kCounters);
   add(kHistograms);
   add(kGauges);
+}
+
+void fill(const BudgetUse& use, api::Budget& out) {
+  out.set_step(use.step);
+  out.set_steps(kBudgetSteps.size() - 1);
+  out.set_does(std::string(kBudgetSteps[use.step].does));
+  out.set_fixed(use.fixed);
+  out.set_exhausted(use.exhausted);
+  out.set_cpu_share(use.cpu_share);
+  out.set_measured(use.kernel_share.has_value());
+  out.set_kernel_share(use.kernel_share.value_or(0));
+  out.set_agent_share(use.agent_share);
+  out.set_maps(use.maps);
 }
 
 void fill(const Losses& losses, api::Losses& out) {
@@ -214,8 +230,10 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
   fill(snapshot.decision, *out.mutable_decision());
   fill(snapshot.act, snapshot.decision, *out.mutable_act());
   for (const ProbeHealth& probe : snapshot.observation.probes) {
-    if (probe.state != ProbeState::kAttached) fill(probe, *out.add_troubled_probes());
+    if (probe.state != ProbeState::kAttached)
+      fill(probe, snapshot.observation.time.monotonic_ns, *out.add_troubled_probes());
   }
+  if (snapshot.self.budget.known) fill(snapshot.self.budget, *out.mutable_budget());
   out.set_probes(static_cast<std::uint32_t>(snapshot.observation.probes.size()));
   fill(snapshot.observation.losses, *out.mutable_losses());
   fill(snapshot.self, *out.mutable_self());
@@ -300,6 +318,7 @@ void answer_explain(const Snapshot& snapshot, const History& history, std::size_
     event.set_pid(recent.event.pid);
     event.set_comm(clean_text(recent.event.comm));
     event.set_text(describe(recent.event));
+    event.set_container(clean_text(recent.event.container));
   }
   for (std::size_t column = 0; column < feature_columns().size(); ++column) {
     add_value(snapshot, row, column, *out.add_values());
@@ -458,8 +477,10 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
     }
     case api::Request::kProbes:
       for (const ProbeHealth& probe : snapshot.observation.probes) {
-        fill(probe, *response.mutable_probes()->add_probes());
+        fill(probe, snapshot.observation.time.monotonic_ns, *response.mutable_probes()->add_probes());
       }
+      if (snapshot.self.budget.known)
+        fill(snapshot.self.budget, *response.mutable_probes()->mutable_budget());
       fill(snapshot.observation.losses, *response.mutable_probes()->mutable_losses());
       break;
     case api::Request::ASK_NOT_SET:

@@ -4,6 +4,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "exporter/names.h"
+
 namespace vedette {
 
 void LogSink::publish(const std::shared_ptr<const Snapshot>& snapshot) {
@@ -23,17 +25,34 @@ void LogSink::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   }
   conditions_ = std::move(active);
 
+  const BudgetUse& budget = snapshot->self.budget;
+  const bool in_turns = kBudgetSteps[budget.step].in_time;
   for (const ProbeHealth& probe : snapshot->observation.probes) {
     const auto [known, fresh] = probes_.try_emplace(probe.name, ProbeState::kAttached);
-    if (known->second == probe.state) continue;
+    // What is watched in turns is the budget's line below, not two lines a turn.
+    if (known->second == probe.state || (in_turns && probe.state != ProbeState::kDegraded)) continue;
     known->second = probe.state;
     if (probe.state == ProbeState::kAttached) {
       spdlog::info("probe {}: attached", probe.name);
     } else {
-      spdlog::warn("probe {}: {}: {}", probe.name, probe.state == ProbeState::kOff ? "off" : "degraded",
-                   probe.reason);
+      spdlog::warn("probe {}: {}: {}", probe.name, to_string(probe.state), probe.reason);
     }
   }
+
+  if (budget.step != budget_.step) {
+    spdlog::log(
+        budget.step > budget_.step ? spdlog::level::warn : spdlog::level::info,
+        "budget: step {}: {} ({:.2f} % of all CPUs' time by probes, {:.2f} % by the agent; {:.2f} % allowed)",
+        budget.step, kBudgetSteps[budget.step].does, 100 * budget.kernel_share.value_or(0),
+        100 * budget.agent_share, 100 * budget.cpu_share);
+  }
+  if (budget.exhausted && !budget_.exhausted)
+    spdlog::warn(
+        "budget: {:.2f} % of all CPUs' time by probes and {:.2f} % by the agent exceed the {:.2f} % allowed, "
+        "and no step is left that would help",
+        100 * budget.kernel_share.value_or(0), 100 * budget.agent_share, 100 * budget.cpu_share);
+  if (budget.maps != budget_.maps) spdlog::warn("budget: {}", budget.maps);
+  budget_ = budget;
 
   const Decision& decision = snapshot->decision;
   if (decision.generation != generation_) {

@@ -18,6 +18,7 @@ public:
 private:
   std::map<std::pair<std::string, EntityId>, std::pair<std::string, Severity>> conditions_;
   std::map<std::string, ProbeState> probes_;
+  BudgetUse budget_;
   std::uint64_t generation_ = 0;
   bool tainted_ = false;
   std::uint64_t lost_ = 0;

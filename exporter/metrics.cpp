@@ -24,8 +24,6 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-constexpr const char* kRestName = "_other";
-
 // How the folded entities' gauges become one: amounts add up, shares of a limit do not.
 bool adds_up(std::string_view unit) {
   return unit != "share" && unit != "ratio";
@@ -116,10 +114,12 @@ private:
     end();
   }
 
-  bool attached(std::string_view origin) const {
+  // Totals of a probe that is detached now stand: they are exact for the time it watched.
+  bool counted(std::string_view origin) const {
     return std::any_of(snapshot_.observation.probes.begin(), snapshot_.observation.probes.end(),
                        [&](const ProbeHealth& probe) {
-                         return probe.name == origin && probe.state == ProbeState::kAttached;
+                         return probe.name == origin &&
+                                (probe.state == ProbeState::kAttached || probe.watched_ns > 0);
                        });
   }
 
@@ -140,6 +140,14 @@ private:
       }
     }
     value(rest_labels(), joined);
+  }
+
+  // Does any of the folded entities have this counter? Where none has a file for it, 0 would be no answer.
+  bool folded_know(std::size_t counter) const {
+    return std::ranges::any_of(folded_, [&](std::size_t row) {
+      const auto sample = samples_.find(snapshot_.features.entities[row]->id);
+      return sample == samples_.end() || !sample->second->unknown.test(counter);
+    });
   }
 
   void histogram_of(Labels labels, const Buckets& buckets) {
@@ -165,7 +173,7 @@ private:
     const TotalsCopy& totals = input_.totals;
     for (std::size_t i = 0; i < kCounters.size(); ++i) {
       const SignalInfo& signal = kCounters[i];
-      if (!attached(signal.origin)) continue;
+      if (!counted(signal.origin)) continue;
       const double scale = is_nanoseconds(signal.unit) ? 1 / kNsPerSecond : 1;
       begin(metric_name(signal), std::string(signal.help), MetricType::Counter);
       for (const TotalsCopy::Series& series : totals.own) {
@@ -174,14 +182,14 @@ private:
         if (sample != samples_.end() && sample->second->unknown.test(i)) continue;
         value(entity_labels(*series.entity), static_cast<double>(series.totals.counters[i]) * scale);
       }
-      if (!folded_.empty() && signal.scope == Scope::kPod) {
+      if (signal.scope == Scope::kPod && folded_know(i)) {
         value(rest_labels(), static_cast<double>(totals.rest.counters[i]) * scale);
       }
       end();
     }
     for (std::size_t i = 0; i < kHistograms.size(); ++i) {
       const SignalInfo& signal = kHistograms[i];
-      if (!attached(signal.origin)) continue;
+      if (!counted(signal.origin)) continue;
       begin(metric_name(signal), std::string(signal.help) + " (sum estimated from the buckets)",
             MetricType::Histogram);
       for (const TotalsCopy::Series& series : totals.own) {
@@ -204,24 +212,30 @@ private:
     }
   }
 
-  // Only what the newest reading has: a label whose entity is folded goes to the rest's.
   void details() {
-    const auto& list = snapshot_.observation.details;
-    if (!list) return;
+    const TotalsCopy& totals = input_.totals;
     for (std::size_t i = 0; i < kDetails.size(); ++i) {
       const DetailInfo& detail = kDetails[i];
-      if (!attached(detail.origin)) continue;
-      std::map<Labels, double> counts;
-      for (const DetailCount& count : *list) {
-        if (count.detail != static_cast<vedette_detail>(i)) continue;
-        Labels labels = own_.contains(count.entity->name) ? entity_labels(*count.entity) : rest_labels();
-        labels.push_back({std::string(label_name(detail.label)), clean_text(count.label)});
-        counts[std::move(labels)] += static_cast<double>(count.count);
-      }
       begin("vedette_" + std::string(detail.name) + "_total", std::string(detail.help), MetricType::Counter);
-      for (const auto& [labels, count] : counts) value(labels, count);
+      const auto add = [&](const Labels& owner, const std::vector<DetailTotals::Count>& counts) {
+        for (const DetailTotals::Count& count : counts) {
+          if (count.detail != static_cast<vedette_detail>(i)) continue;
+          Labels labels = owner;
+          labels.push_back({std::string(label_name(detail.label)), count.label});
+          value(std::move(labels), static_cast<double>(count.count));
+        }
+      };
+      for (const TotalsCopy::Series& series : totals.own) add(entity_labels(*series.entity), series.details);
+      add(rest_labels(), totals.rest_details);
       end();
     }
+    begin("vedette_detail_labels_folded",
+          "Labels that share the series \"_other\" of their entity, all entities together",
+          MetricType::Gauge);
+    for (std::size_t i = 0; i < kDetails.size(); ++i) {
+      value({{"detail", std::string(kDetails[i].name)}}, static_cast<double>(totals.folded_labels[i]));
+    }
+    end();
   }
 
   void scores() {
@@ -333,6 +347,17 @@ private:
     }
     end();
 
+    begin("vedette_probe_watched_seconds_total",
+          "Time the probe was attached, which is what its totals were counted in: a rate of them divided by "
+          "the "
+          "rate of this is a true one",
+          MetricType::Counter);
+    for (const ProbeHealth& probe : observation.probes) {
+      value({{"probe", probe.name}},
+            probe.watched_ns == 0 ? kMissing : static_cast<double>(probe.watched_ns) / kNsPerSecond);
+    }
+    end();
+
     const Losses& losses = observation.losses;
     begin("vedette_events_produced_total", "Records the probes wanted to send", MetricType::Counter);
     for (std::size_t i = 0; i < kEvents.size(); ++i) {
@@ -369,6 +394,7 @@ private:
           static_cast<double>(folded_.size()));
 
     const SelfUse& self = snapshot_.self;
+    if (self.budget.known) budget(self.budget);
     counter("vedette_ticks_total", "Ticks since the agent's start", static_cast<double>(self.ticks));
     durations("vedette_tick_seconds", "Features, scores and assessment of each tick", input_.totals.tick);
     gauge("vedette_collect_seconds", "Reading the kernel, in the newest tick", self.collect_ms / 1e3);
@@ -379,6 +405,21 @@ private:
     counter("process_cpu_seconds_total", "CPU time of the agent", input_.cpu_s);
     gauge("process_start_time_seconds", "When the agent started, since 1970", input_.start_time_s);
     gauge("vedette_build_info", "Version of the agent", 1, {{"version", VEDETTE_VERSION}});
+  }
+
+  void budget(const BudgetUse& use) {
+    gauge("vedette_budget_cpu_share", "Share of all CPUs' time that the probes and the agent may take",
+          use.cpu_share);
+    gauge("vedette_budget_step", "What is given up to stay within the budget, from 0 (nothing) on", use.step);
+    gauge("vedette_budget_exhausted", "1 while the budget is exceeded and no step left would help",
+          use.exhausted);
+    gauge("vedette_budget_maps_reduced", "1 if maps are smaller than configured, to fit budget.map_mib",
+          !use.maps.empty());
+    if (!use.kernel_share) return;
+    begin("vedette_cost_share", "Share of all CPUs' time taken, in the newest sample", MetricType::Gauge);
+    value({{"part", "kernel"}}, *use.kernel_share);
+    value({{"part", "agent"}}, use.agent_share);
+    end();
   }
 
   const MetricsInput& input_;

@@ -8,6 +8,9 @@
 
 namespace vedette {
 
+// The entity, or the label, that stands for all without a series of their own.
+inline constexpr const char* kRestName = "_other";
+
 constexpr std::string_view to_string(EntityKind kind) {
   switch (kind) {
     case EntityKind::kNode:
@@ -46,6 +49,8 @@ constexpr std::string_view to_string(ProbeState state) {
       return "degraded";
     case ProbeState::kOff:
       return "off";
+    case ProbeState::kShed:
+      return "shed";
   }
   return "";
 }

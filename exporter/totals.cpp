@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "exporter/clean_text.h"
+#include "exporter/names.h"
+
 namespace vedette {
 namespace {
 
@@ -12,6 +15,15 @@ constexpr double kDepartedSeconds = 60;
 constexpr double kElectionSeconds = 60;
 // A challenger needs twice the activity of who has the series, or two of equal weight would swap it for ever.
 constexpr double kIncumbentBonus = 2;
+// Labels of one detail and entity with series of their own: a pod's disks, exit codes and slow calls are
+// fewer.
+constexpr std::size_t kTopLabels = 16;
+// A label that folded and then was not seen for ten elections is forgotten: 2^-10 of its activity is left.
+constexpr double kForgotten = 0.001;
+
+double weight(double activity, bool own) {
+  return activity * (own ? kIncumbentBonus : 1.0);
+}
 
 }  // namespace
 
@@ -28,6 +40,55 @@ void EntityTotals::add(const Sample& sample) {
       histograms[i][bucket] += sample.histograms[i][bucket];
     }
   }
+}
+
+void DetailTotals::add(vedette_detail detail, const std::string& label, std::uint64_t added) {
+  const auto [place, fresh] = labels_[detail].try_emplace(label);
+  Label& known = place->second;
+  if (fresh && own_[detail] < kTopLabels) {
+    known.own = true;
+    ++own_[detail];
+  }
+  known.activity += static_cast<double>(added);
+  (known.own ? known.count : other_[detail]) += added;
+}
+
+void DetailTotals::elect() {
+  for (std::size_t detail = 0; detail < labels_.size(); ++detail) {
+    auto& labels = labels_[detail];
+    if (labels.size() > kTopLabels) {
+      std::vector<Label*> candidates;
+      for (auto& [name, label] : labels) candidates.push_back(&label);
+      std::stable_sort(candidates.begin(), candidates.end(), [](const Label* left, const Label* right) {
+        return weight(left->activity, left->own) > weight(right->activity, right->own);
+      });
+      for (std::size_t i = 0; i < candidates.size(); ++i) {
+        const bool own = i < kTopLabels;
+        if (own != candidates[i]->own) candidates[i]->count = 0;
+        candidates[i]->own = own;
+      }
+      own_[detail] = kTopLabels;
+    }
+    for (auto& [name, label] : labels) label.activity /= 2;
+    std::erase_if(labels,
+                  [](const auto& item) { return !item.second.own && item.second.activity < kForgotten; });
+  }
+}
+
+std::vector<DetailTotals::Count> DetailTotals::copy(const std::string& other) const {
+  std::vector<Count> counts;
+  for (std::size_t i = 0; i < labels_.size(); ++i) {
+    const auto detail = static_cast<vedette_detail>(i);
+    for (const auto& [name, label] : labels_[i]) {
+      if (label.own) counts.push_back({detail, name, label.count});
+    }
+    if (other_[i] > 0) counts.push_back({detail, other, other_[i]});
+  }
+  return counts;
+}
+
+std::size_t DetailTotals::folded(vedette_detail detail) const {
+  return labels_[detail].size() - own_[detail];
 }
 
 // The bounds: a tick should stay below 1 ms, a taint below 30 ms (half of them) and 100 ms (all but 1 in
@@ -64,14 +125,35 @@ void Totals::add(const Snapshot& snapshot) {
     (tracked.own ? tracked.totals : rest_).add(sample);
     if (!tracked.own) ++folded_;
   }
+  add_details(observation);
   if (seconds_between(elected_ns_, now_ns) >= kElectionSeconds) elect(now_ns);
 
   tick_.add(snapshot.self.tick_ms / 1e3);
   add_acks(snapshot.act.evidence_to_ack_s);
 }
 
+// A reading holds totals and forgets an entity that is gone; what was added goes where its owner's counts go.
+void Totals::add_details(const Observation& observation) {
+  if (observation.details == nullptr || observation.details == details_) return;
+  details_ = observation.details;
+  decltype(detail_counts_) counts;
+  for (const DetailCount& now : *details_) {
+    const auto place =
+        counts.insert_or_assign({now.entity->id, now.detail, clean_text(now.label)}, now.count).first;
+    const auto before = detail_counts_.find(place->first);
+    const std::uint64_t added = now.count - (before == detail_counts_.end() ? 0 : before->second);
+    if (added == 0) continue;
+    const auto tracked = tracked_.find(now.entity->name);
+    const bool own = tracked != tracked_.end() && tracked->second.own;
+    (own ? tracked->second.details : rest_details_).add(now.detail, std::get<2>(place->first), added);
+  }
+  detail_counts_ = std::move(counts);
+}
+
 void Totals::elect(MonotonicNs now_ns) {
   elected_ns_ = now_ns;
+  rest_details_.elect();
+  for (auto& [name, tracked] : tracked_) tracked.details.elect();
   std::erase_if(tracked_, [&](const auto& item) {
     return seconds_between(item.second.seen_ns, now_ns) > kDepartedSeconds;
   });
@@ -80,17 +162,21 @@ void Totals::elect(MonotonicNs now_ns) {
   for (auto& [name, tracked] : tracked_) {
     if (tracked.entity->id != kNodeEntity) candidates.push_back(&tracked);
   }
-  const auto weight = [](const Tracked& one) { return one.activity * (one.own ? kIncumbentBonus : 1.0); };
   std::sort(candidates.begin(), candidates.end(), [&](const Tracked* left, const Tracked* right) {
     if (left->troubled != right->troubled) return left->troubled;
-    if (weight(*left) != weight(*right)) return weight(*left) > weight(*right);
+    const double of_left = weight(left->activity, left->own);
+    const double of_right = weight(right->activity, right->own);
+    if (of_left != of_right) return of_left > of_right;
     return left->entity->name < right->entity->name;
   });
   own_count_ = std::min(candidates.size(), top_entities_);
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     Tracked& tracked = *candidates[i];
     const bool own = i < own_count_;
-    if (own != tracked.own) tracked.totals = EntityTotals{};
+    if (own != tracked.own) {
+      tracked.totals = EntityTotals{};
+      tracked.details = DetailTotals{};
+    }
     tracked.own = own;
     tracked.activity /= 2;
   }
@@ -111,12 +197,17 @@ void Totals::add_acks(const std::vector<double>& newest) {
 
 TotalsCopy Totals::copy() const {
   const std::lock_guard lock(mutex_);
-  TotalsCopy copied{{}, rest_, folded_, tick_, evidence_to_ack_};
+  TotalsCopy copied{{}, rest_, folded_, rest_details_.copy(kRestName), {}, tick_, evidence_to_ack_};
   copied.own.reserve(own_count_ + 1);
   for (const auto& [name, tracked] : tracked_) {
     const bool departed = seconds_between(tracked.seen_ns, now_ns_) > kDepartedSeconds;
-    if (tracked.own && !departed) copied.own.push_back({tracked.entity, tracked.totals});
+    if (!tracked.own || departed) continue;
+    copied.own.push_back({tracked.entity, tracked.totals, tracked.details.copy(kRestName)});
+    for (std::size_t i = 0; i < DETAIL_COUNT; ++i)
+      copied.folded_labels[i] += tracked.details.folded(static_cast<vedette_detail>(i));
   }
+  for (std::size_t i = 0; i < DETAIL_COUNT; ++i)
+    copied.folded_labels[i] += rest_details_.folded(static_cast<vedette_detail>(i));
   return copied;
 }
 

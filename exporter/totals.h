@@ -1,12 +1,15 @@
 // What Prometheus needs and a snapshot has not: sums since the agent's start, one series per entity for the
-// busiest and one for all the rest, so that the number of series is bounded. add() is called by the tick
-// thread, copy() by scrapes: one lock, held for microseconds by both.
+// busiest and one for all the rest, and the same with the labels of each, so that the number of series is
+// bounded. add() is called by the tick thread, copy() by scrapes: one lock, held for microseconds by both.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -32,14 +35,46 @@ struct EntityTotals {
   void add(const Sample& sample);
 };
 
+// What was counted by label, of one series' owner: the most frequent labels of each detail by themselves, all
+// others as one. Whoever belongs to which is decided at elections; no count is lost by that, and none goes
+// backwards.
+class DetailTotals {
+public:
+  struct Count {
+    vedette_detail detail;
+    std::string label;
+    std::uint64_t count;
+  };
+
+  void add(vedette_detail detail, const std::string& label, std::uint64_t added);
+  void elect();
+  // By detail and label; `other` as label of the folded ones.
+  std::vector<Count> copy(const std::string& other) const;
+  // Labels without a series of their own.
+  std::size_t folded(vedette_detail detail) const;
+
+private:
+  struct Label {
+    double activity = 0;  // counts, halved at each election
+    bool own = false;
+    std::uint64_t count = 0;  // since it has its own series
+  };
+  std::array<std::map<std::string, Label>, DETAIL_COUNT> labels_;
+  std::array<std::size_t, DETAIL_COUNT> own_{};
+  std::array<std::uint64_t, DETAIL_COUNT> other_{};
+};
+
 struct TotalsCopy {
   struct Series {
     EntityPtr entity;
     EntityTotals totals;
+    std::vector<DetailTotals::Count> details;
   };
   std::vector<Series> own;  // at most the bound, and the node
   EntityTotals rest;        // of the folded entities, while they were folded
   std::size_t folded = 0;   // living entities without a series of their own
+  std::vector<DetailTotals::Count> rest_details;
+  std::array<std::size_t, DETAIL_COUNT> folded_labels{};  // of all entities
   DurationHistogram tick;
   DurationHistogram evidence_to_ack;
 };
@@ -60,8 +95,10 @@ private:
     bool troubled = false;
     bool own = false;
     EntityTotals totals;  // since it has its own series
+    DetailTotals details;
   };
 
+  void add_details(const Observation& observation);
   void elect(MonotonicNs now_ns);
   void add_acks(const std::vector<double>& newest);
 
@@ -70,6 +107,9 @@ private:
   // By name, not id: a pod that came back under its old name goes on with its series instead of doubling it.
   std::unordered_map<std::string, Tracked> tracked_;
   EntityTotals rest_;
+  DetailTotals rest_details_;
+  std::shared_ptr<const std::vector<DetailCount>> details_;  // the newest reading
+  std::map<std::tuple<EntityId, vedette_detail, std::string>, std::uint64_t> detail_counts_;  // as of it
   std::size_t own_count_ = 0;
   std::size_t folded_ = 0;
   MonotonicNs elected_ns_ = 0;

@@ -5,10 +5,12 @@
 #include <cmath>
 #include <cstdio>
 #include <iterator>
+#include <map>
 #include <numeric>
 #include <set>
 
 #include "agent/assess/rules.h"
+#include "agent/collect/signals.h"
 
 namespace vedette {
 namespace {
@@ -76,6 +78,17 @@ Domain domain_of(std::string_view signal) {
   return Domain::kKernel;
 }
 
+// The probe or source behind each column.
+std::vector<std::string_view> column_origins() {
+  std::map<std::string_view, std::string_view> origin_of;
+  for (const SignalInfo& signal : kCounters) origin_of[signal.name] = signal.origin;
+  for (const SignalInfo& signal : kHistograms) origin_of[signal.name] = signal.origin;
+  for (const SignalInfo& signal : kGauges) origin_of[signal.name] = signal.origin;
+  std::vector<std::string_view> origins;
+  for (const FeatureInfo& column : feature_columns()) origins.push_back(origin_of[column.signal]);
+  return origins;
+}
+
 std::vector<std::string> describe(const std::vector<Reason>& reasons) {
   std::vector<std::string> lines;
   for (const Reason& reason : reasons) {
@@ -134,7 +147,7 @@ double Assessor::held_for(const std::string& what, EntityId entity, bool holds, 
   return seconds_between(position->second, now.monotonic_ns);
 }
 
-double Assessor::telemetry_confidence(const Observation& observation) {
+void Assessor::read_telemetry(const Observation& observation) {
   // Not no_task_storage: a latency sample fewer leaves every count exact.
   const Losses& losses = observation.losses;
   const std::uint64_t lost = std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) +
@@ -143,15 +156,31 @@ double Assessor::telemetry_confidence(const Observation& observation) {
   if (lost > losses_seen_) lost_at_ns_ = now;
   losses_seen_ = lost;
 
-  double confidence = 1;
-  if (lost_at_ns_ != 0 && seconds_between(lost_at_ns_, now) < kLossMemoryS) confidence = kConfidenceAfterLoss;
-  if (!observation.probes.empty()) {
-    const auto attached =
-        std::count_if(observation.probes.begin(), observation.probes.end(),
-                      [](const ProbeHealth& probe) { return probe.state != ProbeState::kDegraded; });
-    confidence *= static_cast<double>(attached) / static_cast<double>(observation.probes.size());
+  const bool recently = lost_at_ns_ != 0 && seconds_between(lost_at_ns_, now) < kLossMemoryS;
+  confidence_after_losses_ = recently ? kConfidenceAfterLoss : 1;
+
+  static const std::vector<std::string_view> origins = column_origins();
+  impaired_.assign(origins.size(), false);
+  for (const ProbeHealth& probe : observation.probes) {
+    if (probe.state != ProbeState::kDegraded && probe.state != ProbeState::kShed) continue;
+    for (std::size_t i = 0; i < origins.size(); ++i) {
+      if (origins[i] == probe.name) impaired_[i] = true;
+    }
   }
-  return confidence;
+}
+
+// A model may conclude something from a signal that is missing; only what it concludes from is asked for. So
+// a probe that this machine has no use for (no NVMe, no SCSI) costs nothing, and one that was shed only what
+// rests on it.
+double Assessor::score_confidence(const std::vector<Reason>& reasons) const {
+  double all = 0;
+  double watched = 0;
+  for (const Reason& reason : reasons) {
+    const double weight = std::fabs(static_cast<double>(reason.weight));
+    all += weight;
+    if (!impaired_[reason.column]) watched += weight;
+  }
+  return confidence_after_losses_ * (all > 0 ? watched / all : 1);
 }
 
 void Assessor::read_events(const Observation& observation) {
@@ -273,8 +302,8 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
       const Domain domain = score.risk_reasons.empty()
                                 ? Domain::kKernel
                                 : domain_of(feature_columns()[score.risk_reasons.front().column].signal);
-      file({"PredictedFailure", domain, Evidence::kRisk, 0, entity, confidence_, features.time.monotonic_ns,
-            join({number(100 * score.risk), " % risk of a failure within 60 s"}),
+      file({"PredictedFailure", domain, Evidence::kRisk, 0, entity, score_confidence(score.risk_reasons),
+            features.time.monotonic_ns, join({number(100 * score.risk), " % risk of a failure within 60 s"}),
             describe(score.risk_reasons)},
            features.time);
     }
@@ -283,7 +312,8 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
       const Domain domain = score.anomaly_reasons.empty()
                                 ? Domain::kKernel
                                 : domain_of(feature_columns()[score.anomaly_reasons.front().column].signal);
-      file({"Anomaly", domain, Evidence::kAnomaly, 0, entity, confidence_, features.time.monotonic_ns,
+      file({"Anomaly", domain, Evidence::kAnomaly, 0, entity, score_confidence(score.anomaly_reasons),
+            features.time.monotonic_ns,
             join({"behaves unlike itself: score ", number(score.anomaly), ", alarm at ",
                   number(score.anomaly_threshold)}),
             describe(score.anomaly_reasons), Severity::kInfo},
@@ -294,7 +324,7 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
 
 std::vector<Condition> Assessor::update(const Observation& observation, const FeatureTable& features,
                                         const Scores& scores) {
-  confidence_ = telemetry_confidence(observation);
+  read_telemetry(observation);
   read_events(observation);
   read_levels(features);
   read_scores(features, scores);

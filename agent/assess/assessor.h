@@ -42,8 +42,10 @@ private:
   void read_events(const Observation& observation);
   void read_levels(const FeatureTable& features);
   void read_scores(const FeatureTable& features, const Scores& scores);
-  // 1 while the kernel side is whole; lower after losses or with probes missing.
-  double telemetry_confidence(const Observation& observation);
+  // Notes losses and the probes that are degraded or shed.
+  void read_telemetry(const Observation& observation);
+  // 1 while nothing was lost and all that the score rests on is watched.
+  double score_confidence(const std::vector<Reason>& reasons) const;
   // Seconds for which `holds` has been true of (what, entity) without a break; starts at 0.
   double held_for(const std::string& what, EntityId entity, bool holds, const Instant& now);
 
@@ -54,7 +56,8 @@ private:
   std::map<Key, MonotonicNs> held_since_;
   std::uint64_t losses_seen_ = 0;
   MonotonicNs lost_at_ns_ = 0;  // 0: never
-  double confidence_ = 1;
+  double confidence_after_losses_ = 1;
+  std::vector<bool> impaired_;  // by feature column: its probe is degraded or shed
 };
 
 }  // namespace vedette

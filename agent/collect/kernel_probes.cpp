@@ -1,15 +1,11 @@
 #include "agent/collect/kernel_probes.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <fstream>
-#include <map>
-#include <mutex>
-#include <optional>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -18,7 +14,6 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -27,7 +22,7 @@
 #include "agent/base/handle.h"
 #include "agent/collect/kept_file.h"
 #include "agent/collect/mount_info.h"
-#include "agent/collect/probe_object.h"
+#include "agent/collect/probe_set.h"
 
 namespace vedette {
 namespace {
@@ -40,17 +35,15 @@ constexpr std::uint64_t kReleaseGraceNs = 10'000'000;
 constexpr std::uint64_t kRescanPeriodNs = 10'000'000'000;
 // Deeper than any cgroup tree (systemd's nested slices: 8); keeps a walk from running away.
 constexpr int kMaxDepth = 32;
-// libbpf keeps the kernel's whole BTF (some 10 MB) while it loads an object: two at a time use both the wait
-// for RCU and the second core, and start-up stays below the memory limit.
-constexpr int kLoaders = 2;
 constexpr std::uint64_t kRootCgroup = 1;  // inode of the root of every kernfs
 // Rows of a slot. Beyond so many CPUs neighbours share one, with atomic adds: 512 slots then take 32 MiB
 // however many CPUs there are, and at 256 CPUs eight that share a cache share a line of it.
 constexpr std::uint32_t kMaxLanes = 32;
 // Distinct labels at one time, 96 bytes each: 110 pods with some dozen devices, calls and codes each.
 constexpr std::uint32_t kMaxDetails = 4096;
-// Gaps of 1 ... 32 between sampled calls: 16.5 on average.
-constexpr std::uint32_t kGapMask = 31;
+// From the end of a sample to the next where the budget wants to know more: two rounds of reading files, so
+// that the agent's own share is an average.
+constexpr std::uint64_t kHurryNs = 4'000'000'000;
 
 // Another CPU writes it at any time.
 template <typename Integer>
@@ -151,6 +144,12 @@ void print_name(::event& event) {
   std::memcpy(event.text, name.data(), std::min(name.size(), sizeof(event.text) - 1));
 }
 
+std::uint64_t process_cpu_ns() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
 struct CloseRing {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
@@ -171,8 +170,10 @@ struct KernelProbes::State {
   MappedMemory losses_memory;
   MappedMemory controls_memory;
   std::unique_ptr<ring_buffer, CloseRing> ring;
-  std::map<std::string, ProbeObject> probes;  // the attached ones
-  std::vector<ProbeHealth> health;
+  std::unique_ptr<ProbeSet> probes;
+  Budget budget{{}};
+  unsigned applied_step = 0;
+  std::string maps_reduced;  // why; empty: they are as configured
 
   std::vector<Sums> sums;                // by slot: as of the last read
   std::vector<std::uint64_t> releasing;  // by slot: since when; 0: it is not
@@ -181,12 +182,13 @@ struct KernelProbes::State {
   std::uint64_t rescanned_ns = 0;
   std::uint64_t received = 0;
   std::vector<RawEvent>* events = nullptr;                              // during read_events()
-  std::vector<survey_record> records;                                   // during survey()
   std::unordered_map<DetailKey, std::uint64_t, HashDetailKey> details;  // as of the last read
 
-  FileHandle cost_stats;  // open while the kernel measures
-  std::uint64_t cost_began_ns = 0;
-  std::map<std::string, ProbeObject::Cost> cost_at_begin;
+  FileHandle cost_stats;             // open while the kernel measures
+  std::uint64_t cost_began_ns = 0;   // the newest sample
+  std::uint64_t cost_due_ns = 0;     // the next one
+  std::uint64_t agent_since_ns = 0;  // the agent's own share is measured from one sample's end to the next's
+  std::uint64_t agent_cpu_ns = 0;
   std::uint64_t map_bytes = 0;
 
   totals* rows(std::uint32_t slot) {
@@ -202,7 +204,7 @@ struct KernelProbes::State {
                   std::uint32_t entries, std::uint32_t flags = 0);
   Result<MappedMemory> map_array(std::string_view name, std::size_t bytes) const;
   Status make_maps();
-  void load(const EmbeddedProbe& probe, std::mutex& mutex);
+  void fit_budget();
   void load_all();
 
   void give_slot(std::uint64_t cgroup_id, std::uint64_t parent_id, const char* name);
@@ -213,6 +215,8 @@ struct KernelProbes::State {
   void clear_rows(std::uint32_t slot);
   std::uint64_t no_slot() const;
   void sample_cost(std::uint64_t now_ns);
+  void apply_budget(std::uint64_t now_ns);
+  probe_controls& controls() { return *static_cast<probe_controls*>(controls_memory.get()); }
   void add_up_map_bytes();
 };
 
@@ -266,7 +270,7 @@ Status KernelProbes::State::make_maps() {
   auto controls_mapped = map_array("controls", sizeof(probe_controls));
   if (!controls_mapped) return tl::unexpected(controls_mapped.error());
   controls_memory = std::move(*controls_mapped);
-  static_cast<probe_controls*>(controls_memory.get())->gap_mask = kGapMask;
+  controls().gap_mask = budget.gap_mask();
 
   // Slot 0 is nobody's. Low slots go first, so that few pages are touched.
   for (std::uint32_t slot = options.slots - 1; slot > 0; --slot) {
@@ -295,60 +299,37 @@ Status KernelProbes::State::make_maps() {
   return {};
 }
 
-void KernelProbes::State::load(const EmbeddedProbe& probe, std::mutex& mutex) {
-  ProbeHealth verdict;
-  verdict.name = probe.name;
-  if (std::ranges::find(options.off, probe.name) != options.off.end()) {
-    verdict.reason = "switched off in the configuration";
-    const std::lock_guard lock(mutex);
-    health.push_back(std::move(verdict));
-    return;
-  }
-  const probe_config config{.cpus = cpus,
-                            .lanes = lanes,
-                            .ring_bytes = options.ring_bytes,
-                            .unused = 0,
-                            .slow_call_ns = static_cast<std::uint64_t>(options.slow_call.count())};
-  auto attached = ProbeObject::attach(probe, maps, config, cgroup_mount);
-  const std::lock_guard lock(mutex);
-  if (attached) {
-    verdict.state = ProbeState::kAttached;
-    probes.emplace(probe.name, std::move(*attached));
-  } else {
-    verdict.state = ProbeState::kDegraded;
-    verdict.reason = attached.error().text;
-  }
-  health.push_back(std::move(verdict));
+// The maps within the budget, or as near as they come; never silently.
+void KernelProbes::State::fit_budget() {
+  const MapSizes wanted{
+      .slots = options.slots, .lanes = lanes, .ring_bytes = options.ring_bytes, .cpus = cpus};
+  const MapSizes fit = fit_maps(wanted, options.budget.map_mib);
+  if (fit.slots == wanted.slots && fit.lanes == wanted.lanes) return;
+  const auto words = [](const MapSizes& sizes) {
+    return std::to_string(sizes.slots) + " slots of " + std::to_string(sizes.lanes) + " lanes (" +
+           std::to_string(sizes.bytes() >> 20) + " MiB)";
+  };
+  maps_reduced = "budget.map_mib is " + std::to_string(options.budget.map_mib) + ": " + words(fit) +
+                 " instead of " + words(wanted);
+  options.slots = fit.slots;
+  lanes = fit.lanes;
 }
 
 void KernelProbes::State::load_all() {
-  // libbpf's copies of the kernel's BTF then live in blocks of their own, which go back to the kernel when
-  // freed; left to itself, malloc would raise this threshold above them and keep 5 MB per loader.
-  ::mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+  probes = std::make_unique<ProbeSet>(
+      ProbeSetOptions{.probes = options.probes,
+                      .off = options.off,
+                      .maps = maps,
+                      .config = {.cpus = cpus,
+                                 .lanes = lanes,
+                                 .ring_bytes = options.ring_bytes,
+                                 .unused = 0,
+                                 .slow_call_ns = static_cast<std::uint64_t>(options.slow_call.count())},
+                      .cgroup_mount = cgroup_mount,
+                      .modules = options.modules,
+                      .modules_period = options.modules_period});
   // The one that hands out slots goes first, then the walk: from there on every cgroup has one.
-  constexpr std::string_view kFirst = "cgroups";
-  std::mutex mutex;
-  std::vector<const EmbeddedProbe*> rest;
-  for (const EmbeddedProbe& probe : options.probes) {
-    if (probe.name == kFirst) {
-      load(probe, mutex);
-    } else {
-      rest.push_back(&probe);
-    }
-  }
-  scan_cgroups();
-  std::atomic<std::size_t> next{0};
-  {
-    std::vector<std::jthread> loaders;
-    loaders.reserve(kLoaders);
-    for (int i = 0; i < kLoaders; ++i) {
-      loaders.emplace_back([&] {
-        for (std::size_t at = next++; at < rest.size(); at = next++) load(*rest[at], mutex);
-      });
-    }
-  }
-  std::ranges::sort(health, {}, &ProbeHealth::name);
-  ::malloc_trim(0);
+  probes->load("cgroups", [this] { scan_cgroups(); });
 }
 
 void KernelProbes::State::give_slot(std::uint64_t cgroup_id, std::uint64_t parent_id, const char* name) {
@@ -446,37 +427,45 @@ std::uint64_t KernelProbes::State::no_slot() const {
 }
 
 void KernelProbes::State::sample_cost(std::uint64_t now_ns) {
-  const auto period = static_cast<std::uint64_t>(options.cost_period.count());
-  const auto sample = static_cast<std::uint64_t>(options.cost_sample.count());
-  if (sample == 0) return;
-  if (cost_stats) {
-    if (now_ns - cost_began_ns < sample) return;
-    cost_stats.reset();
-    // Only what was added meanwhile: another program may have had the statistics on before.
-    for (ProbeHealth& verdict : health) {
-      const auto probe = probes.find(verdict.name);
-      if (probe == probes.end()) continue;
-      const ProbeObject::Cost end = probe->second.cost();
-      const ProbeObject::Cost& begin = cost_at_begin[verdict.name];
-      verdict.runs += end.runs - begin.runs;
-      verdict.run_ns += end.run_ns - begin.run_ns;
-      verdict.misses = end.misses;
-      verdict.sampled_ns += now_ns - cost_began_ns;
-    }
-    add_up_map_bytes();
-  } else if (cost_began_ns == 0 || now_ns - cost_began_ns >= period) {
-    for (const auto& [name, probe] : probes) cost_at_begin[name] = probe.cost();
+  if (options.cost_sample.count() == 0) return;
+  if (!cost_stats) {
+    if (now_ns < cost_due_ns) return;
+    probes->begin_cost(now_ns);
     cost_stats = FileHandle(bpf_enable_stats(BPF_STATS_RUN_TIME));
     cost_began_ns = now_ns;
+    return;
   }
+  // What is watched in turns is measured over a whole turn.
+  const auto sample = budget.in_time() ? options.budget.period : options.cost_sample;
+  if (now_ns - cost_began_ns < static_cast<std::uint64_t>(sample.count())) return;
+  cost_stats.reset();
+  CostSample cost{.agent = 0, .probes = probes->end_cost(now_ns)};
+  const auto online = static_cast<double>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  for (auto& [probe, share] : cost.probes) share /= online;
+  const std::uint64_t cpu_ns = process_cpu_ns();
+  cost.agent =
+      static_cast<double>(cpu_ns - agent_cpu_ns) / static_cast<double>(now_ns - agent_since_ns) / online;
+  agent_cpu_ns = cpu_ns;
+  agent_since_ns = now_ns;
+  add_up_map_bytes();
+
+  budget.update(now_ns, cost);
+  cost_due_ns = budget.hurries() ? now_ns + kHurryNs
+                                 : cost_began_ns + static_cast<std::uint64_t>(options.cost_period.count());
+}
+
+void KernelProbes::State::apply_budget(std::uint64_t now_ns) {
+  __atomic_store_n(&controls().gap_mask, budget.gap_mask(), __ATOMIC_RELAXED);
+  if (budget.step() == 0 && applied_step == 0) return;
+  applied_step = budget.step();
+  probes->shed([&](std::string_view probe) { return budget.sheds(probe, now_ns); },
+               "over the CPU budget, step " + std::to_string(budget.step()));
 }
 
 void KernelProbes::State::add_up_map_bytes() {
   map_bytes = 0;
   for (const SharedMap& shared : maps) map_bytes += map_memory(shared.fd);
-  for (const auto& [name, probe] : probes) {
-    for (const int fd : probe.own_map_fds(maps)) map_bytes += map_memory(fd);
-  }
+  for (const int fd : probes->own_map_fds()) map_bytes += map_memory(fd);
 }
 
 Result<std::unique_ptr<KernelProbes>> KernelProbes::make(const KernelOptions& options) {
@@ -488,9 +477,13 @@ Result<std::unique_ptr<KernelProbes>> KernelProbes::make(const KernelOptions& op
   state->cpus = *cpus;
   state->lanes = std::min(state->cpus, options.lanes == 0 ? kMaxLanes : options.lanes);
   state->cgroup_mount = find_cgroup_mount();
+  state->budget = Budget(options.budget);
+  state->fit_budget();
   if (const Status made = state->make_maps(); !made) return tl::unexpected(made.error());
   state->load_all();
   state->add_up_map_bytes();
+  state->agent_cpu_ns = process_cpu_ns();
+  state->agent_since_ns = monotonic_now();
   return std::unique_ptr<KernelProbes>(new KernelProbes(std::move(state)));
 }
 
@@ -540,7 +533,9 @@ void KernelProbes::read_totals(std::vector<CgroupTotals>& changed) {
     state.no_slot_seen = no_slot;
     state.scan_cgroups();
   }
+  state.probes->refresh(now);
   state.sample_cost(now);
+  state.apply_budget(now);
 }
 
 void KernelProbes::read_events(std::vector<RawEvent>& events) {
@@ -550,18 +545,7 @@ void KernelProbes::read_events(std::vector<RawEvent>& events) {
 }
 
 void KernelProbes::survey(const std::function<void(const survey_record&)>& visit) {
-  State& state = *state_;
-  for (ProbeHealth& verdict : state.health) {
-    const auto probe = state.probes.find(verdict.name);
-    if (probe == state.probes.end() || !probe->second.has_surveys()) continue;
-    state.records.clear();
-    const Status read = probe->second.survey(state.records);
-    verdict.state = read ? ProbeState::kAttached : ProbeState::kDegraded;
-    verdict.reason = read ? std::string() : "its survey failed: " + read.error().text;
-    for (const survey_record& record : state.records) {
-      if (record.gauge < GAUGE_COUNT) visit(record);
-    }
-  }
+  state_->probes->survey(visit);
 }
 
 void KernelProbes::read_details(const std::function<void(const detail_key&, std::uint64_t)>& visit) {
@@ -630,7 +614,20 @@ void KernelProbes::read_losses(Losses& losses) const {
 }
 
 const std::vector<ProbeHealth>& KernelProbes::health() const {
-  return state_->health;
+  return state_->probes->health();
+}
+
+BudgetUse KernelProbes::budget() const {
+  const Budget& budget = state_->budget;
+  BudgetUse use{.known = true,
+                .step = budget.step(),
+                .fixed = budget.options().step.has_value(),
+                .exhausted = budget.exhausted(),
+                .cpu_share = budget.options().cpu_share,
+                .agent_share = budget.newest().agent,
+                .maps = state_->maps_reduced};
+  if (!budget.newest().probes.empty()) use.kernel_share = budget.newest().kernel();
+  return use;
 }
 
 std::uint64_t KernelProbes::map_bytes() const {

@@ -1,6 +1,7 @@
 // The probes of bpf/ in the running kernel: loads and attaches them, gives every cgroup its slot, and reads
-// what they counted and reported. Used by collect/live_source only. make() starts short-lived threads (each
-// attachment waits for the kernel); everything else belongs to the tick thread and makes no blocking call.
+// what they counted and reported. Used by collect/live_source only. make() blocks (each attachment waits for
+// the kernel); everything else belongs to the tick thread and makes no blocking call: what must wait later is
+// done by a worker of its own.
 #pragma once
 
 #include <array>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "agent/base/result.h"
+#include "agent/collect/budget.h"
 #include "agent/collect/observation.h"
 #include "bpf/embedded.h"
 #include "bpf/events.h"
@@ -35,8 +37,12 @@ struct KernelOptions {
   // reads per run, and one second in sixty is enough to know them. Zero sample: never.
   std::chrono::nanoseconds cost_period = std::chrono::seconds(60);
   std::chrono::nanoseconds cost_sample = std::chrono::seconds(1);
+  BudgetOptions budget;
   std::vector<std::string> off;  // probes not to load, by name ("tcp")
   std::span<const EmbeddedProbe> probes = embedded_probes();
+  // See ProbeSetOptions.
+  std::string modules = "/sys/kernel/btf";
+  std::chrono::milliseconds modules_period{60'000};
 };
 
 // What one cgroup added since the read before.
@@ -61,7 +67,8 @@ using RawEvent = ::event;
 class KernelProbes {
 public:
   // Fails only without any means to go on (no BPF, no BTF, no v2 hierarchy, too few rights); a single probe
-  // that cannot load is degraded in health(). When it returns, every cgroup has its slot and all is counted.
+  // that cannot load is degraded in health(), or off where this kernel has nothing for it to watch. When it
+  // returns, every cgroup has its slot and all is counted.
   static Result<std::unique_ptr<KernelProbes>> make(const KernelOptions& options = {});
 
   KernelProbes(const KernelProbes&) = delete;
@@ -73,8 +80,8 @@ public:
 
   // Replaces `changed` by what was added since the last call, summed over the CPUs, in the order of slots.
   // Only cgroups with something new, and removed ones (until forget()), appear. Counts of slot 0 have
-  // cgroup_id 0. Also where a new sample of the probes' cost begins or ends, and where cgroups without a slot
-  // are looked for.
+  // cgroup_id 0. Also where health() is renewed, where a sample of the cost begins or ends and the budget is
+  // applied, and where cgroups without a slot are looked for.
   void read_totals(std::vector<CgroupTotals>& changed);
 
   // Appends the waiting records, oldest first.
@@ -99,6 +106,9 @@ public:
 
   // One per probe, in the order of their names. `runs` and `run_ns` are of the samples taken so far.
   const std::vector<ProbeHealth>& health() const;
+
+  // What was given up, as of the newest read_totals(), and what the newest sample cost.
+  BudgetUse budget() const;
 
   // Kernel memory of all maps, as the kernel accounts it where it says so (5.10 estimates).
   std::uint64_t map_bytes() const;

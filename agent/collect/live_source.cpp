@@ -116,6 +116,10 @@ void LiveSource::start_probes() {
   }
 }
 
+BudgetUse LiveSource::budget() const {
+  return kernel_ ? kernel_->budget() : BudgetUse{};
+}
+
 std::uint64_t LiveSource::bpf_map_bytes() const {
   return kernel_ ? kernel_->map_bytes() : 0;
 }
@@ -441,6 +445,7 @@ void LiveSource::add_events(Observation& observation, MonotonicNs now) {
     if (!is_about_node(raw.type)) {
       const auto entity = table_.find(raw.cgroup_id);
       if (entity) event.entity = entity->id;
+      event.container = table_.container_name(raw.cgroup_id);
     }
     observation.events.push_back(std::move(event));
   }
@@ -461,8 +466,7 @@ void LiveSource::add_health(Observation& observation) const {
     probes = kernel_->health();
   } else {
     std::set<std::string_view> names;
-    for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) names.insert(kCounters[i].origin);
-    for (const auto& signal : kHistograms) names.insert(signal.origin);
+    for (const auto& probe : options_.kernel.probes) names.insert(probe.name);
     const auto state = options_.use_kernel_probes ? ProbeState::kDegraded : ProbeState::kOff;
     for (const auto name : names) probes.push_back({std::string(name), state, kernel_reason_, 0, 0});
   }

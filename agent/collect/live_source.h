@@ -63,6 +63,8 @@ public:
   Result<Wait> wait() override;
   Status collect(Observation& observation) override;
 
+  // What was given up to stay within the budget; not known without probes.
+  BudgetUse budget() const;
   // Kernel memory of the probes' maps; 0 without probes.
   std::uint64_t bpf_map_bytes() const;
   // Time of the last reading of all files on this thread.

@@ -43,13 +43,16 @@ struct KernelEvent {
   std::int64_t value = 0;         // meaning: see bpf/events.h
   std::int64_t extra = 0;
   std::uint32_t pid = 0;
+  std::string container;  // of the pod, where the API has named it
   std::string comm;
   std::string text;  // kLogEvent: the message
 };
 
-enum class ProbeState : std::uint8_t { kAttached, kDegraded, kOff };
+// kShed: detached to stay within the CPU budget, for now. The numbers are in recordings.
+enum class ProbeState : std::uint8_t { kAttached, kDegraded, kOff, kShed };
 
-// A BPF probe or a file source. A degraded one's signals are missing: nobody may read its zeros as zero.
+// A BPF probe or a file source. Unless it is attached its signals are missing: nobody may read its zeros as
+// zero. Attached means: during all of the tick.
 struct ProbeHealth {
   std::string name;
   ProbeState state = ProbeState::kOff;
@@ -60,6 +63,9 @@ struct ProbeHealth {
   std::uint64_t run_ns = 0;
   std::uint64_t sampled_ns = 0;
   std::uint64_t misses = 0;  // runs the kernel skipped because the probe was already active on that CPU
+  // Time attached since the agent's start: what its totals were counted in. 0 for a file source.
+  std::uint64_t watched_ns = 0;
+  MonotonicNs since_ns = 0;  // when it came into this state; 0: at the start
 };
 
 // All counts are totals since the agent's start.

@@ -6,8 +6,12 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <mutex>
 #include <string_view>
+#include <system_error>
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -69,10 +73,12 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
 
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
+constexpr std::string_view kRawTracepointSection = "raw_tp/";
+constexpr const char* kTypes = "/sys/kernel/btf";
 
-bool kernel_has_tracepoint(const btf* kernel, std::string_view section) {
-  const std::string name = "btf_trace_" + std::string(section.substr(kTracepointSection.size()));
-  return btf__find_by_name_kind(kernel, name.c_str(), BTF_KIND_TYPEDEF) > 0;
+Error missing_tracepoint(const std::string& what, std::string_view tracepoint) {
+  return {what + ": this kernel has no tracepoint " + std::string(tracepoint) +
+          ", and no module that is loaded has it"};
 }
 
 // The bytes of `config` (bpf/totals.bpf.h) in the object's read-only data, before it is frozen by loading.
@@ -97,30 +103,33 @@ probe_config* find_config(bpf_object* object) {
   return nullptr;
 }
 
-// What the kernel lacks: names of the tracepoints without a fallback, and the fallbacks to take.
-struct Missing {
-  std::string tracepoint;              // the first that nothing stands in for
-  std::vector<std::string> fallbacks;  // programs to load instead of those they are named after
-};
-
-Missing find_missing(bpf_object* object) {
-  Missing missing;
-  const std::unique_ptr<btf, void (*)(btf*)> kernel(btf__load_vmlinux_btf(), btf__free);
-  if (!kernel) return missing;
+// What stands in for the tracepoints that this kernel does not have; a failure where nothing does.
+tl::expected<std::vector<std::string>, ProbeObject::Failure> find_fallbacks(const std::string& probe,
+                                                                            bpf_object* object,
+                                                                            const Tracepoints& tracepoints) {
+  std::vector<std::string> fallbacks;
+  std::string_view missing;
+  bool any = false;
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
     const std::string_view section = bpf_program__section_name(program);
     const std::string name = bpf_program__name(program);
     if (!section.starts_with(kTracepointSection) || name.ends_with(kFallback)) continue;
-    if (kernel_has_tracepoint(kernel.get(), section)) continue;
-    const std::string fallback = name + std::string(kFallback);
-    if (bpf_object__find_program_by_name(object, fallback.c_str()) != nullptr) {
-      missing.fallbacks.push_back(fallback);
-    } else if (missing.tracepoint.empty()) {
-      missing.tracepoint = section.substr(kTracepointSection.size());
+    const std::string_view tracepoint = section.substr(kTracepointSection.size());
+    if (tracepoints.names.empty() || tracepoints.names.contains(tracepoint)) {
+      any = true;
+      continue;
     }
+    std::string fallback = name + std::string(kFallback);
+    if (bpf_object__find_program_by_name(object, fallback.c_str()) == nullptr) {
+      if (missing.empty()) missing = tracepoint;
+      continue;
+    }
+    fallbacks.push_back(std::move(fallback));
   }
-  return missing;
+  if (missing.empty()) return fallbacks;
+  return tl::unexpected(
+      ProbeObject::Failure(missing_tracepoint("load probe " + probe, missing), !any && tracepoints.complete));
 }
 
 constexpr std::string_view kSurvey = "_survey";
@@ -157,6 +166,30 @@ Result<bpf_link*> attach_to_cgroups(const bpf_program* program, const std::strin
   return fail_libbpf(what, errno);
 }
 
+bool is_iterator(const bpf_program* program) {
+  return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
+}
+bool is_survey(const bpf_program* program) {
+  return is_iterator(program) && bpf_program__autoload(program) &&
+         std::string_view(bpf_program__name(program)).ends_with(kSurvey);
+}
+
+// Maps named so hold when something began (bpf/starts.bpf.h).
+constexpr std::string_view kStarts = "starts";
+
+void forget_all(const bpf_map* map) {
+  const int fd = bpf_map__fd(map);
+  if (bpf_map__type(map) == BPF_MAP_TYPE_ARRAY) {
+    const std::vector<char> zeros(bpf_map__value_size(map));
+    for (std::uint32_t i = 0; i < bpf_map__max_entries(map); ++i)
+      bpf_map_update_elem(fd, &i, zeros.data(), BPF_ANY);
+    return;
+  }
+  std::vector<char> key(bpf_map__key_size(map));
+  while (bpf_map_get_next_key(fd, nullptr, key.data()) == 0 && bpf_map_delete_elem(fd, key.data()) == 0) {
+  }
+}
+
 // An iterator program does its work when it is read: one read after the other goes through all there is.
 Status run_iterator(const bpf_link* link, std::vector<survey_record>* records) {
   const FileHandle iterator(bpf_iter_create(bpf_link__fd(link)));
@@ -188,78 +221,132 @@ void ProbeObject::Close::operator()(bpf_link* link) const {
   bpf_link__destroy(link);
 }
 
-Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
-                                        const probe_config& config, const std::string& cgroup_mount) {
+Tracepoints find_tracepoints() {
+  // The names are searched, not the types they belong to: nothing has to be parsed.
+  constexpr std::string_view kPrefix{"\0btf_trace_", 11};
+  constexpr std::string_view kModulesTell{"\0btf_module\0", 12};
+  Tracepoints found;
+  found.complete = ::access("/proc/modules", F_OK) != 0;  // a kernel without modules
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator at(kTypes, ignored), end; !ignored && at != end;
+       at.increment(ignored)) {
+    std::ifstream file(at->path(), std::ios::binary);
+    const std::string types{std::istreambuf_iterator<char>(file), {}};
+    for (std::size_t name = types.find(kPrefix); name != std::string::npos;
+         name = types.find(kPrefix, name)) {
+      name += kPrefix.size();
+      found.names.emplace(types, name, types.find('\0', name) - name);
+    }
+    if (types.find(kModulesTell) != std::string::npos) found.complete = true;
+  }
+  return found;
+}
+
+tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const EmbeddedProbe& probe,
+                                                                    std::span<const SharedMap> maps,
+                                                                    const probe_config& config,
+                                                                    const Tracepoints& tracepoints,
+                                                                    const std::string& cgroup_mount) {
   static std::once_flag once;
   std::call_once(once, [] { libbpf_set_print(keep_words); });
   const std::string name(probe.name);
 
-  // Twice at most: the second time without the tracepoints this kernel does not have.
-  std::vector<std::string> fallbacks;
-  for (int attempt = 0;; ++attempt) {
-    libbpf_words.clear();
-    ProbeObject result;
-    LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name.c_str());
-    result.object_.reset(bpf_object__open_mem(probe.object.data(), probe.object.size(), &options));
-    if (!result.object_) return fail_libbpf("open the object of probe " + name, errno);
-    bpf_object* object = result.object_.get();
+  libbpf_words.clear();
+  ProbeObject result;
+  LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name.c_str());
+  result.object_.reset(bpf_object__open_mem(probe.object.data(), probe.object.size(), &options));
+  if (!result.object_) return fail_libbpf("open the object of probe " + name, errno);
+  bpf_object* object = result.object_.get();
 
-    for (const SharedMap& shared : maps) {
-      bpf_map* map = bpf_object__find_map_by_name(object, shared.name.c_str());
-      if (map == nullptr) continue;
-      if (bpf_map__reuse_fd(map, shared.fd) != 0)
-        return fail_libbpf("share map " + shared.name + " with probe " + name, errno);
-    }
-    probe_config* place = find_config(object);
-    if (place == nullptr) return fail("probe " + name + " has no `config`, see bpf/totals.bpf.h");
-    *place = config;
+  for (const SharedMap& shared : maps) {
+    bpf_map* map = bpf_object__find_map_by_name(object, shared.name.c_str());
+    if (map == nullptr) continue;
+    if (bpf_map__reuse_fd(map, shared.fd) != 0)
+      return fail_libbpf("share map " + shared.name + " with probe " + name, errno);
+  }
+  probe_config* place = find_config(object);
+  if (place == nullptr) return fail("probe " + name + " has no `config`, see bpf/totals.bpf.h");
+  *place = config;
 
-    bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, object) {
-      const std::string_view program_name = bpf_program__name(program);
-      const bool is_fallback = program_name.ends_with(kFallback);
-      const bool wanted = std::ranges::find(fallbacks, program_name) != fallbacks.end();
-      const bool replaced =
-          std::ranges::find(fallbacks, std::string(program_name) + std::string(kFallback)) != fallbacks.end();
-      bpf_program__set_autoload(program, is_fallback ? wanted : !replaced);
-    }
+  const auto fallbacks = find_fallbacks(name, object, tracepoints);
+  if (!fallbacks) return tl::unexpected(fallbacks.error());
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    const std::string_view program_name = bpf_program__name(program);
+    const bool is_fallback = program_name.ends_with(kFallback);
+    const bool wanted = std::ranges::find(*fallbacks, program_name) != fallbacks->end();
+    const bool replaced =
+        std::ranges::find(*fallbacks, std::string(program_name) + std::string(kFallback)) != fallbacks->end();
+    bpf_program__set_autoload(program, is_fallback ? wanted : !replaced);
+  }
 
-    if (const int error = bpf_object__load(object); error != 0) {
-      const auto failed = fail_libbpf("load probe " + name, -error);
-      if (attempt > 0) return failed;
-      Missing missing = find_missing(object);
-      if (!missing.tracepoint.empty()) {
-        return fail("load probe " + name + ": this kernel has no tracepoint " + missing.tracepoint +
-                    " (not built in, or its module is not loaded)");
-      }
-      if (missing.fallbacks.empty()) return failed;
-      fallbacks = std::move(missing.fallbacks);
+  if (const int error = bpf_object__load(object); error != 0)
+    return fail_libbpf("load probe " + name, -error);
+  result.cgroup_mount_ = cgroup_mount;
+  if (auto attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
+  bpf_object__for_each_program(program, object) {
+    if (!is_survey(program)) continue;
+    Result<Link> survey = result.ask(program);
+    if (!survey) return tl::unexpected(survey.error());
+    result.surveys_.push_back(std::move(*survey));
+  }
+  return result;
+}
+
+tl::expected<void, ProbeObject::Failure> ProbeObject::attach_all() {
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_.get()) {
+    if (!bpf_program__autoload(program) || is_survey(program)) continue;
+    if (is_iterator(program)) {
+      // Once is enough: its link may go.
+      if (Result<Link> ran = ask(program); !ran) return tl::unexpected(ran.error());
       continue;
     }
-
-    bpf_object__for_each_program(program, object) {
-      if (!bpf_program__autoload(program)) continue;
-      const std::string program_name = bpf_program__name(program);
-      if (bpf_program__expected_attach_type(program) == BPF_TRACE_ITER) {
-        std::unique_ptr<bpf_link, Close> link(attach_iterator(object, program));
-        if (!link) return fail_libbpf("attach " + program_name, errno);
-        if (const Status status = run_iterator(link.get(), nullptr); !status)
-          return fail("run " + program_name + ": " + status.error().text);
-        if (program_name.ends_with(kSurvey)) result.surveys_.push_back(std::move(link));
-        continue;  // for the others once is enough: the link may go
-      }
-      if (std::string_view(bpf_program__section_name(program)).starts_with(kPacketSection)) {
-        const auto link = attach_to_cgroups(program, cgroup_mount);
-        if (!link) return tl::unexpected(link.error());
-        result.links_.emplace_back(*link);
-        continue;
-      }
-      std::unique_ptr<bpf_link, Close> link(bpf_program__attach(program));
-      if (!link) return fail_libbpf("attach " + program_name, errno);
-      result.links_.push_back(std::move(link));
+    const std::string_view section = bpf_program__section_name(program);
+    if (section.starts_with(kPacketSection)) {
+      const auto link = attach_to_cgroups(program, cgroup_mount_);
+      if (!link) return tl::unexpected(Failure(link.error()));
+      links_.emplace_back(*link);
+      continue;
     }
-    return result;
+    Link link(bpf_program__attach(program));
+    if (!link) {
+      const std::string what = std::string("attach ") + bpf_program__name(program);
+      if (errno == ENOENT && section.starts_with(kRawTracepointSection)) {
+        return tl::unexpected(
+            Failure(missing_tracepoint(what, section.substr(kRawTracepointSection.size())), links_.empty()));
+      }
+      return tl::unexpected(Failure(fail_libbpf(what, errno).value()));
+    }
+    links_.push_back(std::move(link));
   }
+  return {};
+}
+
+Result<ProbeObject::Link> ProbeObject::ask(const bpf_program* program) const {
+  const std::string name = bpf_program__name(program);
+  Link link(attach_iterator(object_.get(), program));
+  if (!link) return fail_libbpf("attach " + name, errno);
+  if (const Status status = run_iterator(link.get(), nullptr); !status)
+    return fail("run " + name + ": " + status.error().text);
+  return link;
+}
+
+void ProbeObject::detach() {
+  links_.clear();
+}
+
+Status ProbeObject::reattach() {
+  libbpf_words.clear();
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object_.get()) {
+    if (std::string_view(bpf_map__name(map)).starts_with(kStarts)) forget_all(map);
+  }
+  if (auto attached = attach_all(); !attached) {
+    detach();
+    return tl::unexpected<Error>(attached.error());
+  }
+  return {};
 }
 
 Status ProbeObject::survey(std::vector<survey_record>& records) const {

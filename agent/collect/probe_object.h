@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,8 +18,18 @@
 
 struct bpf_link;
 struct bpf_object;
+struct bpf_program;
 
 namespace vedette {
+
+// Names of the tracepoints whose types the kernel and the modules that are loaded tell; none: it tells
+// nothing.
+struct Tracepoints {
+  std::set<std::string, std::less<>> names;
+  // Modules tell theirs too (since 5.11, 36e68442d1af), so what is not here is not on this machine.
+  bool complete = false;
+};
+Tracepoints find_tracepoints();
 
 struct SharedMap {
   std::string name;  // as bpf/totals.bpf.h has it
@@ -26,11 +38,28 @@ struct SharedMap {
 
 class ProbeObject {
 public:
-  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own.
-  // Programs on packets go to the whole v2 hierarchy, mounted at `cgroup_mount` (empty: nowhere). The error
-  // is one sentence that names the program and the kernel's reason. Takes up to 16 ms per program.
-  static Result<ProbeObject> attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
-                                    const probe_config& config, const std::string& cgroup_mount);
+  // One sentence that names the program and the kernel's reason. `absent`: this kernel has none of its
+  // tracepoints, so the probe has nothing to miss; the CPU has no machine checks, say, or no module drives
+  // SCSI.
+  struct Failure : Error {
+    Failure(Error error, bool is_absent = false) : Error(std::move(error)), absent(is_absent) {}
+    bool absent;
+  };
+
+  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. A
+  // program NAME_fallback is taken where the tracepoint of NAME is not in `tracepoints`. Programs on packets
+  // go to the whole v2 hierarchy, mounted at `cgroup_mount` (empty: nowhere). Takes up to 16 ms per program.
+  static tl::expected<ProbeObject, Failure> attach(const EmbeddedProbe& probe,
+                                                   std::span<const SharedMap> maps,
+                                                   const probe_config& config, const Tracepoints& tracepoints,
+                                                   const std::string& cgroup_mount);
+
+  // Stops all its programs (.2 ms each); they stay loaded, what they counted stays counted, and surveys can
+  // still be asked.
+  void detach();
+  // Goes on. Begun waits that its maps named starts* remember are forgotten and its iterators run again, so
+  // that the pause is not taken for a wait. An error leaves it detached. Takes up to 16 ms per program.
+  Status reattach();
 
   // Of all its programs since they were loaded. Runs and time grow only while anybody on this machine has the
   // kernel's BPF statistics on.
@@ -54,10 +83,16 @@ private:
     void operator()(bpf_object* object) const;
     void operator()(bpf_link* link) const;
   };
+  using Link = std::unique_ptr<bpf_link, Close>;
   ProbeObject() = default;
+  tl::expected<void, Failure> attach_all();
+  // An iterator, having run it.
+  Result<Link> ask(const bpf_program* program) const;
+
+  std::string cgroup_mount_;
   std::unique_ptr<bpf_object, Close> object_;
-  std::vector<std::unique_ptr<bpf_link, Close>> links_;  // goes before the object
-  std::vector<std::unique_ptr<bpf_link, Close>> surveys_;
+  std::vector<Link> links_;  // goes before the object
+  std::vector<Link> surveys_;
 };
 
 }  // namespace vedette

@@ -38,8 +38,8 @@ SockstatSource::SockstatSource(std::string proc, std::chrono::milliseconds inter
       host_(::access((proc_ + "/1/net/netstat").c_str(), R_OK) == 0 ? proc_ + "/1" : proc_ + "/self"),
       interval_ns_(static_cast<MonotonicNs>(std::chrono::nanoseconds(interval).count())) {}
 
-// Not of ns/net: that may only be looked at with CAP_SYS_PTRACE. Each namespace has its own netstat, whoever's
-// directory it is seen in.
+// Not of ns/net: that may only be looked at with CAP_SYS_PTRACE. Each namespace has its own netstat,
+// whoever's directory it is seen in.
 std::optional<SockstatSource::Namespace> SockstatSource::namespace_of(const std::string& process) {
   struct stat status {};
   if (::stat((process + "/net/netstat").c_str(), &status) != 0) return std::nullopt;

@@ -158,6 +158,7 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
     message.set_pid(event.pid);
     message.set_comm(event.comm);
     message.set_text(event.text);
+    message.set_container(event.container);
   }
 
   if (probes_.size() != observation.probes.size()) {
@@ -433,6 +434,7 @@ Status TickDecoder::decode_samples(const recording::Tick& tick, Observation& obs
     event.pid = message.pid();
     event.comm = message.comm();
     event.text = message.text();
+    event.container = message.container();
     observation.events.push_back(std::move(event));
   }
   return {};
@@ -445,7 +447,7 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
   }
   for (const recording::Probe& message : tick.probes()) {
     if (message.index() >= probes_.size()) return impossible(ticks_, "probe");
-    if (message.state() > static_cast<std::uint32_t>(ProbeState::kOff))
+    if (message.state() > static_cast<std::uint32_t>(ProbeState::kShed))
       return impossible(ticks_, "probe state");
     ProbeHealth& probe = probes_[message.index()];
     if (message.has_name()) probe.name = message.name();

@@ -28,6 +28,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -253,6 +254,41 @@ private:
   std::map<std::uint64_t, CgroupTotals> totals_;
   std::map<std::tuple<vedette_detail, std::int32_t, std::uint64_t>, std::uint64_t> details_;
   std::vector<RawEvent> events_;
+};
+
+// The kernel's dev_t of a device file: major << 20 | minor.
+inline std::int64_t kernel_device(const std::string& path) {
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  return static_cast<std::int64_t>(major(status.st_rdev)) << 20 | minor(status.st_rdev);
+}
+
+// A compressed disk in memory, whose driver takes bios without making requests of them. `ready()` is false
+// where the kernel has none.
+class Zram {
+public:
+  explicit Zram(const std::string& mem_limit = "") : number_(read_text("/sys/class/zram-control/hot_add")) {
+    if (number_.empty()) return;
+    ready_ = write_text(disk() + "/disksize", "16M") &&
+             (mem_limit.empty() || write_text(disk() + "/mem_limit", mem_limit)) &&
+             eventually([&] { return std::filesystem::exists(device()); });
+  }
+  Zram(const Zram&) = delete;
+  Zram& operator=(const Zram&) = delete;
+  ~Zram() {
+    if (number_.empty()) return;
+    write_text(disk() + "/reset", "1");
+    write_text("/sys/class/zram-control/hot_remove", number_);
+  }
+
+  bool ready() const { return ready_; }
+  std::string device() const { return "/dev/zram" + number_; }
+
+private:
+  std::string disk() const { return "/sys/block/zram" + number_; }
+
+  std::string number_;
+  bool ready_ = false;
 };
 
 // A small ext4 on a loop device. `device()` is empty where that is not possible (no loop, no mkfs).

@@ -43,14 +43,15 @@ TEST_CASE("an empty file means the defaults: observe, standalone") {
   REQUIRE(config);
   CHECK(config->decide.mode == Mode::kObserve);
   CHECK_FALSE(config->kubernetes);
+  CHECK_FALSE(config->live.kernel.budget.step.has_value());
   CHECK(config->exporter.listen == "127.0.0.1:9464");
 }
 
 TEST_CASE("every section reaches the options of its stage") {
   const ConfigFile file(
       "tick_ms: 250\nprobes_off: [tcp]\nservices: {kubelet_url: 'http://[::1]:10248/healthz', "
-      "runtime_socket: off, "
-      "dns_server: 10.0.0.10}\nscore: {model: 'off'}\nassess: {recovery_s: 42}\n"
+      "runtime_socket: off, dns_server: 10.0.0.10}\n"
+      "budget: {cpu_share: 0.05, map_mib: 8, step: 2}\nscore: {model: 'off'}\nassess: {recovery_s: 42}\n"
       "act: {mode: enforce, effect: NoExecute, max_taints_per_hour: 9}\n"
       "kube: {url: 'https://127.0.0.1:6443', ca: /ca, token_file: /token, node_name: n1}\n"
       "export: {listen: '', socket: /run/x, top_pods: 5}\nrecord: {file: /r, max_mib: 8}\n");
@@ -61,6 +62,9 @@ TEST_CASE("every section reaches the options of its stage") {
   CHECK(config->live.files.services.kubelet_url == "http://[::1]:10248/healthz");
   CHECK(config->live.files.services.runtime_socket == "off");
   CHECK(config->live.files.services.dns_server == "10.0.0.10");
+  CHECK(config->live.kernel.budget.cpu_share == 0.05);
+  CHECK(config->live.kernel.budget.map_mib == 8);
+  CHECK(config->live.kernel.budget.step == 2);
   CHECK(config->model == "off");
   CHECK(config->assess.recovery_s == 42);
   CHECK(config->decide.adopted_hold_s == 42);

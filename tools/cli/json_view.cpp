@@ -59,7 +59,23 @@ Json json_of(const api::Probe& probe) {
           {"reason", probe.reason()},
           {"runs", probe.runs()},
           {"run_ns", probe.run_ns()},
+          {"sampled_ns", probe.sampled_ns()},
+          {"watched_ns", probe.watched_ns()},
+          {"state_age_s", probe.state_age_s()},
           {"signals", std::vector<std::string>(probe.signals().begin(), probe.signals().end())}};
+}
+
+Json json_of(const api::Budget& budget) {
+  const Json missing;
+  return {{"step", budget.step()},
+          {"steps", budget.steps()},
+          {"does", budget.does()},
+          {"fixed", budget.fixed()},
+          {"exhausted", budget.exhausted()},
+          {"cpu_share", budget.cpu_share()},
+          {"kernel_share", budget.measured() ? Json(budget.kernel_share()) : missing},
+          {"agent_share", budget.measured() ? Json(budget.agent_share()) : missing},
+          {"maps", budget.maps()}};
 }
 
 Json json_of(const api::Losses& losses) {
@@ -106,9 +122,9 @@ Json json_of(const api::Forecast& forecast) {
 }
 
 Json json_of(const api::Event& event) {
-  return {{"wall_ns", event.wall_ns()}, {"age_s", event.age_s()}, {"type", event.type()},
-          {"count", event.count()},     {"pid", event.pid()},     {"comm", event.comm()},
-          {"text", event.text()}};
+  return {{"wall_ns", event.wall_ns()},     {"age_s", event.age_s()}, {"type", event.type()},
+          {"count", event.count()},         {"pid", event.pid()},     {"comm", event.comm()},
+          {"container", event.container()}, {"text", event.text()}};
 }
 
 void add_status(const api::Status& status, Json& json) {
@@ -142,6 +158,7 @@ void add_status(const api::Status& status, Json& json) {
                   {"cpu_share", self.cpu_share()},
                   {"rss_bytes", self.rss_bytes()},
                   {"bpf_map_bytes", self.bpf_map_bytes()}};
+  if (status.has_budget()) json["budget"] = json_of(status.budget());
   json["load"] = json_list(status.load());
   json["entities"] = {
       {"pods", status.pods()}, {"others", status.others()}, {"warming_up", status.warming_up()}};
@@ -205,6 +222,7 @@ std::string json_view(const api::Response& response) {
     case api::Response::kProbes:
       json["probes"] = json_list(response.probes().probes());
       json["losses"] = json_of(response.probes().losses());
+      if (response.probes().has_budget()) json["budget"] = json_of(response.probes().budget());
       break;
     case api::Response::ANSWER_NOT_SET:
       break;

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "exporter/api.pb.h"
+#include "tools/cli/budget_text.h"
 #include "tools/cli/format.h"
 #include "tools/cli/views.h"
 
@@ -10,26 +11,38 @@ std::string probes_view(const api::Response& response, const Screen& screen) {
   const api::Probes& probes = response.probes();
   std::string text =
       screen.paint(Paint::kDim, pad_right("PROBE", 12) + pad_right("STATE", 11) + pad_left("RUNS", 8) +
-                                    pad_left("NS/RUN", 9) + pad_left("OF A CORE", 11) + "  SIGNALS") +
+                                    pad_left("NS/RUN", 9) + pad_left("OF A CORE", 11) +
+                                    pad_left("WATCHED", 14) + "  SIGNALS") +
       "\n";
-  const double uptime_s = response.agent().uptime_s();
   for (const api::Probe& probe : probes.probes()) {
     const auto runs = static_cast<double>(probe.runs());
     const auto run_ns = static_cast<double>(probe.run_ns());
+    const auto sampled_ns = static_cast<double>(probe.sampled_ns());
     const bool counted = probe.runs() > 0;
     text += pad_right(probe.name(), 11) + " " +
             screen.paint(paint_of(probe.state()), pad_right(probe.state(), 10)) + " " +
             pad_left(counted ? format_number(runs) : "–", 8) +
             pad_left(counted ? format_number(run_ns / runs) : "–", 9) +
-            pad_left(counted && uptime_s > 0 ? format_percent(run_ns / 1e9 / uptime_s) : "–", 11) + "  " +
-            std::to_string(probe.signals_size()) + "\n";
+            pad_left(counted && sampled_ns > 0 ? format_percent(run_ns / sampled_ns) : "–", 11) +
+            pad_left(
+                probe.watched_ns() > 0 ? format_duration(static_cast<double>(probe.watched_ns()) / 1e9) : "–",
+                14) +
+            "  " + std::to_string(probe.signals_size()) + "\n";
     if (!probe.reason().empty())
       text += screen.paint(Paint::kYellow, wrap(probe.reason(), screen.columns, 12));
+    if (probe.state_age_s() > 0)
+      text += screen.paint(Paint::kDim, wrap(probe.state() + " for " + format_duration(probe.state_age_s()),
+                                             screen.columns, 12));
   }
   const bool none_counted = std::all_of(probes.probes().begin(), probes.probes().end(),
                                         [](const api::Probe& probe) { return probe.runs() == 0; });
   if (none_counted)
-    text += screen.paint(Paint::kDim, "runs are counted while kernel.bpf_stats_enabled is 1\n");
+    text += screen.paint(Paint::kDim,
+                         "runs are counted for a second in each minute: no such second has passed yet\n");
+  if (probes.has_budget()) {
+    text += "\n" + screen.paint(is_strained(probes.budget()) ? Paint::kYellow : Paint::kPlain,
+                                wrap("budget: " + budget_text(probes.budget()), screen.columns, 0));
+  }
 
   const api::Losses& losses = probes.losses();
   text +=

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "exporter/api.pb.h"
+#include "tools/cli/budget_text.h"
 #include "tools/cli/condition_text.h"
 #include "tools/cli/format.h"
 #include "tools/cli/views.h"
@@ -154,6 +155,10 @@ private:
     row("Telemetry", probes, impaired ? Paint::kYellow : Paint::kPlain);
     for (const api::Probe& probe : status_.troubled_probes()) {
       row("", probe.name() + " is " + probe.state() + (probe.reason().empty() ? "" : ": " + probe.reason()));
+    }
+    if (status_.has_budget()) {
+      row("Budget", budget_text(status_.budget()),
+          is_strained(status_.budget()) ? Paint::kYellow : Paint::kPlain);
     }
     row("Agent", agent_.version() + " · tick " + format_duration(self.tick_ms() / 1e3) + " · collect " +
                      format_duration(self.collect_ms() / 1e3) + " · " + format_percent(self.cpu_share()) +

@@ -179,6 +179,38 @@ TEST_CASE("a prediction needs persistence, names its reasons, and does not outli
   CHECK(scene.tick(2).empty());
 }
 
+TEST_CASE("a probe that is shed or degraded costs the confidence of what rests on it, and of nothing else") {
+  const auto reason = [](std::string_view feature, float weight) {
+    Reason made;
+    made.column = static_cast<std::uint32_t>(find_feature(feature).value());
+    made.weight = weight;
+    return made;
+  };
+  const auto confidence = [&](std::vector<ProbeHealth> probes, std::vector<Reason> reasons) {
+    Scene scene;
+    scene.observation.probes = std::move(probes);
+    scene.scores.entities[1].risk = 0.9;
+    scene.scores.entities[1].risk_reasons = std::move(reasons);
+    for (int i = 0; i < 6; ++i) scene.tick();
+    return scene.tick().at(0).confidence;
+  };
+  const std::vector<Reason> memory{reason("memory_use", 2), reason("memory_use.eta", 1)};
+  const std::vector<Reason> mixed{reason("memory_use", 3), reason("tcp_connect_failures.rate", -1)};
+  const auto shed = [](const char* name) {
+    return std::vector<ProbeHealth>{{name, ProbeState::kShed, "over the CPU budget", 0, 0}};
+  };
+  // Hardware that is not there lowers nothing.
+  CHECK(confidence({{"mce", ProbeState::kDegraded, "no tracepoint", 0, 0},
+                    {"nvme", ProbeState::kDegraded, "no tracepoint", 0, 0},
+                    {"scsi", ProbeState::kDegraded, "no tracepoint", 0, 0}},
+                   memory) == 1);
+  CHECK(confidence(shed("tcp"), memory) == 1);
+  CHECK(confidence(shed("tcp"), mixed) == doctest::Approx(0.75));
+  CHECK(confidence({{"tcp", ProbeState::kDegraded, "failed", 0, 0}}, mixed) == doctest::Approx(0.75));
+  CHECK(confidence({{"cgroup", ProbeState::kDegraded, "failed", 0, 0}}, memory) == 0);
+  CHECK(confidence({{"tcp", ProbeState::kOff, "switched off", 0, 0}}, mixed) == 1);
+}
+
 TEST_CASE("losses lower the confidence of scores, not of what the kernel said") {
   Scene scene;
   scene.scores.entities[1].risk = 0.9;

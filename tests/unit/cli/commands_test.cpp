@@ -102,6 +102,39 @@ TEST_CASE("status says what, since when, why, what was done and what is next, an
   CHECK(has(worst.out, "tainted: vedette.dev/unhealthy=FilesystemError"));
 }
 
+TEST_CASE("status and probes say what the agent costs, what it may cost, and what it gave up for that") {
+  ServedNode node;
+  vedette::Snapshot snapshot = *vedette::example::snapshot({.troubles = false, .tick = 200});
+  CHECK_FALSE(has((node.publish(snapshot), node.run({"status"})).out, "Budget"));
+
+  snapshot.self.budget = {.known = true, .cpu_share = 0.02, .kernel_share = 0.004, .agent_share = 0.002};
+  node.publish(snapshot);
+  const auto calm = node.run({"status"});
+  CHECK(has(calm.out, "0.6 % of all CPUs' time (probes 0.4 %, agent 0.2 %), 2 % allowed"));
+  CHECK(has(calm.out, "everything is watched"));
+
+  snapshot.self.budget.step = 3;
+  snapshot.self.budget.maps =
+      "budget.map_mib is 8: 512 slots of 1 lanes (7 MiB) instead of 512 slots of 2 lanes";
+  snapshot.observation.probes.push_back(
+      {.name = "locks", .state = vedette::ProbeState::kShed, .reason = "over the CPU budget"});
+  snapshot.observation.probes.back().watched_ns = 90'000'000'000;
+  snapshot.observation.probes.back().since_ns = snapshot.observation.time.monotonic_ns - 30'000'000'000;
+  node.publish(snapshot);
+  const auto strained = node.run({"status"});
+  for (const char* part :
+       {"step 3 of 6: kernel locks are", "budget.map_mib is 8", "locks is shed: over the CPU budget"})
+    CHECK_MESSAGE(has(strained.out, part), part, "\n", strained.out);
+  CHECK(widest_line(strained.out) <= 80);
+  const auto probes = node.run({"probes"});
+  for (const char* part : {"shed for 30 s", "budget: 0.6 % of all CPUs' time", "90 s"})
+    CHECK_MESSAGE(has(probes.out, part), part, "\n", probes.out);
+  CHECK(widest_line(probes.out) <= 80);
+  const json told = json::parse(node.run({"status", "--json"}).out);
+  CHECK(told["budget"]["step"] == 3);
+  CHECK(told["budget"]["kernel_share"] == 0.004);
+}
+
 TEST_CASE("colours appear only where the screen knows them") {
   ServedNode node;
   node.publish({.tick = 1});

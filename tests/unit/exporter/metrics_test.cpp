@@ -109,6 +109,29 @@ TEST_CASE("what is missing is absent: signals of a degraded probe, NaN gauges, s
   CHECK(any_starts(parse(exposition(*healthy, totals)), "vedette_tcp_connects_total"));
 }
 
+TEST_CASE(
+    "totals of a probe that is shed stand, with the time they were counted in, and the budget says why") {
+  Totals totals(100);
+  Snapshot snapshot = *vedette::example::snapshot();
+  for (vedette::ProbeHealth& probe : snapshot.observation.probes) {
+    if (probe.name != "sched") continue;
+    probe.state = vedette::ProbeState::kShed;
+    probe.watched_ns = 12'500'000'000;
+  }
+  snapshot.self.budget = {
+      .known = true, .step = 6, .cpu_share = 0.02, .kernel_share = 0.015, .agent_share = 0.003};
+  totals.add(snapshot);
+  const auto series = parse(exposition(snapshot, totals));
+  CHECK(series.at(std::string("vedette_context_switches_total") + kCart) == 100);
+  CHECK(series.at(R"(vedette_probe_watched_seconds_total{probe="sched"})") == 12.5);
+  CHECK(series.at(R"(vedette_probe_up{probe="sched"})") == 0);
+  CHECK(series.at("vedette_budget_step") == 6);
+  CHECK(series.at("vedette_budget_cpu_share") == 0.02);
+  CHECK(series.at(R"(vedette_cost_share{part="kernel"})") == 0.015);
+  CHECK(series.at(R"(vedette_cost_share{part="agent"})") == 0.003);
+  CHECK(series.at("vedette_budget_maps_reduced") == 0);
+}
+
 TEST_CASE("conditions, health and losses are exported") {
   Totals totals(100);
   const auto snapshot = vedette::example::snapshot();
@@ -141,6 +164,75 @@ TEST_CASE("beyond the bound entities are folded into one series, and none of the
   CHECK(own == 6);
   CHECK(pods == 2 * 1000 * (42 * 43 / 2));
   CHECK(series.at(R"(vedette_memory_bytes{entity="_other",kind="_other"})") > 0);
+}
+
+using DetailList = std::vector<vedette::DetailCount>;
+
+TEST_CASE("details have a bounded number of labels, and what is folded is counted and never goes backwards") {
+  Totals totals(100);
+  std::map<std::string, double> series;
+  double other = 0;
+  for (std::uint64_t tick = 1; tick <= 200; ++tick) {
+    Snapshot snapshot = *vedette::example::snapshot({.tick = tick});
+    DetailList list;
+    for (std::uint64_t code = 1; code <= 100; ++code) {
+      // Those that begin late outrun the first.
+      const std::uint64_t count = code > 90 ? (tick > 20 ? 1000 * tick : 1) : tick;
+      list.push_back({vedette_detail::DETAIL_exits_by_code, snapshot.observation.entities[1],
+                      std::to_string(code), count});
+    }
+    snapshot.observation.details = std::make_shared<const DetailList>(std::move(list));
+    totals.add(snapshot);
+    series = parse(exposition(snapshot, totals));
+    std::size_t labels = 0;
+    for (const auto& [name, value] : series)
+      labels += name.starts_with("vedette_exits_by_code_total{") ? 1 : 0;
+    CHECK(labels == 17);
+    CHECK(series.at(R"(vedette_detail_labels_folded{detail="exits_by_code"})") == 84);
+    const double now = series.at(
+        R"(vedette_exits_by_code_total{entity="pod/shop/cart-7d9f",kind="pod",namespace="shop",pod="cart-7d9f",code="_other"})");
+    CHECK(now >= other);
+    other = now;
+  }
+  CHECK(series.contains(
+      R"(vedette_exits_by_code_total{entity="pod/shop/cart-7d9f",kind="pod",namespace="shop",pod="cart-7d9f",code="95"})"));
+}
+
+TEST_CASE("labels of folded entities are folded with them, and stay counted when an entity is gone") {
+  Totals totals(1);
+  double before = 0;
+  for (std::uint64_t tick = 1; tick <= 10; ++tick) {
+    Snapshot snapshot = *vedette::example::snapshot({.quiet_pods = 10, .tick = tick});
+    DetailList list;
+    for (std::size_t row = 1; row < snapshot.observation.entities.size(); ++row) {
+      if (row == 5 && tick > 5) continue;
+      list.push_back({vedette_detail::DETAIL_disk_bytes_by_device, snapshot.observation.entities[row], "sda",
+                      100 * tick});
+    }
+    snapshot.observation.details = std::make_shared<const DetailList>(std::move(list));
+    totals.add(snapshot);
+    const auto series = parse(exposition(snapshot, totals));
+    const double rest =
+        series.at(R"(vedette_disk_bytes_by_device_total{entity="_other",kind="_other",device="sda"})");
+    CHECK(rest > before);
+    before = rest;
+    std::size_t all = 0;
+    for (const auto& [name, value] : series)
+      all += name.starts_with("vedette_disk_bytes_by_device_total{") ? 1 : 0;
+    CHECK(all == 2);
+  }
+  CHECK(before == 11 * 500 + 10 * 500);
+}
+
+TEST_CASE("a file counter that no folded entity has is absent for them too") {
+  Totals totals(1);
+  Snapshot snapshot = *vedette::example::snapshot({.quiet_pods = 4});
+  for (vedette::Sample& sample : snapshot.observation.samples) sample.unknown.set(COUNTER_memory_high_events);
+  totals.add(snapshot);
+  const std::string rest = R"(vedette_memory_high_events_total{entity="_other",kind="_other"})";
+  CHECK_FALSE(parse(exposition(snapshot, totals)).contains(rest));
+  snapshot.observation.samples.back().unknown.reset();
+  CHECK(parse(exposition(snapshot, totals)).contains(rest));
 }
 
 TEST_CASE("the busiest and the troubled get the series, and folded counters never go backwards") {

@@ -183,7 +183,7 @@ TEST_CASE("a gauge that was unknown for a while gets the slope of the points it 
 
 TEST_CASE(
     "signals of a degraded, an off or an unlisted probe are missing for everybody, the others are not") {
-  for (const ProbeState state : {ProbeState::kDegraded, ProbeState::kOff}) {
+  for (const ProbeState state : {ProbeState::kDegraded, ProbeState::kOff, ProbeState::kShed}) {
     Node node(3);
     node.tick(0);
     node.set_probe("syscalls", state);

@@ -1,0 +1,167 @@
+#include "agent/collect/budget.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <sys/syscall.h>
+
+#include "tests/bpf/bpf_fixture.h"
+
+using namespace vedette;
+using namespace vedette::bpf_test;
+
+namespace {
+
+constexpr int kCalls = 2000;
+
+int calls() {
+  for (int i = 0; i < kCalls; ++i) ::syscall(SYS_getppid);
+  return 0;
+}
+
+bool comes_to(Heard& heard, const KernelProbes& probes, std::string_view name, ProbeState state) {
+  return eventually([&] {
+    heard.listen();
+    return health_of(probes, name).state == state;
+  });
+}
+
+}  // namespace
+
+TEST_CASE("a probe that is shed stops counting, and goes on where it stopped when it comes back") {
+  KernelOptions options;
+  options.budget = {.step = static_cast<unsigned>(kBudgetSteps.size() - 1),
+                    .watch = std::chrono::seconds(2),
+                    .period = std::chrono::seconds(4)};
+  const auto probes = attach(options);
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  std::uint64_t expected = 0;
+  for (int turn = 0; turn < 2; ++turn) {
+    REQUIRE(comes_to(heard, *probes, "syscalls", ProbeState::kShed));
+    CHECK(health_of(*probes, "syscalls").reason.find("over the CPU budget") != std::string::npos);
+    const std::uint64_t watched_ns = health_of(*probes, "syscalls").watched_ns;
+    REQUIRE(run_in(cgroup, calls) == 0);
+    CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == expected);
+    CHECK(health_of(*probes, "syscalls").watched_ns == watched_ns);
+    // Others go on.
+    CHECK(health_of(*probes, "process").state == ProbeState::kAttached);
+    CHECK(heard.in(cgroup).counters[COUNTER_exits] == 2 * static_cast<std::uint64_t>(turn) + 1);
+
+    REQUIRE(comes_to(heard, *probes, "syscalls", ProbeState::kAttached));
+    CHECK(health_of(*probes, "syscalls").watched_ns > watched_ns);
+    REQUIRE(run_in(cgroup, calls) == 0);
+    expected += kCalls + 1;
+    CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == expected);
+  }
+  CHECK(probes->budget().step == kBudgetSteps.size() - 1);
+}
+
+TEST_CASE("a pause of the probes is not taken for a wait of the tasks") {
+  KernelOptions options;
+  options.budget = {.step = static_cast<unsigned>(kBudgetSteps.size() - 1),
+                    .watch = std::chrono::seconds(2),
+                    .period = std::chrono::seconds(5)};
+  const auto probes = attach(options);
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  // Three that always want the CPU, and a little of everything else: some of them wait when the pause begins.
+  std::vector<std::unique_ptr<Child>> busy;
+  for (int i = 0; i < 3; ++i) {
+    busy.push_back(std::make_unique<Child>(std::vector{&cgroup}, [] {
+      for (;;) {
+        for (int k = 0; k < 1000; ++k) ::syscall(SYS_getppid);
+        ::usleep(100);
+      }
+      return 0;
+    }));
+  }
+  for (int turn = 0; turn < 2; ++turn) {
+    REQUIRE(comes_to(heard, *probes, "sched", ProbeState::kShed));
+    REQUIRE(comes_to(heard, *probes, "sched", ProbeState::kAttached));
+  }
+  busy.clear();
+  const CgroupTotals& totals = heard.in(cgroup);
+  CHECK(totals.counters[COUNTER_context_switches] > 0);
+  // The pause is 3 s: bucket 22 begins at 2.1 s.
+  for (const vedette_histogram histogram : {HISTOGRAM_syscall_latency, HISTOGRAM_runqueue_latency}) {
+    for (std::size_t bucket = 22; bucket < HISTOGRAM_BUCKETS; ++bucket)
+      CHECK_MESSAGE(totals.histograms[histogram][bucket] == 0, int(histogram), " ", bucket);
+  }
+}
+
+TEST_CASE("a wider gap times fewer calls and counts all of them") {
+  std::array<std::uint64_t, 3> timed{};
+  for (unsigned step = 0; step < timed.size(); ++step) {
+    KernelOptions options;
+    options.budget.step = step;
+    const auto probes = attach(options);
+    Heard heard(*probes);
+    heard.listen();
+    const Cgroup cgroup(probes->cgroup_mount());
+    REQUIRE(run_in(cgroup, [] {
+              for (int i = 0; i < 10; ++i) calls();
+              return 0;
+            }) == 0);
+    CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == 10 * kCalls + 1);
+    timed[step] = heard.observed(cgroup.id(), HISTOGRAM_syscall_latency);
+  }
+  // One in 16.5, 128.5 and 2048.5 on average.
+  CHECK(timed[0] > 20'000 / 33);
+  CHECK(timed[1] < 20'000 / 64);
+  CHECK(timed[1] > 20'000 / 512);
+  CHECK(timed[2] < 20'000 / 512);
+}
+
+TEST_CASE("over a budget that cannot be kept the agent gives up step after step, and says what it costs") {
+  KernelOptions options;
+  options.budget.cpu_share = 1e-6;
+  options.cost_sample = std::chrono::milliseconds(100);
+  const auto probes = attach(options);
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const Child busy({&cgroup}, [] {
+    for (;;) calls();
+    return 0;
+  });
+  CHECK(eventually(
+      [&] {
+        heard.listen();
+        return probes->budget().step >= 1;
+      },
+      40));
+  CHECK(probes->budget().kernel_share.value_or(0) > 1e-6);
+  CHECK(probes->budget().agent_share > 0);
+}
+
+TEST_CASE("a probe whose tracepoint comes with a module is attached when the module is loaded") {
+  std::vector<EmbeddedProbe> shipped = embedded_probes();
+  const auto tcp = std::ranges::find(shipped, "tcp", &EmbeddedProbe::name);
+  REQUIRE(tcp != shipped.end());
+  const std::vector<unsigned char> whole(tcp->object.begin(), tcp->object.end());
+  std::vector<unsigned char> bytes = whole;
+  constexpr std::string_view kName = "tcp_send_reset";
+  for (auto at = bytes.begin();; *at = 'T') {
+    at = std::search(at, bytes.end(), kName.begin(), kName.end());
+    if (at == bytes.end()) break;
+  }
+  tcp->object = bytes;
+  const std::filesystem::path modules =
+      std::filesystem::temp_directory_path() / ("vedette-modules-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(modules);
+  KernelOptions options;
+  options.probes = shipped;
+  options.modules = modules;
+  options.modules_period = std::chrono::milliseconds(50);
+  const auto probes = attach(options);
+  Heard heard(*probes);
+  heard.listen();
+  CHECK(health_of(*probes, "tcp").state == ProbeState::kDegraded);
+  // As if the module were there now.
+  std::ranges::copy(whole, bytes.begin());
+  std::ofstream(modules / "tcp_reset").put('\n');
+  CHECK(comes_to(heard, *probes, "tcp", ProbeState::kAttached));
+  CHECK(health_of(*probes, "tcp").reason.empty());
+  CHECK(health_of(*probes, "tcp").since_ns != 0);
+  std::filesystem::remove_all(modules);
+}
