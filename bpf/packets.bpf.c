@@ -36,14 +36,15 @@ struct dns_asked {
 
 /*
  * 4096 (some 600 KiB): 600 questions a second that nobody answers, each kept for 5 s and until the next survey. A
- * question that finds no room is counted as a start that was not kept.
+ * question that finds no room is counted as a start that was not kept. (Named so that a pause of this probe forgets
+ * them: the answers may have come meanwhile.)
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct dns_question);
 	__type(value, struct dns_asked);
-} dns_pending SEC(".maps");
+} starts_dns SEC(".maps");
 
 struct dns_failure {
 	__u64 cgroup_id;
@@ -63,7 +64,7 @@ struct {
 
 /*
  * Clears what follows the name, which ends with the only zero in it, and answers its hash (FNV-1a; some resolvers
- * mix upper and lower case at random). Without a branch: the verifier would follow each of 2^64 ways.
+ * mix upper and lower case at random). Without a branch: older verifiers follow both ways of each, byte by byte.
  */
 static __always_inline __u64 trim_name(__u8 *name)
 {
@@ -110,7 +111,7 @@ static __always_inline void dns_timed_out(struct dns_question *question, struct 
 {
 	struct dns_asked copy = *asked;
 
-	if (bpf_map_delete_elem(&dns_pending, question))
+	if (bpf_map_delete_elem(&starts_dns, question))
 		return;
 	COUNT_ANYWHERE(totals_of(question->cgroup_id), dns_timeouts, 1);
 	dns_failed(question->cgroup_id, UNANSWERED, &copy);
@@ -148,7 +149,7 @@ static __noinline int dns_sent(struct __sk_buff *skb, __u64 cgroup_id, __u32 at)
 	question.id = header[0];
 	COUNT_ANYWHERE(totals_of(cgroup_id), dns_queries, 1);
 	asked.start_ns = bpf_ktime_get_ns();
-	before = bpf_map_lookup_elem(&dns_pending, &question);
+	before = bpf_map_lookup_elem(&starts_dns, &question);
 	if (before) {
 		/* The same once more, since there was no answer: its time runs on. */
 		if (asked.start_ns - before->start_ns < DNS_PATIENCE_NS)
@@ -156,7 +157,7 @@ static __noinline int dns_sent(struct __sk_buff *skb, __u64 cgroup_id, __u32 at)
 		dns_timed_out(&question, before);
 	}
 	load_name(skb, at, asked.name);
-	if (!bpf_map_update_elem(&dns_pending, &question, &asked, BPF_ANY))
+	if (!bpf_map_update_elem(&starts_dns, &question, &asked, BPF_ANY))
 		return 0;
 	lost = losses_here();
 	if (lost)
@@ -179,12 +180,12 @@ static __noinline int dns_received(struct __sk_buff *skb, __u64 cgroup_id, __u32
 		return 0;
 	bpf_skb_load_bytes(skb, at - UDP_BYTES + sizeof(__be16), &question.port, sizeof(question.port));
 	question.id = header[0];
-	asked = bpf_map_lookup_elem(&dns_pending, &question);
+	asked = bpf_map_lookup_elem(&starts_dns, &question);
 	if (asked) {
 		ns = bpf_ktime_get_ns() - asked->start_ns;
 		if (ns >= DNS_PATIENCE_NS)
 			dns_timed_out(&question, asked);
-		else if (!bpf_map_delete_elem(&dns_pending, &question))
+		else if (!bpf_map_delete_elem(&starts_dns, &question))
 			OBSERVE(totals_here, dns_latency, ns);
 	}
 	code = __builtin_bswap16(header[1]) & DNS_CODE;
@@ -254,7 +255,7 @@ int packet_received(struct __sk_buff *skb)
  * over, until the next survey.
  */
 SEC("iter/bpf_map_elem")
-int dns_pending_survey(struct bpf_iter__bpf_map_elem *at)
+int starts_dns_survey(struct bpf_iter__bpf_map_elem *at)
 {
 	struct dns_question *key = at->key;
 	struct dns_asked *asked = at->value;

@@ -7,7 +7,7 @@ namespace vedette {
 
 std::string syscall_name(std::int64_t number) {
   static const std::unordered_map<std::int64_t, std::string_view> names{
-#include "agent/syscall_table.inc"
+#include "agent/base/syscall_table.inc"
   };
   if (number < 0) return "none";
   const auto found = names.find(number);

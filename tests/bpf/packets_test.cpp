@@ -1,9 +1,11 @@
 #include <algorithm>
 
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "agent/collect/probe_object.h"
 #include "tests/bpf/bpf_fixture.h"
 
 using namespace vedette;
@@ -108,6 +110,24 @@ private:
 
 void hear_surveys(KernelProbes& probes) {
   probes.survey([](const survey_record&) {});
+}
+
+// Whether a question of this cgroup is among those that `packets` waits for.
+bool is_waiting(const ProbeObject& packets, const Cgroup& cgroup) {
+  for (const int fd : packets.own_map_fds({})) {
+    bpf_map_info info{};
+    __u32 size = sizeof(info);
+    REQUIRE(bpf_obj_get_info_by_fd(fd, &info, &size) == 0);
+    if (std::string_view(info.name) != "starts_dns") continue;
+    std::vector<std::uint64_t> key(info.key_size / sizeof(std::uint64_t));  // the first is the cgroup's id
+    for (const void* before = nullptr; bpf_map_get_next_key(fd, before, key.data()) == 0;
+         before = key.data()) {
+      if (key.front() == cgroup.id()) return true;
+    }
+    return false;
+  }
+  FAIL("no map starts_dns");
+  return false;
 }
 
 void check_packets(int family, std::uint64_t header_bytes) {
@@ -229,7 +249,7 @@ TEST_CASE("a DNS question without an answer times out once, and what finds no ro
   const auto probes = attach();
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());
-  constexpr std::uint16_t kRoom = 4096;  // max_entries of dns_pending
+  constexpr std::uint16_t kRoom = 4096;  // max_entries of starts_dns
   constexpr std::uint16_t kTooMany = 100;
   constexpr auto kPatience = std::chrono::seconds(5);
   if (no_network(run_in(
@@ -273,4 +293,26 @@ TEST_CASE("a DNS question without an answer times out once, and what finds no ro
   REQUIRE(failures.size() == 1);
   CHECK(failures[0].value == -1);
   CHECK(std::string(failures[0].text) == "nobody.example");
+}
+
+TEST_CASE("a pause forgets the open questions: their answers may have come meanwhile") {
+  const std::string mount = attach()->cgroup_mount();
+  const auto embedded = std::ranges::find(embedded_probes(), "packets", &EmbeddedProbe::name);
+  REQUIRE(embedded != embedded_probes().end());
+  auto packets = ProbeObject::attach(*embedded, {}, probe_config{}, find_tracepoints(), mount);
+  REQUIRE_MESSAGE(packets.has_value(), packets.error().text);
+  const Cgroup cgroup(mount);
+  const int status = run_in(
+      cgroup,
+      [] {
+        Talk talk(AF_INET);
+        return talk.ready() && talk.ask(1, "open.example") ? 0 : 1;
+      },
+      own_network());
+  if (no_network(status)) VEDETTE_SKIP("no network namespace here");
+  REQUIRE(status == 0);
+  CHECK(is_waiting(*packets, cgroup));
+  packets->detach();
+  REQUIRE(packets->reattach().has_value());
+  CHECK_FALSE(is_waiting(*packets, cgroup));
 }
