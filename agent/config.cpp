@@ -18,11 +18,26 @@ std::string environment(const char* name) {
 
 Status read(YamlSection root, Config& config) {
   root.milliseconds("tick_ms", config.live.tick_interval, 50, 10'000)
-      .milliseconds("file_ms", config.live.file_interval, 100, 60'000)
+      .milliseconds("file_ms", config.live.files.interval, 100, 60'000)
       .count<std::uint32_t>("slots", config.live.kernel.slots, 16, 65'536)
       .milliseconds("slow_call_ms", config.live.kernel.slow_call, 1, 60'000)
       .words("probes_off", config.live.kernel.off);
 
+  YamlSection services = root.section("services");
+  const auto optional = [](auto is_valid) {
+    return [=](const std::string& text) { return text.empty() || text == "off" || is_valid(text); };
+  };
+  services
+      .text("kubelet_url", config.live.files.services.kubelet_url,
+            optional([](const std::string& url) { return parse_http_url(url).has_value(); }),
+            "http://ADDRESS:PORT/PATH, off, or nothing to find it")
+      .text("runtime_socket", config.live.files.services.runtime_socket,
+            optional([](const std::string& path) { return path.starts_with('/'); }),
+            "the path of a socket, off, or nothing to find it")
+      .text("dns_server", config.live.files.services.dns_server,
+            optional([](const std::string& address) { return parse_address(address, 0).has_value(); }),
+            "an address like 10.0.0.10 or 10.0.0.10:53, off, or nothing to find it");
+  if (Status ok = services.finish(); !ok) return ok;
   YamlSection budget = root.section("budget");
   static_assert(kBudgetSteps.size() == 7);
   std::size_t step = 0;

@@ -24,6 +24,20 @@ public:
   // Each read leaves `target` as it is where the key is absent. After the first error the rest does nothing.
   YamlSection& number(const std::string& key, double& target, double min, double max);
   YamlSection& text(const std::string& key, std::string& target);
+  // As above; `expected` says in words what `is_valid` takes.
+  template <typename Valid>
+  YamlSection& text(const std::string& key, std::string& target, const Valid& is_valid,
+                    const std::string& expected) {
+    std::string found = target;
+    text(key, found);
+    if (found == target) return *this;
+    if (is_valid(found)) {
+      target = std::move(found);
+    } else {
+      reject(node_[key], path_ + key, expected);
+    }
+    return *this;
+  }
   YamlSection& words(const std::string& key, std::vector<std::string>& target);  // a list
   // Index of the word found in `words`, or unchanged.
   YamlSection& choice(const std::string& key, std::size_t& target,

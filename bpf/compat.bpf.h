@@ -33,6 +33,15 @@ static __always_inline long task_state(struct task_struct *task)
 	return ((struct task_struct___before_5_14 *)task)->state;
 }
 
+#define TASK_UNINTERRUPTIBLE 0x0002
+#define TASK_NOLOAD 0x0400 /* with the one above: TASK_IDLE, a kernel thread that waits for work */
+
+/* D state, in these or other words of task_state(). */
+static __always_inline bool is_blocked(long state)
+{
+	return (state & (TASK_UNINTERRUPTIBLE | TASK_NOLOAD)) == TASK_UNINTERRUPTIBLE;
+}
+
 /* 6.16: sched_process_exit says whether the last thread went ("exit: move and extend sched_process_exit() tracepoint"). */
 struct trace_event_raw_sched_process_exit___since_6_16 {
 	bool group_dead;
@@ -96,6 +105,34 @@ static __always_inline long task_syscall(struct task_struct *task)
 	return regs_syscall((struct pt_regs *)bpf_task_pt_regs(task));
 }
 
+/* 6.1: a cgroup names its ancestors by pointer ("cgroup: Replace cgroup->ancestor_ids[] with ->ancestors[]"). */
+struct cgroup___before_6_1 {
+	__u64 ancestor_ids[1]; /* [level + 1] */
+} __attribute__((preserve_access_index));
+struct cgroup___since_6_1 {
+	struct cgroup *ancestors[1];
+} __attribute__((preserve_access_index));
+
+/* Whether the current task is in `ancestor` or below it. Not hot: a helper does this only since 5.15. */
+static __always_inline bool current_is_below(struct cgroup *ancestor)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	int level = ancestor->level;
+	struct cgroup *there = 0;
+	void *place = cgroup;
+	__u64 id = 0;
+
+	if (BPF_CORE_READ(cgroup, level) < level)
+		return 0;
+	if (bpf_core_field_exists(struct cgroup___since_6_1, ancestors)) {
+		place += bpf_core_field_offset(struct cgroup___since_6_1, ancestors) + level * sizeof(there);
+		return !bpf_probe_read_kernel(&there, sizeof(there), place) && there == ancestor;
+	}
+	place += bpf_core_field_offset(struct cgroup___before_6_1, ancestor_ids) + level * sizeof(id);
+	return !bpf_probe_read_kernel(&id, sizeof(id), place) && id == ancestor->kn->id;
+}
+
 /* -- sockets ----------------------------------------------------------------------------------------- */
 
 /*
@@ -119,6 +156,43 @@ static __always_inline __u64 sock_cgroup_id(const struct sock *sk)
 	if (!word || word & 1)
 		return 0;
 	return BPF_CORE_READ((struct cgroup *)word, kn, id);
+}
+
+/*
+ * udp_fail_queue_rcv_skb(rc, sk) got the packet behind them in 6.10 (e9669a00bba7): the socket stands where it
+ * stood, and the rest is not read.
+ */
+
+/*
+ * 5.17: kfree_skb says why, as its third argument (c504e5c2f964). The numbers moved more than once since, and what
+ * is no drop came one by one, so each is known by its name, where the kernel has it.
+ */
+enum skb_drop_reason {
+	SKB_NOT_DROPPED_YET = -1,
+	SKB_CONSUMED = -2,
+	SKB_DROP_REASON_QUEUE_PURGE = -3, /* what a socket that was closed had not read: with TCP, every last FIN */
+	SKB_DROP_REASON_SOCKET_CLOSE = -4, /* the same of a Unix socket */
+};
+
+/* `args`: those of kfree_skb. Before 5.17 no reason is known, and 0 stands for all of them. */
+static __always_inline int drop_reason(unsigned long long *args)
+{
+	if (bpf_core_type_exists(enum skb_drop_reason))
+		return args[2];
+	return 0;
+}
+
+#define DROP_REASON_IS(reason, name)                             \
+	(bpf_core_enum_value_exists(enum skb_drop_reason, name) && \
+	 (reason) == (int)bpf_core_enum_value(enum skb_drop_reason, name))
+
+static __always_inline bool is_drop(int reason)
+{
+	if (!bpf_core_type_exists(enum skb_drop_reason))
+		return 1;
+	return !DROP_REASON_IS(reason, SKB_NOT_DROPPED_YET) && !DROP_REASON_IS(reason, SKB_CONSUMED) &&
+	       !DROP_REASON_IS(reason, SKB_DROP_REASON_QUEUE_PURGE) &&
+	       !DROP_REASON_IS(reason, SKB_DROP_REASON_SOCKET_CLOSE);
 }
 
 /* -- memory ------------------------------------------------------------------------------------------ */
@@ -170,15 +244,21 @@ struct request___before_5_17 {
 	struct gendisk *rq_disk;
 } __attribute__((preserve_access_index));
 
+static __always_inline struct gendisk *request_disk(struct request *rq)
+{
+	if (bpf_core_field_exists(struct request___before_5_17, rq_disk))
+		return ((struct request___before_5_17 *)rq)->rq_disk;
+	return rq->q->disk;
+}
+
+static __always_inline __u32 disk_device(struct gendisk *disk)
+{
+	return disk ? disk->major << 20 | disk->first_minor : 0;
+}
+
 static __always_inline __u32 request_device(struct request *rq)
 {
-	struct gendisk *disk;
-
-	if (bpf_core_field_exists(struct request___before_5_17, rq_disk))
-		disk = ((struct request___before_5_17 *)rq)->rq_disk;
-	else
-		disk = rq->q->disk;
-	return disk ? disk->major << 20 | disk->first_minor : 0;
+	return disk_device(request_disk(rq));
 }
 
 /* 5.12: a bio points to its block_device (309dca309fc3), before to its disk. */
@@ -186,20 +266,91 @@ struct bio___before_5_12 {
 	struct gendisk *bi_disk;
 } __attribute__((preserve_access_index));
 
+static __always_inline struct gendisk *bio_disk(struct bio *bio)
+{
+	if (bpf_core_field_exists(struct bio, bi_bdev))
+		return bio->bi_bdev ? bio->bi_bdev->bd_disk : 0;
+	return ((struct bio___before_5_12 *)bio)->bi_disk;
+}
+
 static __always_inline __u32 bio_device(struct bio *bio)
 {
-	struct gendisk *disk;
-
 	if (bpf_core_field_exists(struct bio, bi_bdev))
 		return bio->bi_bdev ? bio->bi_bdev->bd_dev : 0;
-	disk = ((struct bio___before_5_12 *)bio)->bi_disk;
-	return disk ? disk->major << 20 | disk->first_minor : 0;
+	return disk_device(bio_disk(bio));
 }
 
 /*
- * Where the request stands among the arguments of block_rq_*: 5.11 took the queue before it away
- * (a54895fa057c); block_rq_complete and block_rq_error never had it, so ours need no case. Their error is a
- * negative errno up to 5.15 or so and a blk_status_t after; both are told apart by the sign.
+ * 5.11: the tracepoints of bios lost the queue, their first argument, and those of merges the request between
+ * the two (e8a676d61c07). struct hd_struct went in the same release and tells. block_rq_complete and block_rq_error never had a queue; block_bio_complete keeps it.
+ * The error of the two is a negative errno up to 5.15 or so and a blk_status_t after, told apart by the sign.
  */
+struct hd_struct___before_5_11 {
+	int partno;
+} __attribute__((preserve_access_index));
+
+/* The asm keeps clang from one load through a context pointer it chose before, which the verifier refuses. */
+#define TRACED_ARGUMENT(args, n)                                \
+	({                                                      \
+		unsigned long long value_ = (args)[n];          \
+		asm volatile("" : "+r"(value_) : "i"(n));       \
+		(void *)value_;                                 \
+	})
+
+static __always_inline void *traced_bio(unsigned long long *args)
+{
+	if (bpf_core_type_exists(struct hd_struct___before_5_11))
+		return TRACED_ARGUMENT(args, 1);
+	return TRACED_ARGUMENT(args, 0);
+}
+
+/* Null before 5.11: releases of 5.10 differ in the place of block_rq_merge's request. */
+static __always_inline void *traced_request(unsigned long long *args)
+{
+	if (bpf_core_type_exists(struct hd_struct___before_5_11))
+		return 0;
+	return TRACED_ARGUMENT(args, 0);
+}
+
+static __always_inline void *merged_bio(unsigned long long *args)
+{
+	if (bpf_core_type_exists(struct hd_struct___before_5_11))
+		return TRACED_ARGUMENT(args, 2);
+	return TRACED_ARGUMENT(args, 0);
+}
+
+/* Whose bio it is, as the io controller has it. Null: kernels without that controller, and v1's. */
+static __always_inline struct cgroup *bio_owner(struct bio *bio)
+{
+	struct cgroup *owner;
+
+	if (!bpf_core_field_exists(struct bio, bi_blkg) || !bio->bi_blkg)
+		return 0;
+	owner = bio->bi_blkg->blkcg->css.cgroup;
+	return owner->root->hierarchy_id ? 0 : owner;
+}
+
+/* -- hardware ---------------------------------------------------------------------------------------- */
+
+/* 6.13: mce_record hands a struct mce_hw_err; the struct mce before is its first member, at the same address. */
+
+/* 5.18: a SCSI command holds its bytes itself ("scsi: core: Remove the cmd field from struct scsi_request"). */
+struct scsi_cmnd___before_5_18 {
+	unsigned char *cmnd;
+} __attribute__((preserve_access_index));
+struct scsi_cmnd___since_5_18 {
+	unsigned char cmnd[32];
+} __attribute__((preserve_access_index));
+
+/* The operation code, its first byte. */
+static __always_inline __u8 scsi_operation(struct scsi_cmnd *command)
+{
+	__u8 operation = 0;
+
+	if (!bpf_core_field_exists(struct scsi_cmnd___before_5_18, cmnd)) /* a pointer, that is */
+		return ((struct scsi_cmnd___since_5_18 *)command)->cmnd[0];
+	bpf_probe_read_kernel(&operation, sizeof(operation), ((struct scsi_cmnd___before_5_18 *)command)->cmnd);
+	return operation;
+}
 
 #endif

@@ -20,7 +20,7 @@
 	EVENT(hung_task,       1, "The kernel reported a hung task") \
 	EVENT(block_error,     1, "A block request failed; value: errno, extra: device (major << 20 | minor)") \
 	EVENT(machine_check,   1, "A machine check; value: status word of the bank, extra: bank; text: corrected or uncorrected") \
-	EVENT(memory_failure,  1, "The hardware gave up on a page; value: page frame, extra: the kernel's result (2: recovered, 3: delayed)") \
+	EVENT(memory_failure,  1, "The hardware gave up on a page; value: page frame, extra: the kernel's result (0: ignored, 1: failed, 2: delayed, 3: recovered)") \
 	EVENT(pcie_error,      1, "A PCI Express error; value: status bits, extra: severity; text: device") \
 	EVENT(scsi_error,      1, "A SCSI command failed; value: result word, extra: host << 32 | channel << 16 | id; text: timeout or error") \
 	EVENT(nvme_error,      1, "An NVMe command failed; value: status, extra: controller")
@@ -80,8 +80,10 @@ struct raw_address {
 
 /* What a CPU remembers between two runs of a probe, by CPU; a cache line each. */
 struct cpu_memo {
-	unsigned int row; /* of the totals it counted in last */
-	unsigned int gap; /* system calls left until the next one that is timed */
+	unsigned int row;        /* of the totals it counted in last */
+	unsigned int gap;        /* system calls left until the next one that is timed */
+	unsigned int packet_row; /* as row, for packets that come in: they are not the running task's */
+	unsigned int rtt_gap;    /* reads from TCP connections left until one's round-trip time is taken */
 } __attribute__((aligned(64)));
 
 /* What the agent tells every probe as it loads it (const volatile struct probe_config config). */

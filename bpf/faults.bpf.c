@@ -3,14 +3,9 @@
  * What the kernel itself calls a fault: hung tasks, block requests that failed. Completions run in any
  * context, so all counts are atomic; they are about the node and go to the cgroup that happened to run.
  */
+#include "block.bpf.h"
 #include "compat.bpf.h"
 #include "totals.bpf.h"
-
-#define REQ_OP_MASK 0xff
-/* SCSI and driver commands (passthrough): udev and smartd ask for what a device may not have. */
-#define FIRST_PASSTHROUGH 32
-enum { EIO = 5, EAGAIN = 11, ENOMEM = 12, EBUSY = 16, ENODEV = 19, ENOSPC = 28, ENOLINK = 67, EBADE = 52, ENODATA = 61,
-       EREMCHG = 78, EILSEQ = 84, EOPNOTSUPP = 95, ETIMEDOUT = 110, EREMOTEIO = 121 };
 
 SEC("tp_btf/sched_process_hang")
 int BPF_PROG(hung_task, struct task_struct *task)
@@ -26,37 +21,13 @@ int BPF_PROG(hung_task, struct task_struct *task)
 	return 0;
 }
 
-/* blk_status_t as errno, in its order (blk-core.c); kernels add at the end. Negative: an errno already. */
-static __always_inline int status_errno(int status)
-{
-	switch (status) {
-	case 1: return EOPNOTSUPP;
-	case 2: return ETIMEDOUT;
-	case 3: return ENOSPC;
-	case 4: return ENOLINK;
-	case 5: return EREMOTEIO;
-	case 6: return EBADE;
-	case 7: return ENODATA;
-	case 8: return EILSEQ;
-	case 9: return ENOMEM;
-	case 11: return EREMCHG;
-	case 12: return EAGAIN;
-	case 13: return EBUSY;
-	case 16: return ENODEV;
-	default: return status < 0 ? -status : EIO;
-	}
-}
-
 static __always_inline int block_failed(int status, unsigned int op, __u32 device)
 {
 	__u64 cgroup_id = bpf_get_current_cgroup_id();
-	int error = status_errno(status);
+	int error = block_fault(status, op);
 	struct event *event;
 
-	/* Asked whether it could, asked not to wait, handed back to be sent elsewhere: no faults. */
-	if (error == EOPNOTSUPP || error == EAGAIN || error == EREMCHG)
-		return 0;
-	if ((op & REQ_OP_MASK) >= FIRST_PASSTHROUGH)
+	if (!error)
 		return 0;
 	COUNT_ANYWHERE(totals_of(cgroup_id), block_errors, 1);
 	event = event_begin(EVENT_block_error);

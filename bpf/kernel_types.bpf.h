@@ -62,6 +62,7 @@ struct cgroup_subsys_state {
 
 struct cgroup {
 	struct cgroup_subsys_state self;
+	int level; /* 0: the root */
 	struct kernfs_node *kn;
 	struct cgroup_root *root;
 };
@@ -85,14 +86,39 @@ struct mem_cgroup {
 };
 
 struct mm_struct;
-struct signal_struct;
+
+struct signal_struct {
+	int nr_threads;
+};
+
+/* Times of the run queue's clock, which stands still between two looks at it: no clock is read here. */
+struct sched_info {
+	__u64 last_arrival; /* when it was last put on a CPU */
+	__u64 last_queued;  /* since when it waits for a CPU; 0: it does not */
+};
+
+struct rq {
+	__u64 clock;
+};
+
+struct cfs_rq {
+	struct rq *rq;
+};
+
+struct sched_entity {
+	struct cfs_rq *cfs_rq;
+};
 
 struct task_struct {
 	int pid;
 	int tgid;
 	unsigned int flags;
+	int exit_state;
 	int exit_code;
 	char comm[16];
+	unsigned int in_iowait : 1;
+	struct sched_info sched_info;
+	struct sched_entity se;
 	struct css_set *cgroups;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
@@ -129,18 +155,30 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
+struct tcp_sock {
+	__u32 srtt_us;
+};
+
 struct sk_buff;
+struct proto;
 
 struct super_block {
 	__u32 s_dev;
 };
 
+struct block_device_operations {
+	void *submit_bio; /* null: the driver takes requests, not bios */
+};
+
 struct gendisk {
 	int major;
 	int first_minor;
+	char disk_name[32];
+	const struct block_device_operations *fops;
 };
 
 struct block_device {
+	struct gendisk *bd_disk;
 	__u32 bd_dev;
 };
 
@@ -148,15 +186,62 @@ struct request_queue {
 	struct gendisk *disk;
 };
 
-struct request {
-	struct request_queue *q;
-	unsigned int cmd_flags;
+struct blkcg {
+	struct cgroup_subsys_state css;
+};
+
+struct blkcg_gq {
+	struct blkcg *blkcg;
+};
+
+struct bvec_iter {
+	unsigned int bi_size; /* bytes left */
 };
 
 struct bio {
 	struct block_device *bi_bdev;
 	unsigned int bi_opf;
 	__u8 bi_status;
+	struct bvec_iter bi_iter;
+	struct blkcg_gq *bi_blkg;
+};
+
+struct request {
+	struct request_queue *q;
+	unsigned int cmd_flags;
+	unsigned int __data_len; /* bytes left */
+	struct bio *bio;
+	__u64 start_time_ns;    /* when it was made, */
+	__u64 io_start_time_ns; /* and given to the driver; 0 where the kernel keeps no such time */
+};
+
+struct mce {
+	__u64 status;
+	__u8 bank;
+};
+
+struct Scsi_Host {
+	unsigned int host_no;
+};
+
+struct scsi_device {
+	struct Scsi_Host *host;
+	unsigned int id, channel;
+};
+
+struct scsi_cmnd {
+	struct scsi_device *device;
+	unsigned char *sense_buffer;
+	int result;
+};
+
+struct nvme_ctrl {
+	int instance;
+};
+
+struct nvme_request {
+	__u16 status;
+	struct nvme_ctrl *ctrl;
 };
 
 #if defined(__TARGET_ARCH_x86)
@@ -179,8 +264,22 @@ struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 };
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+};
 
 #pragma clang attribute pop
+
+/* The context of programs on packets: UAPI, so it is never relocated. */
+struct __sk_buff {
+	__u32 len;
+	__u32 unused[18];
+	__u32 data; /* from the IP header on, as far as it is in one piece */
+	__u32 data_end;
+};
 
 #include <bpf/bpf_helpers.h>
 /* After the helpers, whose names they use. */

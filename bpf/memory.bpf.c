@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Memory: whom the OOM killer chose and whose limit it enforced, and the time allocations spend in reclaim,
- * be it for the node or at a cgroup's own limit (which is where a pod feels it first). Process context only,
- * so COUNT() is exact.
+ * be it for the node or at a cgroup's own limit (which is where a pod feels it first), and in compaction.
+ * Process context only, so COUNT() is exact.
  */
 #include "compat.bpf.h"
 #include "starts.bpf.h"
@@ -93,6 +93,13 @@ int mark_victim(unsigned long long *ctx)
 		event->pid = ctx[0];
 		event->cgroup_id = bpf_get_current_cgroup_id();
 		event->value = oom_cause((struct task_struct *)bpf_get_current_task());
+		/* Often it is the one that asked for the memory: then more is known. */
+		if ((__u32)bpf_get_current_pid_tgid() == event->pid) {
+			struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+			bpf_get_current_comm(event->comm, sizeof(event->comm));
+			event->extra = resident_pages(BPF_CORE_READ(task, mm)) * PAGE_KIB;
+		}
 	}
 	event_send(event, EVENT_oom_kill);
 	return 0;
@@ -139,6 +146,47 @@ SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
 int memcg_reclaim_end(void *ctx)
 {
 	return reclaim_end();
+}
+
+/*
+ * Compaction of one zone, by a task that waits for it: an allocation that needs several pages in a row, which
+ * may go through several zones, or whoever writes to compact_memory. Kernel threads (kcompactd, khugepaged)
+ * hold up nobody. The same table as reclaim's, half of it further: a task that compacts memory may have to
+ * reclaim some.
+ */
+#define COMPACTION (1U << 31 | STARTS / 2)
+
+static __always_inline bool is_kernel_thread(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, flags) & PF_KTHREAD;
+}
+
+SEC("tp_btf/mm_compaction_begin")
+int compaction_begin(void *ctx)
+{
+	if (!is_kernel_thread())
+		start_begin((__u32)bpf_get_current_pid_tgid() + COMPACTION);
+	return 0;
+}
+
+SEC("tp_btf/mm_compaction_end")
+int compaction_end(void *ctx)
+{
+	struct totals *totals_here;
+	__u64 ns;
+
+	if (is_kernel_thread())
+		return 0;
+	totals_here = totals_of(bpf_get_current_cgroup_id());
+	ns = start_end((__u32)bpf_get_current_pid_tgid() + COMPACTION);
+	COUNT(totals_here, compaction_stalls, 1);
+	if (ns) {
+		COUNT(totals_here, compaction_ns, ns);
+		OBSERVE(totals_here, compaction_latency, ns);
+	}
+	return 0;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -3,7 +3,10 @@
 #include "compat.bpf.h"
 #include "totals.bpf.h"
 
-#define SIGNAL_MASK 0x7f /* of an exit code, as wait(2) has it */
+/* An exit code as wait(2) has it. */
+#define SIGNAL_MASK 0x7f
+#define CODE_SHIFT 8
+#define CODE_MASK 0xff
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
@@ -33,15 +36,23 @@ int process_exit(unsigned long long *ctx)
 	struct task_struct *task = (struct task_struct *)ctx[0];
 	struct totals *totals_here;
 	struct event *event;
-	int signal;
+	__u64 cgroup_id;
+	int signal, code;
 
 	if (!process_ends(ctx, task))
 		return 0;
-	totals_here = totals_of(task_cgroup_id(task));
+	cgroup_id = task_cgroup_id(task);
+	totals_here = totals_of(cgroup_id);
 	COUNT(totals_here, exits, 1);
 	signal = task->exit_code & SIGNAL_MASK;
-	if (!signal)
+	code = task->exit_code >> CODE_SHIFT & CODE_MASK;
+	if (!signal && !code)
 		return 0;
+	if (!signal) {
+		COUNT(totals_here, exits_with_error, 1);
+		count_detail(DETAIL_exits_by_code, cgroup_id, code, 1);
+		return 0;
+	}
 	COUNT(totals_here, exits_by_signal, 1);
 	event = event_begin(EVENT_signal_exit);
 	if (!event)

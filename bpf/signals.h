@@ -67,7 +67,7 @@
 	COUNTER(received_bytes,         packets,  "bytes",    POD,  "Bytes of IP packets that reached a socket") \
 	COUNTER(sent_bytes,             packets,  "bytes",    POD,  "Bytes of IP packets that left a socket") \
 	COUNTER(dns_queries,            packets,  "queries",  POD,  "DNS queries sent over UDP") \
-	COUNTER(dns_tcp_queries,        packets,  "connects", POD,  "TCP connections to a DNS server: answers too long for UDP") \
+	COUNTER(dns_tcp_queries,        tcp,      "connects", POD,  "TCP connections to a DNS server: answers too long for UDP") \
 	COUNTER(dns_timeouts,           packets,  "queries",  POD,  "DNS queries that nobody answered within 5 s") \
 	COUNTER(dns_nxdomain,           packets,  "answers",  POD,  "DNS answers that the name does not exist") \
 	COUNTER(dns_servfail,           packets,  "answers",  POD,  "DNS answers that the server failed or refused") \

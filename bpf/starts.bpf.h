@@ -54,6 +54,13 @@ static __always_inline void start_begin(__u32 tid)
 	start->tid = tid;
 }
 
+static __always_inline bool start_is_running(__u32 tid)
+{
+	struct start *start = start_place(tid);
+
+	return start && start->tid == tid;
+}
+
 /* ns since start_begin(), or 0: there was none. Takes it away. */
 static __always_inline __u64 start_end(__u32 tid)
 {

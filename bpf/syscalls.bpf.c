@@ -6,6 +6,7 @@
  */
 #include "compat.bpf.h"
 #include "starts.bpf.h"
+#include "syscall_class.bpf.h"
 
 enum errno_value {
 	EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, ENXIO = 6, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EEXIST = 17,
@@ -25,15 +26,18 @@ enum { FUTEX_WAITV = 449, FUTEX_WAIT = 455 };
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 {
+	const struct call_traits *traits = traits_of(id);
 	struct cpu_memo *memo = memo_here();
 
 	if (!memo)
 		return 0;
 	if (memo->gap > 1) {
 		memo->gap--;
-		return 0;
+		if (!traits->timed)
+			return 0;
+	} else {
+		memo->gap = draw_gap();
 	}
-	memo->gap = draw_gap();
 	/* They do not return: their start would stay for the next task with that id. */
 	if (id == EXIT || id == EXIT_GROUP)
 		return 0;
@@ -41,22 +45,18 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	return 0;
 }
 
-static __noinline int count_error(struct totals *totals_here, struct pt_regs *regs, long error)
-{
-	long id;
+/* No error group: the call did what it was asked to. */
+#define NO_ERROR SLOT_COUNTER_COUNT
 
-	if (!totals_here || !regs)
-		return 0;
+static __always_inline __u32 error_group(long error, long id)
+{
 	switch (error) {
 	case EAGAIN:
-		id = regs_syscall(regs);
-		if (id == CLONE || id == FORK || id == VFORK || id == CLONE3)
-			COUNT(totals_here, errors_processes, 1);
-		return 0;
+		return id == CLONE || id == FORK || id == VFORK || id == CLONE3 ? COUNTER_errors_processes : NO_ERROR;
 	case EINTR:
 	case EINPROGRESS:
 	case ERESTARTSYS ... ERESTART_RESTARTBLOCK:
-		return 0;
+		return NO_ERROR;
 	case ENOENT:
 	case EEXIST:
 	case ENOTDIR:
@@ -64,37 +64,27 @@ static __noinline int count_error(struct totals *totals_here, struct pt_regs *re
 	case ENAMETOOLONG:
 	case ENOTEMPTY:
 	case ELOOP:
-		COUNT(totals_here, errors_file, 1);
-		return 0;
+		return COUNTER_errors_file;
 	case EPERM:
 	case EACCES:
-		COUNT(totals_here, errors_permission, 1);
-		return 0;
+		return COUNTER_errors_permission;
 	case ENOSPC:
 	case EDQUOT:
-		COUNT(totals_here, errors_space, 1);
-		return 0;
+		return COUNTER_errors_space;
 	case ENOMEM:
 	case ENOBUFS:
-		COUNT(totals_here, errors_memory, 1);
-		return 0;
+		return COUNTER_errors_memory;
 	case EMFILE:
 	case ENFILE:
-		COUNT(totals_here, errors_descriptors, 1);
-		return 0;
+		return COUNTER_errors_descriptors;
 	case EIO:
 	case EROFS:
 	case ENXIO:
 	case ENODEV:
-		COUNT(totals_here, errors_io, 1);
-		return 0;
+		return COUNTER_errors_io;
 	case ETIMEDOUT:
 		/* A futex that waited as long as it was asked to is no failure, and there are many. */
-		id = regs_syscall(regs);
-		if (id == FUTEX || id == FUTEX_WAITV || id == FUTEX_WAIT)
-			return 0;
-		COUNT(totals_here, errors_network, 1);
-		return 0;
+		return id == FUTEX || id == FUTEX_WAITV || id == FUTEX_WAIT ? NO_ERROR : COUNTER_errors_network;
 	case ENETDOWN:
 	case ENETUNREACH:
 	case ENETRESET:
@@ -104,12 +94,23 @@ static __noinline int count_error(struct totals *totals_here, struct pt_regs *re
 	case EHOSTDOWN:
 	case EHOSTUNREACH:
 	case EPIPE:
-		COUNT(totals_here, errors_network, 1);
-		return 0;
+		return COUNTER_errors_network;
 	default:
-		COUNT(totals_here, errors_other, 1);
-		return 0;
+		return COUNTER_errors_other;
 	}
+}
+
+static __noinline int count_error(struct totals *totals_here, __u64 error, __u64 id)
+{
+	__u32 class = class_of(traits_of(id));
+	__u32 group = error_group(error, id);
+
+	if (!totals_here || group >= NO_ERROR)
+		return 0;
+	ADD_HERE(totals_here->counter[group], 1);
+	if (class < CLASS_COUNT)
+		ADD_HERE(totals_here->counter[COUNTER_failed_file + class], 1);
+	return 0;
 }
 
 /*
@@ -122,14 +123,26 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	struct task_struct *task = current_task();
 	__u64 cgroup_id = task ? task_cgroup_id(task) : bpf_get_current_cgroup_id();
 	__u32 tid = task ? task->pid : bpf_get_current_pid_tgid();
+	long id = regs_syscall(regs);
+	const struct call_traits *traits = traits_of(id);
 	struct totals *totals_here = totals_of(cgroup_id);
+	__u32 class;
 	__u64 ns;
 
+	if (!totals_here)
+		return 0;
 	COUNT(totals_here, syscalls, 1);
+	class = class_of(traits);
+	if (class < CLASS_COUNT)
+		ADD_HERE(totals_here->counter[COUNTER_syscalls_file + class], 1);
 	if (result < 0 && result >= -MAX_ERRNO)
-		count_error(totals_here, regs, -result);
+		count_error(totals_here, -result, id);
 	ns = start_end(tid);
-	if (ns)
+	if (!ns)
+		return 0;
+	if (traits->timed)
+		OBSERVE(totals_here, fsync_latency, ns);
+	else
 		OBSERVE(totals_here, syscall_latency, ns);
 	return 0;
 }

@@ -12,7 +12,9 @@ enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_TIME_WAIT = 
 #define AF_INET 2
 #define AF_INET6 10
 #define SHUTDOWN_MASK 3
-#define ETIMEDOUT 110
+#define DNS_PORT 53
+enum { EEXIST = 17, ENETUNREACH = 101, ECONNRESET = 104, ETIMEDOUT = 110, ECONNREFUSED = 111, EHOSTDOWN = 112,
+       EHOSTUNREACH = 113 };
 /* The first SYN is repeated after 1 s (RFC 6298): who gives up later has met a peer that does not answer. */
 #define UNANSWERED_NS (1000ULL * 1000 * 1000)
 /* Of what has no socket (a reset for a closed port): the node itself. */
@@ -36,15 +38,55 @@ struct {
 	__type(value, struct connecting);
 } connecting SEC(".maps");
 
+struct destination {
+	__u64 cgroup_id;
+	struct raw_address address;
+	__u32 port;
+};
+
+/*
+ * Where each cgroup connected to lately: until so many others came after that the oldest had to go. 8192 (some
+ * 900 KiB): 110 pods with 70 peers each, more than the names and ports a service is configured with. A crawler
+ * pushes others out, and they are new once more.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct destination);
+	__type(value, __u8);
+} destinations SEC(".maps");
+
 static __always_inline __u16 port_of(const struct sock *sk)
 {
 	return __builtin_bswap16(sk->__sk_common.skc_dport);
 }
 
+/* An IPv4 peer of an IPv6 socket (::ffff:192.0.2.7) is that IPv4 peer. `to` is zeroed. */
+static __always_inline void peer_of(const struct sock *sk, struct raw_address *to)
+{
+	struct {
+		__u64 zeros;
+		__be32 ones;
+		__be32 v4;
+	} address;
+
+	to->family = 4;
+	if (sk->__sk_common.skc_family != AF_INET6) {
+		bpf_probe_read_kernel(to->bytes, 4, &sk->__sk_common.skc_daddr);
+		return;
+	}
+	bpf_probe_read_kernel(&address, sizeof(address), &sk->__sk_common.skc_v6_daddr);
+	if (!address.zeros && address.ones == __builtin_bswap32(0xffff)) {
+		__builtin_memcpy(to->bytes, &address.v4, sizeof(address.v4));
+		return;
+	}
+	to->family = 6;
+	__builtin_memcpy(to->bytes, &address, sizeof(address));
+}
+
 static __always_inline void connect_failed(const struct sock *sk, int error, struct connecting *start)
 {
 	struct event *event = event_begin(EVENT_connect_failed);
-	struct raw_address *address;
 
 	if (!event)
 		return;
@@ -55,23 +97,66 @@ static __always_inline void connect_failed(const struct sock *sk, int error, str
 		event->pid = start->pid;
 		__builtin_memcpy(event->comm, start->comm, sizeof(event->comm));
 	}
-	address = (struct raw_address *)event->text;
-	if (sk->__sk_common.skc_family == AF_INET6) {
-		address->family = 6;
-		bpf_probe_read_kernel(address->bytes, 16, &sk->__sk_common.skc_v6_daddr);
-	} else {
-		address->family = 4;
-		bpf_probe_read_kernel(address->bytes, 4, &sk->__sk_common.skc_daddr);
-	}
+	peer_of(sk, (struct raw_address *)event->text);
 	event_send(event, EVENT_connect_failed);
 }
 
-static __always_inline void connect_begin(__u64 key)
+/*
+ * What the peer or the network answered. The others of tcp_connect_failures never got as far as to ask: no free
+ * port, for instance. (A connect() that finds no route at all has no state to leave: it is a failed system call.)
+ */
+static __always_inline void count_cause(struct totals *totals_here, int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+	case ECONNRESET:
+		COUNT_ANYWHERE(totals_here, tcp_connects_refused, 1);
+		break;
+	case ETIMEDOUT:
+		COUNT_ANYWHERE(totals_here, tcp_connects_timed_out, 1);
+		break;
+	case ENETUNREACH:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+		COUNT_ANYWHERE(totals_here, tcp_connects_unreachable, 1);
+		break;
+	}
+}
+
+static __always_inline void note_destination(const struct sock *sk, const struct connecting *start)
+{
+	struct destination to = { .cgroup_id = sock_cgroup_id(sk), .port = port_of(sk) };
+	struct event *event;
+	__u8 known = 1;
+
+	peer_of(sk, &to.address);
+	if (bpf_map_lookup_elem(&destinations, &to))
+		return;
+	/* Another CPU was first. Whatever else goes wrong, it is new, and will be once more. */
+	if (bpf_map_update_elem(&destinations, &to, &known, BPF_NOEXIST) == -EEXIST)
+		return;
+	COUNT_ANYWHERE(totals_of(to.cgroup_id), tcp_new_destinations, 1);
+	event = event_begin(EVENT_new_destination);
+	if (!event)
+		return;
+	event->cgroup_id = to.cgroup_id;
+	event->extra = to.port;
+	event->pid = start->pid;
+	__builtin_memcpy(event->comm, start->comm, sizeof(event->comm));
+	__builtin_memcpy(event->text, &to.address, sizeof(to.address));
+	event_send(event, EVENT_new_destination);
+}
+
+static __always_inline void connect_begin(const struct sock *sk)
 {
 	struct connecting start = { .start_ns = bpf_ktime_get_ns(), .pid = bpf_get_current_pid_tgid() >> 32 };
+	__u64 key = (__u64)sk;
 	struct probe_losses *lost;
 
 	bpf_get_current_comm(start.comm, sizeof(start.comm));
+	note_destination(sk, &start);
+	if (port_of(sk) == DNS_PORT)
+		COUNT_ANYWHERE(totals_of(sock_cgroup_id(sk)), dns_tcp_queries, 1);
 	if (!bpf_map_update_elem(&connecting, &key, &start, BPF_ANY))
 		return;
 	lost = losses_here();
@@ -90,7 +175,7 @@ int BPF_PROG(inet_sock_set_state, const struct sock *sk, int before, int after)
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	if (after == TCP_SYN_SENT) {
-		connect_begin(key);
+		connect_begin(sk);
 		return 0;
 	}
 	if (before == TCP_SYN_RECV && after == TCP_ESTABLISHED) {
@@ -114,6 +199,7 @@ int BPF_PROG(inet_sock_set_state, const struct sock *sk, int before, int after)
 			error = ETIMEDOUT;
 		if (error || sk->sk_shutdown != SHUTDOWN_MASK) {
 			COUNT_ANYWHERE(totals_here, tcp_connect_failures, 1);
+			count_cause(totals_here, error);
 			connect_failed(sk, error, start);
 		}
 	}
@@ -155,6 +241,31 @@ int BPF_PROG(tcp_receive_reset, struct sock *sk)
 	struct totals *totals_here = totals_of(owner_of(sk));
 
 	COUNT_ANYWHERE(totals_here, tcp_resets_received, 1);
+	return 0;
+}
+
+/*
+ * Whenever a program took data from a connection. One in about 16 is sampled, drawn as the system calls are; the
+ * kernel keeps eight times the smoothed time in us, 0 while it has none.
+ */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(tcp_data_read, struct sock *sk)
+{
+	struct cpu_memo *memo = memo_here();
+	struct tcp_sock *tcp;
+	__u32 srtt;
+
+	if (!memo)
+		return 0;
+	if (memo->rtt_gap > 1) {
+		memo->rtt_gap--;
+		return 0;
+	}
+	memo->rtt_gap = draw_gap();
+	tcp = bpf_skc_to_tcp_sock(sk);
+	srtt = tcp ? tcp->srtt_us : 0;
+	if (srtt)
+		OBSERVE(totals_of(sock_cgroup_id(sk)), tcp_round_trip, srtt * 1000ULL / 8);
 	return 0;
 }
 

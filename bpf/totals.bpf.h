@@ -119,7 +119,7 @@ static __always_inline __u32 lane_here(void)
 }
 
 /* The way with the hash lookup: a call, so that the hot path stays short. */
-static __noinline struct totals *find_totals(__u64 cgroup_id, struct cpu_memo *memo)
+static __noinline struct totals *find_totals(__u64 cgroup_id, __u32 *memo_row)
 {
 	__u32 *slot = bpf_map_lookup_elem(&slots, &cgroup_id);
 	__u32 row = (slot ? *slot : 0) * config.lanes + lane_here();
@@ -130,8 +130,8 @@ static __noinline struct totals *find_totals(__u64 cgroup_id, struct cpu_memo *m
 		return 0;
 	if (slot) {
 		totals_here->cgroup_id = cgroup_id;
-		if (memo)
-			memo->row = row;
+		if (memo_row)
+			*memo_row = row;
 	} else {
 		lost = losses_here();
 		if (lost)
@@ -145,17 +145,20 @@ static __noinline struct totals *find_totals(__u64 cgroup_id, struct cpu_memo *m
  * interrupt that replaces it, or a slot given to another cgroup, cannot send a count to the wrong one. Slot
  * 0's rows carry no id: whoever has no slot is looked up, and counted as lost, every time.
  */
+static __always_inline struct totals *totals_by(__u32 *memo_row, __u64 cgroup_id)
+{
+	struct totals *totals_here = bpf_map_lookup_elem(&totals, memo_row);
+
+	if (totals_here && cgroup_id && totals_here->cgroup_id == cgroup_id)
+		return totals_here;
+	return find_totals(cgroup_id, memo_row);
+}
+
 static __always_inline struct totals *totals_of(__u64 cgroup_id)
 {
 	struct cpu_memo *memo = memo_here();
-	struct totals *totals_here;
 
-	if (!memo)
-		return 0;
-	totals_here = bpf_map_lookup_elem(&totals, &memo->row);
-	if (totals_here && cgroup_id && totals_here->cgroup_id == cgroup_id)
-		return totals_here;
-	return find_totals(cgroup_id, memo);
+	return memo ? totals_by(&memo->row, cgroup_id) : 0;
 }
 
 /* Where a lane is shared by several CPUs, every add must be atomic; the verifier drops the other branch. */

@@ -318,6 +318,7 @@ void answer_explain(const Snapshot& snapshot, const History& history, std::size_
     event.set_pid(recent.event.pid);
     event.set_comm(clean_text(recent.event.comm));
     event.set_text(describe(recent.event));
+    event.set_container(clean_text(recent.event.container));
   }
   for (std::size_t column = 0; column < feature_columns().size(); ++column) {
     add_value(snapshot, row, column, *out.add_values());

@@ -1,10 +1,9 @@
 #include "agent/collect/cgroup_source.h"
 
 #include <algorithm>
+#include <bitset>
 #include <cmath>
 #include <utility>
-
-#include <unistd.h>
 
 namespace vedette {
 namespace {
@@ -38,23 +37,24 @@ void add(double& gauge, double value) {
   gauge = std::isnan(gauge) ? value : gauge + value;
 }
 
+// Places in CgroupSource::MemoryCounts.
+enum MemoryCount { kFaults, kMajorFaults, kHighEvents, kMaxEvents };
+constexpr std::array<vedette_counter, 4> kMemoryCounters{
+    COUNTER_page_faults, COUNTER_major_faults, COUNTER_memory_high_events, COUNTER_memory_max_events};
+
 bool has_limit(const CgroupLimits& limits) {
   return limits.memory_bytes || limits.cpu_cores || limits.pids;
 }
 
 }  // namespace
 
-CgroupSource::CgroupSource(std::string proc, CgroupMounts mounts, FileBudget& budget)
-    : proc_(std::move(proc)),
-      mounts_(std::move(mounts)),
+CgroupSource::CgroupSource(CgroupMounts mounts, FileBudget& budget)
+    : mounts_(std::move(mounts)),
       memory_v2_(mounts_.memory.empty()),
       cpu_v2_(mounts_.cpu.empty()),
       cpuacct_v2_(mounts_.cpuacct.empty()),
       pids_v2_(mounts_.pids.empty()),
-      budget_(budget),
-      meminfo_(proc_ + "/meminfo", budget),
-      stat_(proc_ + "/stat", budget),
-      loadavg_(proc_ + "/loadavg", budget) {
+      budget_(budget) {
   if (memory_v2_) mounts_.memory = mounts_.unified;
   if (cpu_v2_) mounts_.cpu = mounts_.unified;
   if (cpuacct_v2_) mounts_.cpuacct = mounts_.unified;
@@ -69,77 +69,13 @@ CgroupSource::Point::Point(const CgroupMounts& mounts, const std::string& direct
                        (mounts.memory == mounts.unified ? "/memory.current" : "/memory.usage_in_bytes"),
                    budget),
       memory_stat(mounts.memory + directory + "/memory.stat", budget),
+      memory_events(mounts.memory + directory +
+                        (mounts.memory == mounts.unified ? "/memory.events" : "/memory.failcnt"),
+                    budget),
+      memory_swap(mounts.memory + directory + "/memory.swap.current", budget),
       cpu_usage(mounts.cpuacct + directory + "/cpuacct.usage", budget),
       cpu_stat(mounts.cpu + directory + "/cpu.stat", budget),
       pids(mounts.pids + directory + "/pids.current", budget) {}
-
-bool CgroupSource::read_node(MonotonicNs now, Gauges& gauges) {
-  bool complete = true;
-  if (const auto text = meminfo_.read(buffer_)) {
-    const auto total = find_number(*text, "MemTotal:");
-    const auto available = find_number(*text, "MemAvailable:");
-    if (total && available && *total > 0) {
-      constexpr double kBytesPerKb = 1024;
-      const double used = static_cast<double>(*total) - static_cast<double>(*available);
-      gauges[GAUGE_memory_bytes] = used * kBytesPerKb;
-      gauges[GAUGE_memory_use] = used / static_cast<double>(*total);
-    }
-  } else {
-    complete = false;
-  }
-
-  if (const auto text = stat_.read(buffer_)) {
-    // user nice system idle iowait irq softirq steal; guest time is already in user.
-    auto line = find_line(*text, "cpu").value_or("");
-    constexpr int kIdle = 3;
-    constexpr int kIowait = 4;
-    constexpr int kFields = 8;
-    double busy = 0;
-    for (int i = 0; i < kFields; ++i) {
-      const auto ticks = parse_number(next_word(line));
-      if (ticks && i != kIdle && i != kIowait) busy += static_cast<double>(*ticks);
-    }
-    double cpus = 0;
-    auto rest = *text;
-    std::string_view row;
-    while (next_line(rest, row) && row.starts_with("cpu")) ++cpus;
-    cpus = std::max(1.0, cpus - 1);
-    busy /= static_cast<double>(::sysconf(_SC_CLK_TCK));
-    const double passed = seconds_between(node_busy_ns_, now);
-    if (node_busy_ns_ != 0 && passed > 0) {
-      const double cores = std::max(0.0, busy - node_busy_) / passed;
-      gauges[GAUGE_cpu_cores] = cores;
-      gauges[GAUGE_cpu_limit_use] = std::min(1.0, cores / cpus);
-    }
-    node_busy_ = busy;
-    node_busy_ns_ = now;
-  } else {
-    complete = false;
-  }
-
-  if (max_tasks_ns_ == 0 || now > max_tasks_ns_ + kLimitsAgeNs) {
-    std::optional<double> limit;
-    for (const auto* name : {"/sys/kernel/pid_max", "/sys/kernel/threads-max"}) {
-      const auto text = buffer_.read_path(proc_ + name);
-      if (text) lower(limit, to_double(parse_number(*text)));
-    }
-    max_tasks_ = limit.value_or(0);
-    max_tasks_ns_ = now;
-  }
-  if (const auto text = loadavg_.read(buffer_)) {
-    // "0.00 0.01 0.05 1/234 5678": 234 threads exist.
-    const auto slash = text->find('/');
-    if (slash != std::string_view::npos) {
-      if (const auto tasks = to_double(parse_number(text->substr(slash + 1)))) {
-        gauges[GAUGE_pids] = *tasks;
-        if (max_tasks_ > 0) gauges[GAUGE_pids_use] = *tasks / max_tasks_;
-      }
-    }
-  } else {
-    complete = false;
-  }
-  return complete;
-}
 
 const CgroupLimits& CgroupSource::own_limits(const std::string& path, MonotonicNs now) {
   auto& cached = limits_[path];
@@ -237,16 +173,59 @@ void CgroupSource::choose_points(const LivingEntity& entity, Watched& watched, M
   }
 }
 
-std::optional<double> CgroupSource::working_set(Point& point) {
-  if (mounts_.memory.empty()) return std::nullopt;
-  const auto usage_text = point.memory_usage.read(buffer_);
-  const auto usage = usage_text ? to_double(parse_number(*usage_text)) : std::nullopt;
-  if (!usage) return std::nullopt;
-  const auto stat = point.memory_stat.read(buffer_);
-  if (!stat) return std::nullopt;
-  const auto inactive =
-      to_double(find_number(*stat, memory_v2_ ? "inactive_file" : "total_inactive_file")).value_or(0);
-  return std::max(0.0, *usage - inactive);
+void CgroupSource::read_memory(Watched& watched, Gauges& gauges, FileCounts& counts) {
+  if (mounts_.memory.empty()) return;
+  // v1 has each key twice: of the directory itself, and as "total_" with those below it.
+  const auto key = [&](const char* v2, const char* v1) { return memory_v2_ ? v2 : v1; };
+  std::bitset<kMemoryCounters.size()> said;
+  for (auto& point : watched.points) {
+    if (!point.root && !point.limits.memory_bytes) continue;
+    const auto usage_text = point.memory_usage.read(buffer_);
+    const auto usage = usage_text ? to_double(parse_number(*usage_text)) : std::nullopt;
+    if (!usage) continue;
+    const auto count = [&](MemoryCount which, std::optional<std::uint64_t> total) {
+      if (!total) return;
+      auto& last = point.memory[which];
+      watched.memory[which] += *total >= last ? *total - last : *total;  // less: a new one of the same name
+      last = *total;
+      said.set(which);
+    };
+
+    if (const auto stat = point.memory_stat.read(buffer_)) {
+      const auto inactive = to_double(find_number(*stat, key("inactive_file", "total_inactive_file")));
+      const double working_set = std::max(0.0, *usage - inactive.value_or(0));
+      if (point.limits.memory_bytes && *point.limits.memory_bytes > 0) {
+        raise(gauges[GAUGE_memory_use], working_set / *point.limits.memory_bytes);
+      }
+      if (point.root) {
+        add(gauges[GAUGE_memory_bytes], working_set);
+        count(kFaults, find_number(*stat, key("pgfault", "total_pgfault")));
+        count(kMajorFaults, find_number(*stat, key("pgmajfault", "total_pgmajfault")));
+        const auto swap = memory_v2_ ? std::nullopt : to_double(find_number(*stat, "total_swap"));
+        if (swap) add(gauges[GAUGE_swap_bytes], *swap);
+      }
+    }
+    if (!memory_v2_) {
+      const auto failures = point.memory_events.read(buffer_);
+      if (failures) count(kMaxEvents, parse_number(*failures));
+    } else if (point.root) {
+      if (const auto events = point.memory_events.read(buffer_)) {
+        count(kHighEvents, find_number(*events, "high"));
+        count(kMaxEvents, find_number(*events, "max"));
+      }
+      const auto swap = point.memory_swap.read(buffer_);
+      if (const auto bytes = swap ? to_double(parse_number(*swap)) : std::nullopt) {
+        add(gauges[GAUGE_swap_bytes], *bytes);
+      }
+    }
+  }
+  for (std::size_t i = 0; i < kMemoryCounters.size(); ++i) {
+    if (said.test(i)) {
+      counts.set(kMemoryCounters[i], watched.memory[i]);
+    } else {
+      counts.forget(kMemoryCounters[i]);
+    }
+  }
 }
 
 std::optional<CgroupSource::CpuUse> CgroupSource::cpu_use(Point& point) {
@@ -269,18 +248,11 @@ std::optional<CgroupSource::CpuUse> CgroupSource::cpu_use(Point& point) {
   return use;
 }
 
-void CgroupSource::read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges) {
+void CgroupSource::read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges, FileCounts& counts) {
   auto& watched = entities_[entity.entity->id];
   choose_points(entity, watched, now);
+  read_memory(watched, gauges, counts);
   for (auto& point : watched.points) {
-    if (point.root || point.limits.memory_bytes) {
-      if (const auto bytes = working_set(point)) {
-        if (point.root) add(gauges[GAUGE_memory_bytes], *bytes);
-        if (point.limits.memory_bytes && *point.limits.memory_bytes > 0) {
-          raise(gauges[GAUGE_memory_use], *bytes / *point.limits.memory_bytes);
-        }
-      }
-    }
     if (point.root || point.limits.cpu_cores) {
       const auto use = cpu_use(point);
       const double passed_us = seconds_between(point.cpu_ns, now) * kUsPerSecond;

@@ -1,7 +1,8 @@
-// Memory, CPU and pids of the node and of each entity against their limits, from cgroup v1, v2 or both side
-// by side. Called by collect/LiveSource, tick thread only.
+// Memory, CPU and pids of each entity against its limits, from cgroup v1, v2 or both side by side. (The
+// node's: collect/kernel_source.h.) Called by collect/FileSources, tick thread only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/collect/cgroup_tree.h"
+#include "agent/collect/file_counts.h"
 #include "agent/collect/kept_file.h"
 #include "agent/collect/psi_source.h"
 #include "agent/pods/pod_table.h"
@@ -27,24 +29,22 @@ struct CgroupLimits {
 
 class CgroupSource {
 public:
-  // `proc` is where procfs is mounted ("/proc").
-  CgroupSource(std::string proc, CgroupMounts mounts, FileBudget& budget);
-
-  // memory_*: MemTotal - MemAvailable, and that of MemTotal. cpu_*: busy time of /proc/stat per second, and
-  // that of all CPUs; the first call leaves them kMissing. pids: threads, of the nearer of pid_max and
-  // threads-max. False if the files are not there.
-  bool read_node(MonotonicNs now, Gauges& gauges);
+  CgroupSource(CgroupMounts mounts, FileBudget& budget);
 
   // memory_bytes: usage minus inactive_file. The shares are the worst of the entity's directories, each
   // against the lowest limit on its way up to the root; they stay kMissing without a limit. cpu_throttled:
-  // throttled periods times the period per time passed.
-  void read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges);
+  // throttled periods times the period per time passed. page_faults, major_faults and swap_bytes: of all its
+  // roots, with all below them. memory_high_events and memory_max_events: likewise; v1 has no memory.high,
+  // and counts a limit only where it stands.
+  void read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges, FileCounts& counts);
   void forget(EntityId entity) { entities_.erase(entity); }
 
   // What the directory itself and those above allow together.
   CgroupLimits effective_limits(const std::string& path, MonotonicNs now);
 
 private:
+  // In the order of kMemoryCounters (cgroup_source.cpp).
+  using MemoryCounts = std::array<std::uint64_t, 4>;
   struct CpuUse {
     double used_us = 0;
     double throttled_periods = 0;
@@ -57,17 +57,23 @@ private:
     CgroupLimits limits;
     KeptFile memory_usage;
     KeptFile memory_stat;
+    KeptFile memory_events;  // v1: memory.failcnt
+    KeptFile memory_swap;    // v2 only
     KeptFile cpu_usage;
     KeptFile cpu_stat;
     KeptFile pids;
     CpuUse cpu;
     MonotonicNs cpu_ns = 0;
+    MemoryCounts memory{};  // at the last reading
   };
   struct Watched {
     std::vector<std::string> roots;
     std::vector<std::string> members;
     std::vector<Point> points;
     MonotonicNs limits_ns = 0;
+    // What all points ever counted: they come and go, and the sum of those that are there would run
+    // backwards.
+    MemoryCounts memory{};
   };
   struct CachedLimits {
     CgroupLimits limits;
@@ -76,10 +82,9 @@ private:
 
   const CgroupLimits& own_limits(const std::string& path, MonotonicNs now);
   void choose_points(const LivingEntity& entity, Watched& watched, MonotonicNs now);
-  std::optional<double> working_set(Point& point);
+  void read_memory(Watched& watched, Gauges& gauges, FileCounts& counts);
   std::optional<CpuUse> cpu_use(Point& point);
 
-  std::string proc_;
   CgroupMounts mounts_;
   bool memory_v2_;
   bool cpu_v2_;
@@ -90,14 +95,6 @@ private:
   std::unordered_map<EntityId, Watched> entities_;
   std::unordered_map<std::string, CachedLimits> limits_;
   MonotonicNs limits_swept_ns_ = 0;
-
-  KeptFile meminfo_;
-  KeptFile stat_;
-  KeptFile loadavg_;
-  double node_busy_ = 0;
-  MonotonicNs node_busy_ns_ = 0;
-  double max_tasks_ = 0;
-  MonotonicNs max_tasks_ns_ = 0;
 };
 
 }  // namespace vedette

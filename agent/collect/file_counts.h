@@ -1,11 +1,13 @@
 // Counters that the kernel keeps and files tell: a source sets totals, the sample gets what was added since
 // the reading before. One per entity and one for the node, owned by collect/LiveSource; tick thread only.
+// (CountPart: whichever thread reads.)
 #pragma once
 
 #include <array>
 #include <bitset>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "agent/collect/observation.h"
 
@@ -43,6 +45,19 @@ private:
   std::array<std::uint64_t, kCount> last_{};
   std::array<std::uint64_t, kCount> added_{};
   std::bitset<kCount> known_;
+};
+
+// One of several counters that are summed up: of a device, a disk, a CPU. It may bring a past along when it
+// comes (counting begins with what it has) and leaves no hole when it goes.
+class CountPart {
+public:
+  void set(std::uint64_t value, std::uint64_t& total) {
+    if (last_) total += value >= *last_ ? value - *last_ : value;
+    last_ = value;
+  }
+
+private:
+  std::optional<std::uint64_t> last_;
 };
 
 }  // namespace vedette

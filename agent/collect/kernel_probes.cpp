@@ -303,6 +303,7 @@ void KernelProbes::State::load_all() {
                                  .ring_bytes = options.ring_bytes,
                                  .unused = 0,
                                  .slow_call_ns = static_cast<std::uint64_t>(options.slow_call.count())},
+                      .cgroup_mount = cgroup_mount,
                       .modules = options.modules,
                       .modules_period = options.modules_period});
   // The one that hands out slots goes first, then the walk: from there on every cgroup has one.

@@ -67,7 +67,8 @@ using RawEvent = ::event;
 class KernelProbes {
 public:
   // Fails only without any means to go on (no BPF, no BTF, no v2 hierarchy, too few rights); a single probe
-  // that cannot load is degraded in health(). When it returns, every cgroup has its slot and all is counted.
+  // that cannot load is degraded in health(), or off where this kernel has nothing for it to watch. When it
+  // returns, every cgroup has its slot and all is counted.
   static Result<std::unique_ptr<KernelProbes>> make(const KernelOptions& options = {});
 
   KernelProbes(const KernelProbes&) = delete;

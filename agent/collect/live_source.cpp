@@ -11,7 +11,6 @@
 #include <utility>
 
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -27,21 +26,9 @@ MonotonicNs to_ns(std::chrono::nanoseconds duration) {
   return static_cast<MonotonicNs>(duration.count());
 }
 
-std::size_t file_budget(std::size_t wanted) {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-  return std::min<std::size_t>(wanted, limit.rlim_cur / 2);
-}
-
-std::string primary_root(const LiveOptions& options) {
-  ReadBuffer buffer;
-  const auto text = buffer.read_path(options.proc + "/self/mountinfo");
-  return text ? find_cgroup_mounts(*text, options.cgroup_root).primary() : std::string();
-}
-
 CgroupMounts cgroup_mounts(const LiveOptions& options) {
   ReadBuffer buffer;
-  const auto text = buffer.read_path(options.proc + "/self/mountinfo");
+  const auto text = buffer.read_path(options.files.proc + "/self/mountinfo");
   return text ? find_cgroup_mounts(*text, options.cgroup_root) : CgroupMounts();
 }
 
@@ -75,12 +62,9 @@ std::string_view bounded(const char (&text)[kSize]) {  // NOLINT: C strings of t
 
 LiveSource::LiveSource(const LiveOptions& options)
     : options_(options),
-      budget_(file_budget(options.kept_files)),
       table_(options.pod_table),
-      tree_(primary_root(options)),
-      psi_(options.proc + "/pressure", cgroup_mounts(options).unified, budget_),
-      cgroup_(options.proc, cgroup_mounts(options), budget_),
-      proc_(ProcOptions{.proc = options.proc, .cgroups = tree_.root()}, budget_),
+      tree_(cgroup_mounts(options).primary()),
+      files_(options.files, cgroup_mounts(options), tree_.root()),
       urgent_tokens_(options.urgent_ticks_per_second) {
   options_.urgent_ticks_per_second = std::max(1.0, options_.urgent_ticks_per_second);
   node_gauges_.fill(kMissing);
@@ -95,8 +79,8 @@ Result<std::unique_ptr<LiveSource>> LiveSource::make(const LiveOptions& options)
 }
 
 Status LiveSource::open() {
-  if (::access((options_.proc + "/self/mountinfo").c_str(), R_OK) != 0) {
-    return fail_errno("read " + options_.proc + "/self/mountinfo (procfs must be mounted there)");
+  if (::access((options_.files.proc + "/self/mountinfo").c_str(), R_OK) != 0) {
+    return fail_errno("read " + options_.files.proc + "/self/mountinfo (procfs must be mounted there)");
   }
   start_probes();
   if (auto log = LogSource::make(options_.kernel_log)) {
@@ -104,8 +88,6 @@ Status LiveSource::open() {
   } else {
     log_reason_ = log.error().text;
   }
-  mounts_ = std::make_unique<MountsSource>(
-      MountsOptions{.proc = options_.proc, .interval = options_.file_interval});
   scan(monotonic_now());
 
   timer_ = FileHandle(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
@@ -265,7 +247,7 @@ void LiveSource::update_names(MonotonicNs now) {
   }
   const auto population = tree_.population();
   if (population != population_) scan_wanted_ = true;
-  const auto anyway = population == 0 ? to_ns(options_.file_interval) : kScanAnywayNs;
+  const auto anyway = population == 0 ? to_ns(options_.files.interval) : kScanAnywayNs;
   if (now >= scanned_ns_ + (scan_wanted_ ? kScanGapNs : anyway)) scan(now);
 }
 
@@ -311,9 +293,7 @@ void LiveSource::update_states(MonotonicNs now) {
       state.gauges.fill(kMissing);  // the dead use nothing; what they used is in the features' past
     }
     if (!state.alive && now > state.died_ns + linger) {
-      psi_.forget(at->first);
-      cgroup_.forget(at->first);
-      proc_.forget(at->first);
+      files_.forget(at->first);
       at = states_.erase(at);
     } else {
       ++at;
@@ -322,32 +302,20 @@ void LiveSource::update_states(MonotonicNs now) {
 }
 
 void LiveSource::read_entity(EntityState& state, const LivingEntity& living, MonotonicNs now) {
-  const double space = state.gauges[GAUGE_disk_space_use];
-  const double inodes = state.gauges[GAUGE_disk_inodes_use];
   state.gauges.fill(kMissing);
-  state.gauges[GAUGE_disk_space_use] = space;
-  state.gauges[GAUGE_disk_inodes_use] = inodes;
-  psi_.read(living, now, state.gauges);
-  cgroup_.read(living, now, state.gauges);
-  proc_.read(living, now, state.gauges);
+  files_.read(living, now, state.gauges, state.counts);
   state.read = true;
-  if (!proc_.processes(living.entity->id).empty()) state.active = true;
+  if (!files_.processes(living.entity->id).empty()) state.active = true;
 }
 
 void LiveSource::read_files(MonotonicNs now) {
-  const bool round = files_ns_ == 0 || now >= files_ns_ + to_ns(options_.file_interval);
+  const bool round = files_ns_ == 0 || now >= files_ns_ + to_ns(options_.files.interval);
   if (round) {
     const auto began = monotonic_now();
     node_gauges_.fill(kMissing);
-    psi_ok_ = psi_.read_node(now, node_gauges_);
-    cgroup_ok_ = cgroup_.read_node(now, node_gauges_);
-    proc_ok_ = proc_.read_node(node_gauges_);
-    MountsRequest request;
-    for (const auto& living : living_) {
-      read_entity(states_[living.entity->id], living, now);
-      request.groups.push_back({living.entity->id, proc_.processes(living.entity->id)});
-    }
-    mounts_->watch(std::move(request));
+    files_.read_node(now, node_gauges_, node_counts_);
+    for (const auto& living : living_) read_entity(states_[living.entity->id], living, now);
+    files_.watch_mounts(living_);
     if (kernel_) {
       read_surveys();
       read_details();
@@ -405,30 +373,10 @@ void LiveSource::read_details() {
 }
 
 void LiveSource::take_mounts(MonotonicNs now) {
-  const auto reading = mounts_->latest();
-  // Three rounds without an answer: a disk holds the thread, and old figures would lie.
-  constexpr int kRounds = 3;
-  const auto patience = to_ns(options_.file_interval) * kRounds;
-  const bool stale = reading && now > reading->read_ns + patience;
-  mounts_reason_.clear();
-  if (stale) {
-    mounts_reason_ = "a filesystem has not answered for " +
-                     std::to_string(static_cast<int>(seconds_between(reading->read_ns, now))) + " s";
-  }
-  const auto take = [](Gauges& gauges, const MountUse* use) {
-    gauges[GAUGE_disk_space_use] = use != nullptr ? use->space.value_or(kMissing) : kMissing;
-    gauges[GAUGE_disk_inodes_use] = use != nullptr ? use->inodes.value_or(kMissing) : kMissing;
-  };
-  const bool usable = reading && !stale;
-  take(node_gauges_, usable ? &reading->node : nullptr);
+  files_.update_mounts(now);
+  files_.take_mounts(kNodeEntity, node_gauges_);
   for (auto& [id, state] : states_) {
-    const MountUse* use = nullptr;
-    if (usable && state.alive) {
-      if (const auto found = reading->entities.find(id); found != reading->entities.end()) {
-        use = &found->second;
-      }
-    }
-    take(state.gauges, use);
+    if (state.alive) files_.take_mounts(id, state.gauges);
   }
 }
 
@@ -497,6 +445,7 @@ void LiveSource::add_events(Observation& observation, MonotonicNs now) {
     if (!is_about_node(raw.type)) {
       const auto entity = table_.find(raw.cgroup_id);
       if (entity) event.entity = entity->id;
+      event.container = table_.container_name(raw.cgroup_id);
     }
     observation.events.push_back(std::move(event));
   }
@@ -517,22 +466,12 @@ void LiveSource::add_health(Observation& observation) const {
     probes = kernel_->health();
   } else {
     std::set<std::string_view> names;
-    for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) names.insert(kCounters[i].origin);
-    for (const auto& signal : kHistograms) names.insert(signal.origin);
+    for (const auto& probe : options_.kernel.probes) names.insert(probe.name);
     const auto state = options_.use_kernel_probes ? ProbeState::kDegraded : ProbeState::kOff;
     for (const auto name : names) probes.push_back({std::string(name), state, kernel_reason_, 0, 0});
   }
-  const auto add = [&](const char* name, bool works, std::string reason) {
-    probes.push_back({name, works ? ProbeState::kAttached : ProbeState::kDegraded,
-                      works ? std::string() : std::move(reason), 0, 0});
-  };
-  add("psi", psi_ok_, "cannot read " + options_.proc + "/pressure: the kernel has no PSI, or it needs psi=1");
-  add("cgroup", cgroup_ok_ && !tree_.root().empty(),
-      tree_.root().empty() ? "no cgroup hierarchy is mounted"
-                           : "cannot read stat, meminfo or loadavg in " + options_.proc);
-  add("proc", proc_ok_, "cannot read " + options_.proc + "/sys/fs/file-nr");
-  add("mounts", mounts_reason_.empty(), mounts_reason_);
-  add("log", log_.has_value(), log_reason_);
+  files_.add_health(probes);
+  probes.push_back({"log", log_ ? ProbeState::kAttached : ProbeState::kDegraded, log_reason_, 0, 0});
 }
 
 Status LiveSource::collect(Observation& observation) {

@@ -15,15 +15,12 @@
 
 #include "agent/base/handle.h"
 #include "agent/base/latest.h"
-#include "agent/collect/cgroup_source.h"
 #include "agent/collect/cgroup_tree.h"
 #include "agent/collect/detail_labels.h"
 #include "agent/collect/file_counts.h"
+#include "agent/collect/file_sources.h"
 #include "agent/collect/kernel_probes.h"
 #include "agent/collect/log_source.h"
-#include "agent/collect/mounts_source.h"
-#include "agent/collect/proc_source.h"
-#include "agent/collect/psi_source.h"
 #include "agent/collect/source.h"
 #include "agent/pods/pod_info.h"
 #include "agent/pods/pod_table.h"
@@ -33,15 +30,15 @@ namespace vedette {
 struct LiveOptions {
   // Twice a second: what is not urgent enough to wake the tick is judged within that.
   std::chrono::milliseconds tick_interval{500};
-  // Files cost a millisecond or more per 50 cgroups and change slowly; between, the last values are repeated.
-  std::chrono::milliseconds file_interval{2000};
   // How long an entity without a living cgroup still stands in `entities`: ten ticks, so that its last words
   // are judged and shown.
   std::chrono::seconds linger{5};
   // At most this many ticks a second because of urgent records: a storm of them may not eat the CPU, and the
   // timer comes anyway.
   double urgent_ticks_per_second = 10;
-  std::string proc = "/proc";
+  // Files cost a millisecond or more per 50 cgroups and change slowly: between two rounds of reading them the
+  // last values are repeated.
+  FileOptions files;
   // Only cgroup hierarchies mounted at or below this directory count; empty: all in /proc/self/mountinfo.
   std::string cgroup_root;
   std::string kernel_log = "/dev/kmsg";
@@ -53,9 +50,6 @@ struct LiveOptions {
   bool use_kernel_probes = true;
   KernelOptions kernel;
   PodTableOptions pod_table;
-  // Descriptors kept open to save their opening, at most half of RLIMIT_NOFILE: 9 per entity and 1 per
-  // cgroup, 5 kB of kernel memory each.
-  std::size_t kept_files = 1024;
 };
 
 class LiveSource : public Source {
@@ -73,7 +67,7 @@ public:
   BudgetUse budget() const;
   // Kernel memory of the probes' maps; 0 without probes.
   std::uint64_t bpf_map_bytes() const;
-  // Time of the last reading of all files.
+  // Time of the last reading of all files on this thread.
   std::chrono::nanoseconds file_cost() const { return file_cost_; }
 
 private:
@@ -108,20 +102,13 @@ private:
 
   LiveOptions options_;
   FileHandle timer_;
-  FileBudget budget_;
   PodTable table_;
   CgroupTree tree_;
-  PsiSource psi_;
-  CgroupSource cgroup_;
-  ProcSource proc_;
+  FileSources files_;
   std::optional<LogSource> log_;
   std::unique_ptr<KernelProbes> kernel_;
   std::string kernel_reason_;
   std::string log_reason_;
-  std::string mounts_reason_;
-  bool psi_ok_ = true;
-  bool cgroup_ok_ = true;
-  bool proc_ok_ = true;
 
   std::vector<CgroupTotals> totals_;
   std::vector<RawEvent> raw_events_;
@@ -144,7 +131,6 @@ private:
   double urgent_tokens_ = 0;
   MonotonicNs tokens_ns_ = 0;
   std::chrono::nanoseconds file_cost_{0};
-  std::unique_ptr<MountsSource> mounts_;  // last: its thread ends first
 };
 
 }  // namespace vedette

@@ -79,6 +79,16 @@ bool is_local_writable(const Mount& mount) {
   return std::find(kLocalTypes.begin(), kLocalTypes.end(), mount.type) != kLocalTypes.end();
 }
 
+bool is_on_disk(const Mount& mount) {
+  return mount.type != "tmpfs" &&
+         std::find(kLocalTypes.begin(), kLocalTypes.end(), mount.type) != kLocalTypes.end();
+}
+
+bool is_read_only(const Mount& mount) {
+  return std::ranges::any_of(std::array{"ro", "emergency_ro", "shutdown"},
+                             [&](const char* word) { return has_option(mount.super_options, word); });
+}
+
 bool is_made_for_pod(const Mount& mount) {
   // /var/lib/kubelet/pods/UID/volumes/... (and its /var/lib/kubelet/plugins/.../mount for devices), and the
   // 64 hex digits of a container's or sandbox' id.
@@ -93,6 +103,21 @@ bool is_made_for_pod(const Mount& mount) {
     begin = end + 1;
   }
   return false;
+}
+
+// A filesystem that was read-only from the start, and is writable now and then for an update, is not counted.
+std::uint32_t MountsReader::count_read_only(const std::vector<Mount>& host) {
+  std::unordered_map<std::uint64_t, bool> read_only;
+  for (const auto& mount : host) {
+    if (is_on_disk(mount)) read_only[mount.device] = is_read_only(mount);
+  }
+  std::erase_if(was_writable_, [&](const auto& entry) { return !read_only.contains(entry.first); });
+  std::uint32_t count = 0;
+  for (const auto& [device, now] : read_only) {
+    const auto at = was_writable_.try_emplace(device, !now).first;
+    if (at->second && now) ++count;
+  }
+  return count;
 }
 
 MountsReading MountsReader::read(const MountsRequest& request, MonotonicNs now) {
@@ -116,7 +141,9 @@ MountsReading MountsReader::read(const MountsRequest& request, MonotonicNs now) 
 
   std::set<std::uint64_t> host_devices;
   if (const auto text = buffer_.read_path(host + "/mountinfo")) {
-    for (const auto& mount : parse_mountinfo(*text)) {
+    const auto mounts = parse_mountinfo(*text);
+    reading.read_only = count_read_only(mounts);
+    for (const auto& mount : mounts) {
       if (is_made_for_pod(mount)) continue;
       const bool first = host_devices.insert(mount.device).second;
       // A bind mount repeats a filesystem that was looked at.

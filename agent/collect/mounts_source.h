@@ -49,11 +49,19 @@ struct MountsRequest {
 struct MountsReading {
   MonotonicNs read_ns = 0;
   MountUse node;
+  // Filesystems of disks that were writable when first seen and are read-only now: the kernel stopped writing
+  // to them, or somebody did. Nothing: the host's mounts cannot be listed.
+  std::optional<std::uint32_t> read_only;
   std::unordered_map<EntityId, MountUse> entities;  // only those with a mount of their own
 };
 
 // The policy, pure: mounts that may be looked at and can fill up.
 bool is_local_writable(const Mount& mount);
+// A filesystem that keeps data on a disk of this machine and accepts no writes, whichever way it is mounted.
+// The kernel says so in the filesystem's own options: "ro", or since ext4 keeps SB_RDONLY out of it (6.12)
+// "emergency_ro" (6.15), or "shutdown".
+bool is_on_disk(const Mount& mount);
+bool is_read_only(const Mount& mount);
 // A host's mount that kubelet or a container runtime made for a pod: it is that pod's, not the node's.
 bool is_made_for_pod(const Mount& mount);
 
@@ -71,9 +79,12 @@ private:
     MonotonicNs seen_ns = 0;
   };
 
+  std::uint32_t count_read_only(const std::vector<Mount>& host);
+
   MountsOptions options_;
   ReadBuffer buffer_;
   std::unordered_map<std::uint64_t, Namespace> namespaces_;  // by inode
+  std::unordered_map<std::uint64_t, bool> was_writable_;  // the host's filesystems by device, when first seen
 };
 
 class MountsSource {

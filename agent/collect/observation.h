@@ -43,6 +43,7 @@ struct KernelEvent {
   std::int64_t value = 0;         // meaning: see bpf/events.h
   std::int64_t extra = 0;
   std::uint32_t pid = 0;
+  std::string container;  // of the pod, where the API has named it
   std::string comm;
   std::string text;  // kLogEvent: the message
 };

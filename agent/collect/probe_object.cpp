@@ -10,12 +10,14 @@
 #include <fstream>
 #include <iterator>
 #include <mutex>
+#include <numeric>
 #include <string_view>
 #include <system_error>
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "agent/base/handle.h"
@@ -72,7 +74,13 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
 
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
+constexpr std::string_view kRawTracepointSection = "raw_tp/";
 constexpr const char* kTypes = "/sys/kernel/btf";
+
+tl::unexpected<Error> fail_missing(const std::string& what, std::string_view tracepoint) {
+  return fail(what + ": this kernel has no tracepoint " + std::string(tracepoint) +
+              ", and no module that is loaded has it");
+}
 
 // The bytes of `config` (bpf/totals.bpf.h) in the object's read-only data, before it is frozen by loading.
 probe_config* find_config(bpf_object* object) {
@@ -96,24 +104,33 @@ probe_config* find_config(bpf_object* object) {
   return nullptr;
 }
 
-// What stands in for the tracepoints that this kernel does not have; an error where nothing does.
-Result<std::vector<std::string>> find_fallbacks(bpf_object* object, const Tracepoints& tracepoints) {
-  std::vector<std::string> fallbacks;
+// What the kernel lacks of an object's tracepoints.
+struct Missing {
+  std::string tracepoint;              // the first that nothing stands in for
+  std::vector<std::string> fallbacks;  // programs to load instead of those they are named after
+  bool all = false;                    // it has none of them, for sure
+};
+
+Missing find_missing(bpf_object* object, const Tracepoints& kernel) {
+  Missing missing{.tracepoint = {}, .fallbacks = {}, .all = kernel.of_modules};
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
     const std::string_view section = bpf_program__section_name(program);
     const std::string name = bpf_program__name(program);
     if (!section.starts_with(kTracepointSection) || name.ends_with(kFallback)) continue;
     const std::string_view tracepoint = section.substr(kTracepointSection.size());
-    if (tracepoints.empty() || tracepoints.contains(tracepoint)) continue;
-    std::string fallback = name + std::string(kFallback);
-    if (bpf_object__find_program_by_name(object, fallback.c_str()) == nullptr) {
-      return fail("this kernel has no tracepoint " + std::string(tracepoint) +
-                  ", and no module that is loaded has it");
+    if (kernel.names.empty() || kernel.names.contains(tracepoint)) {
+      missing.all = false;
+      continue;
     }
-    fallbacks.push_back(std::move(fallback));
+    const std::string fallback = name + std::string(kFallback);
+    if (bpf_object__find_program_by_name(object, fallback.c_str()) != nullptr) {
+      missing.fallbacks.push_back(fallback);
+    } else if (missing.tracepoint.empty()) {
+      missing.tracepoint = tracepoint;
+    }
   }
-  return fallbacks;
+  return missing;
 }
 
 constexpr std::string_view kSurvey = "_survey";
@@ -136,6 +153,20 @@ bpf_link* attach_iterator(bpf_object* object, const bpf_program* program) {
   return bpf_program__attach_iter(program, &options);
 }
 
+constexpr std::string_view kPacketSection = "cgroup_skb/";
+
+// Beside whatever others attach there or below (a BPF link allows several), and gone with this process.
+Result<bpf_link*> attach_to_cgroups(const bpf_program* program, const std::string& mount) {
+  const std::string what = std::string("attach ") + bpf_program__name(program);
+  if (mount.empty()) return fail(what + ": no cgroup v2 hierarchy is mounted here");
+  const FileHandle root(::open(mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!root) return fail_errno("open " + mount + " to " + what);
+  bpf_link* link = bpf_program__attach_cgroup(program, root.get());
+  if (link != nullptr) return link;
+  if (errno == EPERM) return fail(what + ": programs on packets need CAP_NET_ADMIN");
+  return fail_libbpf(what, errno);
+}
+
 bool is_iterator(const bpf_program* program) {
   return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
 }
@@ -150,9 +181,11 @@ constexpr std::string_view kStarts = "starts";
 void forget_all(const bpf_map* map) {
   const int fd = bpf_map__fd(map);
   if (bpf_map__type(map) == BPF_MAP_TYPE_ARRAY) {
-    const std::vector<char> zeros(bpf_map__value_size(map));
-    for (std::uint32_t i = 0; i < bpf_map__max_entries(map); ++i)
-      bpf_map_update_elem(fd, &i, zeros.data(), BPF_ANY);
+    __u32 count = bpf_map__max_entries(map);
+    std::vector<__u32> places(count);
+    std::iota(places.begin(), places.end(), 0U);
+    const std::vector<char> zeros(std::size_t{count} * ((bpf_map__value_size(map) + 7) / 8 * 8));
+    bpf_map_update_batch(fd, places.data(), zeros.data(), &count, nullptr);
     return;
   }
   std::vector<char> key(bpf_map__key_size(map));
@@ -203,20 +236,28 @@ Tracepoints find_tracepoints() {
     for (std::size_t name = types.find(kPrefix); name != std::string::npos;
          name = types.find(kPrefix, name)) {
       name += kPrefix.size();
-      found.emplace(types, name, types.find('\0', name) - name);
+      found.names.emplace(types, name, types.find('\0', name) - name);
     }
+    // Before 5.11 modules have no types, and nobody can say what they lack. (struct btf_module:
+    // 36e68442d1af.)
+    if (types.find({"\0btf_module", 12}) != std::string::npos) found.of_modules = true;
   }
+  if (::access("/proc/modules", F_OK) != 0) found.of_modules = true;
   return found;
 }
 
-Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
-                                        const probe_config& config, const Tracepoints& tracepoints) {
+tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const EmbeddedProbe& probe,
+                                                                    std::span<const SharedMap> maps,
+                                                                    const probe_config& config,
+                                                                    const Tracepoints& tracepoints,
+                                                                    const std::string& cgroup_mount) {
   static std::once_flag once;
   std::call_once(once, [] { libbpf_set_print(keep_words); });
   const std::string name(probe.name);
 
   libbpf_words.clear();
   ProbeObject result;
+  result.cgroup_mount_ = cgroup_mount;
   LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name.c_str());
   result.object_.reset(bpf_object__open_mem(probe.object.data(), probe.object.size(), &options));
   if (!result.object_) return fail_libbpf("open the object of probe " + name, errno);
@@ -232,21 +273,25 @@ Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<co
   if (place == nullptr) return fail("probe " + name + " has no `config`, see bpf/totals.bpf.h");
   *place = config;
 
-  const Result<std::vector<std::string>> fallbacks = find_fallbacks(object, tracepoints);
-  if (!fallbacks) return fail("load probe " + name + ": " + fallbacks.error().text);
+  const Missing missing = find_missing(object, tracepoints);
+  if (!missing.tracepoint.empty()) {
+    return tl::unexpected(
+        Failure(fail_missing("load probe " + name, missing.tracepoint).value(), missing.all));
+  }
+  const auto is_taken = [&](const std::string& fallback) {
+    return std::ranges::find(missing.fallbacks, fallback) != missing.fallbacks.end();
+  };
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
-    const std::string_view program_name = bpf_program__name(program);
+    const std::string program_name = bpf_program__name(program);
     const bool is_fallback = program_name.ends_with(kFallback);
-    const bool wanted = std::ranges::find(*fallbacks, program_name) != fallbacks->end();
-    const bool replaced =
-        std::ranges::find(*fallbacks, std::string(program_name) + std::string(kFallback)) != fallbacks->end();
-    bpf_program__set_autoload(program, is_fallback ? wanted : !replaced);
+    bpf_program__set_autoload(
+        program, is_fallback ? is_taken(program_name) : !is_taken(program_name + std::string(kFallback)));
   }
 
   if (const int error = bpf_object__load(object); error != 0)
     return fail_libbpf("load probe " + name, -error);
-  if (Status attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
+  if (auto attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
   bpf_object__for_each_program(program, object) {
     if (!is_survey(program)) continue;
     Result<Link> survey = result.ask(program);
@@ -256,7 +301,7 @@ Result<ProbeObject> ProbeObject::attach(const EmbeddedProbe& probe, std::span<co
   return result;
 }
 
-Status ProbeObject::attach_all() {
+tl::expected<void, ProbeObject::Failure> ProbeObject::attach_all() {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object_.get()) {
     if (!bpf_program__autoload(program) || is_survey(program)) continue;
@@ -265,8 +310,22 @@ Status ProbeObject::attach_all() {
       if (Result<Link> ran = ask(program); !ran) return tl::unexpected(ran.error());
       continue;
     }
+    const std::string_view section = bpf_program__section_name(program);
+    if (section.starts_with(kPacketSection)) {
+      const auto link = attach_to_cgroups(program, cgroup_mount_);
+      if (!link) return tl::unexpected(Failure(link.error()));
+      links_.emplace_back(*link);
+      continue;
+    }
     Link link(bpf_program__attach(program));
-    if (!link) return fail_libbpf(std::string("attach ") + bpf_program__name(program), errno);
+    if (!link) {
+      const std::string what = std::string("attach ") + bpf_program__name(program);
+      if (errno == ENOENT && section.starts_with(kRawTracepointSection)) {
+        const auto missing = fail_missing(what, section.substr(kRawTracepointSection.size()));
+        return tl::unexpected(Failure(missing.value(), links_.empty()));
+      }
+      return tl::unexpected(Failure(fail_libbpf(what, errno).value()));
+    }
     links_.push_back(std::move(link));
   }
   return {};
@@ -291,9 +350,11 @@ Status ProbeObject::reattach() {
   bpf_object__for_each_map(map, object_.get()) {
     if (std::string_view(bpf_map__name(map)).starts_with(kStarts)) forget_all(map);
   }
-  Status attached = attach_all();
-  if (!attached) detach();
-  return attached;
+  if (auto attached = attach_all(); !attached) {
+    detach();
+    return tl::unexpected<Error>(attached.error());
+  }
+  return {};
 }
 
 Status ProbeObject::survey(std::vector<survey_record>& records) const {

@@ -8,6 +8,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/base/result.h"
@@ -22,9 +23,11 @@ struct bpf_program;
 
 namespace vedette {
 
-// Names of the tracepoints whose types the kernel and the modules that are loaded tell; empty: it tells
-// nothing.
-using Tracepoints = std::set<std::string, std::less<>>;
+// The tracepoints whose types the kernel tells.
+struct Tracepoints {
+  std::set<std::string, std::less<>> names;  // none: it does not tell
+  bool of_modules = false;                   // those of the loaded modules too: what is not here is nowhere
+};
 Tracepoints find_tracepoints();
 
 struct SharedMap {
@@ -34,11 +37,22 @@ struct SharedMap {
 
 class ProbeObject {
 public:
-  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. A
-  // program NAME_fallback is taken where the tracepoint of NAME is not in `tracepoints`. The error is one
-  // sentence that names the program and the kernel's reason. Takes up to 16 ms per program.
-  static Result<ProbeObject> attach(const EmbeddedProbe& probe, std::span<const SharedMap> maps,
-                                    const probe_config& config, const Tracepoints& tracepoints);
+  // One sentence that names the program and the kernel's reason. `absent`: this kernel has none of its
+  // tracepoints, so the probe has nothing to miss; the CPU has no machine checks, say, or no module drives
+  // SCSI.
+  struct Failure : Error {
+    Failure(Error error, bool is_absent = false) : Error(std::move(error)), absent(is_absent) {}
+    bool absent;
+  };
+
+  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own.
+  // A program NAME_fallback is taken where the tracepoint of NAME is not in `tracepoints`. Programs on
+  // packets go to the whole v2 hierarchy, mounted at `cgroup_mount` (empty: nowhere). Takes up to 16 ms per
+  // program.
+  static tl::expected<ProbeObject, Failure> attach(const EmbeddedProbe& probe,
+                                                   std::span<const SharedMap> maps,
+                                                   const probe_config& config, const Tracepoints& tracepoints,
+                                                   const std::string& cgroup_mount);
 
   // Stops all its programs (.2 ms each); they stay loaded, what they counted stays counted, and surveys can
   // still be asked.
@@ -71,10 +85,11 @@ private:
   };
   using Link = std::unique_ptr<bpf_link, Close>;
   ProbeObject() = default;
-  Status attach_all();
+  tl::expected<void, Failure> attach_all();
   // An iterator, having run it.
   Result<Link> ask(const bpf_program* program) const;
 
+  std::string cgroup_mount_;
   std::unique_ptr<bpf_object, Close> object_;
   std::vector<Link> links_;  // goes before the object
   std::vector<Link> surveys_;

@@ -64,15 +64,18 @@ ProbeSet::ProbeSet(ProbeSetOptions options)
 ProbeSet::~ProbeSet() = default;
 
 void ProbeSet::attach(Entry& entry, const Tracepoints& tracepoints) {
-  auto attached = ProbeObject::attach(*entry.probe, options_.maps, options_.config, tracepoints);
+  auto attached =
+      ProbeObject::attach(*entry.probe, options_.maps, options_.config, tracepoints, options_.cgroup_mount);
   const std::lock_guard lock(mutex_);
   if (attached) {
     entry.object.emplace(std::move(*attached));
     entry.since_ns = monotonic_now();
     entry.health.state = ProbeState::kAttached;
     entry.health.reason.clear();
+    entry.absent = false;
   } else {
-    entry.health.state = ProbeState::kDegraded;
+    entry.absent = attached.error().absent;
+    entry.health.state = entry.absent ? ProbeState::kOff : ProbeState::kDegraded;
     entry.health.reason = attached.error().text;
   }
 }
@@ -148,12 +151,12 @@ void ProbeSet::retry(std::unique_lock<std::mutex>& lock) {
   modules_ = std::move(modules);
   Tracepoints tracepoints;  // for the first that needs them
   for (auto& [name, entry] : entries_) {
-    if (entry.health.state != ProbeState::kDegraded) continue;
+    if (entry.health.state != ProbeState::kDegraded && !entry.absent) continue;
     if (entry.object) {
       entry.health.state = ProbeState::kShed;  // it loaded, but could not be attached again: once more
     } else if (new_modules) {
       lock.unlock();
-      if (tracepoints.empty()) tracepoints = find_tracepoints();
+      if (tracepoints.names.empty()) tracepoints = find_tracepoints();
       attach(entry, tracepoints);
       lock.lock();
     }

@@ -29,6 +29,7 @@ struct ProbeSetOptions {
   std::vector<std::string> off;  // not to be loaded
   std::vector<SharedMap> maps;
   probe_config config{};
+  std::string cgroup_mount;  // of the v2 hierarchy; empty: none
   // What cannot load for want of a tracepoint may be able to once a module is loaded: this directory, which
   // has a file for each module with BTF, is looked at so often.
   std::string modules = "/sys/kernel/btf";
@@ -69,6 +70,7 @@ private:
     const EmbeddedProbe* probe = nullptr;
     std::optional<ProbeObject> object;  // none: off, or it could not load
     ProbeHealth health;                 // as of now, where health_ is as of the tick
+    bool absent = false;                // nothing here for it to watch, as far as the kernel knows now
     std::string survey_error;
     ProbeObject::Cost begin;   // of the sample that is being taken
     bool wanted = true;        // attached, that is

@@ -1,5 +1,10 @@
 #include "agent/kube/pod_json.h"
 
+#include <algorithm>
+#include <cctype>
+#include <functional>
+#include <set>
+
 #include <nlohmann/json.hpp>
 
 namespace vedette {
@@ -7,11 +12,14 @@ namespace {
 
 using nlohmann::json;
 
-// Two thirds of a pod's JSON that nothing here reads; not building it keeps a page's memory small.
+// Most of a pod's JSON that nothing here reads; not building it keeps a page's memory small. Of the spec only
+// initContainers are left, whose restartPolicy tells a sidecar.
 bool wanted(int /*depth*/, json::parse_event_t event, json& value) {
-  if (event != json::parse_event_t::key) return true;
-  const auto& key = value.get_ref<const std::string&>();
-  return key != "managedFields" && key != "spec" && key != "conditions";
+  static const std::set<std::string, std::less<>> unread{
+      "managedFields", "conditions", "containers", "ephemeralContainers", "volumes",   "tolerations",
+      "affinity",      "env",        "envFrom",    "volumeMounts",        "resources", "lifecycle",
+      "command",       "args"};
+  return event != json::parse_event_t::key || !unread.contains(value.get_ref<const std::string&>());
 }
 
 json parse(std::string_view text) {
@@ -44,6 +52,14 @@ std::string workload_of(const json& metadata) {
       if (kind == "ReplicaSet" && !hash.empty() && name.size() > suffix.size() && name.ends_with(suffix)) {
         return "Deployment/" + name.substr(0, name.size() - suffix.size());
       }
+      // Of a CronJob: its name and the minute it was due, in minutes since 1970 (8 digits until 2160).
+      constexpr std::size_t kMinuteDigits = 8;
+      const std::size_t dash = name.rfind('-');
+      if (kind == "Job" && dash != std::string::npos && dash > 0 && name.size() - dash - 1 == kMinuteDigits &&
+          std::all_of(name.begin() + static_cast<std::ptrdiff_t>(dash) + 1, name.end(),
+                      [](unsigned char c) { return std::isdigit(c) != 0; })) {
+        return "CronJob/" + name.substr(0, dash);
+      }
       return std::string(kind).append("/").append(name);
     }
   }
@@ -59,15 +75,27 @@ WatchedPod parse_pod(const json& object) {
   pod.info.namespace_name = text_at(metadata, "namespace");
   pod.info.name = text_at(metadata, "name");
   pod.info.workload = workload_of(metadata);
-  for (const char* list : {"containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"}) {
+  std::set<std::string> sidecars;
+  if (const json& inits = child(child(object, "spec"), "initContainers"); inits.is_array()) {
+    for (const json& init : inits) {
+      if (text_at(init, "restartPolicy") == "Always") sidecars.insert(text_at(init, "name"));
+    }
+  }
+  const auto add = [&](const char* list, const std::string& prefix) {
     const json& statuses = child(child(object, "status"), list);
-    if (!statuses.is_array()) continue;
+    if (!statuses.is_array()) return;
     for (const json& status : statuses) {
       const std::string id = text_at(status, "containerID");  // "containerd://0123…"
       const std::size_t scheme = id.find("://");
-      if (scheme != std::string::npos) pod.info.container_ids.push_back(id.substr(scheme + 3));
+      if (scheme == std::string::npos) continue;
+      const std::string name = text_at(status, "name");
+      pod.info.containers.push_back(
+          {id.substr(scheme + 3), (sidecars.contains(name) ? "sidecar/" : prefix) + name});
     }
-  }
+  };
+  add("containerStatuses", "");
+  add("initContainerStatuses", "init/");
+  add("ephemeralContainerStatuses", "ephemeral/");
   return pod;
 }
 

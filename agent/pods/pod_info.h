@@ -7,6 +7,15 @@
 
 namespace vedette {
 
+struct PodContainer {
+  // The full id as in status.*ContainerStatuses[].containerID without the "containerd://" before it.
+  std::string id;
+  // "api"; "init/migrate", "sidecar/proxy" (an init container that stays), "ephemeral/debugger".
+  std::string name;
+
+  bool operator==(const PodContainer&) const = default;
+};
+
 struct PodInfo {
   // metadata.uid, or for a static (mirror) pod the annotation kubernetes.io/config.hash: the id that stands
   // in the cgroup's path.
@@ -14,11 +23,11 @@ struct PodInfo {
   std::string namespace_name;
   std::string name;
   // "KIND/NAME" of the controller that survives a restart ("Deployment/api": a ReplicaSet named with its
-  // pod-template-hash is already replaced by its Deployment); "Pod/NAME" for a pod without one.
+  // pod-template-hash is already replaced by its Deployment, a Job named with the minute it was due by its
+  // CronJob); "Pod/NAME" for a pod without one.
   std::string workload;
-  // Full ids as in status.containerStatuses[].containerID without the "containerd://" before them. They may
-  // lag behind the cgroups: the uid decides, these serve paths that carry no uid.
-  std::vector<std::string> container_ids;
+  // They may lag behind the cgroups: the uid decides, these give names and serve paths that carry no uid.
+  std::vector<PodContainer> containers;
 };
 
 struct PodList {

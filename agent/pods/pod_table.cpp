@@ -80,10 +80,13 @@ EntityPtr PodTable::add(CgroupId id, std::string_view path, MonotonicNs now) {
   cgroup.root = name.root;
   cgroup.container_id = name.kind == EntityKind::kContainer ? name.id : name.container_id;
   if (name.kind == EntityKind::kContainer) {
-    if (const auto pod = pod_of_container_.find(name.id); pod != pod_of_container_.end()) {
+    if (const auto pod = containers_.find(name.id); pod != containers_.end()) {
       name.kind = EntityKind::kPod;
-      name.id = pod->second;
+      name.id = pod->second.uid;
     }
+  }
+  if (const auto known = containers_.find(cgroup.container_id); known != containers_.end()) {
+    cgroup.container_name = known->second.name;
   }
   if (name.kind == EntityKind::kPod) {
     cgroup.owner = acquire(describe_pod(name.id), pod_key(name.id));
@@ -158,20 +161,21 @@ void PodTable::forget(CgroupId id) {
 
 void PodTable::set_pods(const PodList& list) {
   pods_.clear();
-  pod_of_container_.clear();
+  containers_.clear();
   for (const auto& pod : list.pods) {
     pods_[pod.uid] = pod;
-    for (const auto& container : pod.container_ids) pod_of_container_[container] = pod.uid;
+    for (const auto& container : pod.containers) containers_[container.id] = {pod.uid, container.name};
   }
   for (auto& [id, cgroup] : cgroups_) {
     // A container whose path has no uid (cgroupsPerQOS off): only the API knows whose it is.
     if (cgroup.container_id.empty()) continue;
+    const auto pod = containers_.find(cgroup.container_id);
+    if (pod == containers_.end()) continue;  // a dead one keeps the name it had
+    cgroup.container_name = pod->second.name;
     const auto owner = owners_.find(cgroup.owner);
     if (owner == owners_.end() || owner->second.entity->kind != EntityKind::kContainer) continue;
-    const auto pod = pod_of_container_.find(cgroup.container_id);
-    if (pod == pod_of_container_.end()) continue;
     const auto old = cgroup.owner;
-    cgroup.owner = acquire(describe_pod(pod->second), pod_key(pod->second));
+    cgroup.owner = acquire(describe_pod(pod->second.uid), pod_key(pod->second.uid));
     release(old);
     ++version_;
   }
@@ -203,6 +207,11 @@ EntityPtr PodTable::entity(EntityId id) const {
 bool PodTable::is_alive(CgroupId id) const {
   const auto found = cgroups_.find(id);
   return found != cgroups_.end() && found->second.alive;
+}
+
+std::string PodTable::container_name(CgroupId id) const {
+  const auto found = cgroups_.find(id);
+  return found == cgroups_.end() ? std::string() : found->second.container_name;
 }
 
 std::string_view PodTable::path(CgroupId id) const {

@@ -55,6 +55,8 @@ public:
   // belong to the node.
   EntityPtr find(CgroupId id) const;
   bool is_alive(CgroupId id) const;
+  // Name of the container whose cgroup it is, or was; empty where there is none, or the API has not told yet.
+  std::string container_name(CgroupId id) const;
   // Path of a known cgroup, empty if unknown.
   std::string_view path(CgroupId id) const;
   // Newest value of an entity that find() answered before; null when all its cgroups are forgotten.
@@ -71,6 +73,7 @@ private:
     std::string path;
     std::string root;
     std::string container_id;
+    std::string container_name;
     EntityId owner = kNodeEntity;
     bool alive = true;
     MonotonicNs died_ns = 0;
@@ -99,9 +102,13 @@ private:
   std::unordered_map<std::string, CgroupId> by_path_;  // living ones only
   std::unordered_map<EntityId, Owner> owners_;
   std::unordered_map<std::string, EntityId> by_key_;
-  std::deque<Death> deaths_;                                       // oldest first
-  std::unordered_map<std::string, PodInfo> pods_;                  // by uid
-  std::unordered_map<std::string, std::string> pod_of_container_;  // container id -> uid
+  std::deque<Death> deaths_;                       // oldest first
+  std::unordered_map<std::string, PodInfo> pods_;  // by uid
+  struct Contained {
+    std::string uid;
+    std::string name;
+  };
+  std::unordered_map<std::string, Contained> containers_;  // by id, those of pods
 };
 
 }  // namespace vedette

@@ -158,6 +158,7 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
     message.set_pid(event.pid);
     message.set_comm(event.comm);
     message.set_text(event.text);
+    message.set_container(event.container);
   }
 
   if (probes_.size() != observation.probes.size()) {
@@ -433,6 +434,7 @@ Status TickDecoder::decode_samples(const recording::Tick& tick, Observation& obs
     event.pid = message.pid();
     event.comm = message.comm();
     event.text = message.text();
+    event.container = message.container();
     observation.events.push_back(std::move(event));
   }
   return {};

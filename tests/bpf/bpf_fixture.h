@@ -3,11 +3,13 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -15,14 +17,18 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,6 +173,36 @@ inline int run_in(const Cgroup& cgroup, const std::function<int()>& work,
   return Child({&cgroup}, work, prepare).wait();
 }
 
+// A value that this process and its children see and change together.
+template <typename T>
+class Shared {
+public:
+  Shared() {
+    void* place = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(place != MAP_FAILED);
+    value_ = new (place) T{};
+  }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+  ~Shared() { ::munmap(value_, sizeof(T)); }
+  T& operator*() const { return *value_; }
+  T* operator->() const { return value_; }
+
+private:
+  T* value_ = nullptr;
+};
+
+// For Child's `prepare`: a network namespace with a loopback and nobody else. The child ends with 98 where
+// that, or what `more` (a shell command) adds to it, is not possible.
+inline std::function<void()> own_network(const std::string& more = "true") {
+  return [more] {
+    if (::unshare(CLONE_NEWNET) != 0 || shell("ip link set lo up && " + more) != 0) ::_exit(98);
+  };
+}
+inline bool no_network(int status) {
+  return WIFEXITED(status) && WEXITSTATUS(status) == 98;
+}
+
 // Everything one set of probes has said so far, summed.
 class Heard {
 public:
@@ -198,6 +234,12 @@ public:
     for (const std::uint64_t bucket : in(id).histograms[histogram]) sum += bucket;
     return sum;
   }
+  std::uint64_t detail(vedette_detail detail, std::int32_t label, std::uint64_t cgroup_id = 0) {
+    probes_.read_details([&](const detail_key& key, std::uint64_t added) {
+      details_[{static_cast<vedette_detail>(key.detail), key.label, key.cgroup_id}] += added;
+    });
+    return details_[{detail, label, cgroup_id}];
+  }
   std::vector<RawEvent> events(vedette_event type, std::uint64_t cgroup_id) {
     listen();
     std::vector<RawEvent> found;
@@ -210,7 +252,43 @@ public:
 private:
   KernelProbes& probes_;
   std::map<std::uint64_t, CgroupTotals> totals_;
+  std::map<std::tuple<vedette_detail, std::int32_t, std::uint64_t>, std::uint64_t> details_;
   std::vector<RawEvent> events_;
+};
+
+// The kernel's dev_t of a device file: major << 20 | minor.
+inline std::int64_t kernel_device(const std::string& path) {
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  return static_cast<std::int64_t>(major(status.st_rdev)) << 20 | minor(status.st_rdev);
+}
+
+// A compressed disk in memory, whose driver takes bios without making requests of them. `ready()` is false
+// where the kernel has none.
+class Zram {
+public:
+  explicit Zram(const std::string& mem_limit = "") : number_(read_text("/sys/class/zram-control/hot_add")) {
+    if (number_.empty()) return;
+    ready_ = write_text(disk() + "/disksize", "16M") &&
+             (mem_limit.empty() || write_text(disk() + "/mem_limit", mem_limit)) &&
+             eventually([&] { return std::filesystem::exists(device()); });
+  }
+  Zram(const Zram&) = delete;
+  Zram& operator=(const Zram&) = delete;
+  ~Zram() {
+    if (number_.empty()) return;
+    write_text(disk() + "/reset", "1");
+    write_text("/sys/class/zram-control/hot_remove", number_);
+  }
+
+  bool ready() const { return ready_; }
+  std::string device() const { return "/dev/zram" + number_; }
+
+private:
+  std::string disk() const { return "/sys/block/zram" + number_; }
+
+  std::string number_;
+  bool ready_ = false;
 };
 
 // A small ext4 on a loop device. `device()` is empty where that is not possible (no loop, no mkfs).

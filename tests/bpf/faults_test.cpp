@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 
 #include "tests/bpf/bpf_fixture.h"
 
@@ -9,12 +8,6 @@ using namespace vedette;
 using namespace vedette::bpf_test;
 
 namespace {
-
-std::int64_t kernel_device(const std::string& path) {
-  struct stat status {};
-  REQUIRE(::stat(path.c_str(), &status) == 0);
-  return static_cast<std::int64_t>(major(status.st_rdev)) << 20 | minor(status.st_rdev);
-}
 
 // Puts a sysctl back whatever happens.
 class Setting {
@@ -36,7 +29,8 @@ private:
 
 }  // namespace
 
-TEST_CASE("an ext4 error is counted, wakes the agent, and names device, function and line") {
+TEST_CASE("an ext4 error is counted, wakes the agent, and names device, function and line" *
+          doctest::test_suite("ext4")) {
   const LoopFilesystem filesystem;
   if (!filesystem.ready()) VEDETTE_SKIP("no ext4 on a loop device here");
   const auto probes = attach();
@@ -59,7 +53,8 @@ TEST_CASE("an ext4 error is counted, wakes the agent, and names device, function
   CHECK(std::string(errors[0].text) == "trigger_test_error");
 }
 
-TEST_CASE("a task blocked on a frozen filesystem: blocked time, a slow call with its number, a hung task") {
+TEST_CASE("a task blocked on a frozen filesystem: blocked time, a slow call with its number, a hung task" *
+          doctest::test_suite("sched")) {
   const LoopFilesystem filesystem;
   if (!filesystem.ready()) VEDETTE_SKIP("no ext4 on a loop device here");
   const Setting timeout("/proc/sys/kernel/hung_task_timeout_secs", "1");
@@ -94,23 +89,12 @@ TEST_CASE("a task blocked on a frozen filesystem: blocked time, a slow call with
 }
 
 TEST_CASE("a device that refuses writes: failed requests are counted, with errno and device") {
-  const std::string added = read_text("/sys/class/zram-control/hot_add");
-  if (added.empty()) VEDETTE_SKIP("no zram in this kernel");
-  struct Zram {
-    std::string number;
-    std::string disk() const { return "/sys/block/zram" + number; }
-    ~Zram() {
-      write_text(disk() + "/reset", "1");
-      write_text("/sys/class/zram-control/hot_remove", number);
-    }
-  } const zram{added};
+  const Zram zram("64K");
+  if (!zram.ready()) VEDETTE_SKIP("no zram in this kernel");
   const auto probes = attach();
   Heard heard(*probes);
   heard.listen();
-  const std::string device = "/dev/zram" + added;
-  REQUIRE(write_text(zram.disk() + "/disksize", "16M"));
-  REQUIRE(write_text(zram.disk() + "/mem_limit", "64K"));
-  REQUIRE(eventually([&] { return std::filesystem::exists(device); }));
+  const std::string device = zram.device();
   const Cgroup cgroup(probes->cgroup_mount());
   const int status = run_in(cgroup, [&] {
     // Random bytes do not compress, and nothing may stay in the page cache.

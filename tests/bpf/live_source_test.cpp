@@ -14,6 +14,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -145,7 +146,7 @@ private:
 LiveOptions quick() {
   LiveOptions options;
   options.tick_interval = std::chrono::milliseconds(50);
-  options.file_interval = std::chrono::milliseconds(100);
+  options.files.interval = std::chrono::milliseconds(100);
   return options;
 }
 
@@ -336,6 +337,99 @@ TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel 
   CHECK(event_seen);
   CHECK(kills == 1);
   CHECK((log_seen || !log_works));
+}
+
+TEST_CASE("The pages a process touches are the faults of its cgroup, and the node counts them too") {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
+  const TestCgroup cgroup("faults");
+  if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
+  auto options = quick();
+  options.use_kernel_probes = false;
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  constexpr std::uint64_t kPages = 20'000;
+  constexpr std::uint64_t kSlack =
+      2'000;  // the kernel flushes a cgroup's counts lazily, and the child lives on
+  Child child(
+      cgroup, [] {},
+      [] {
+        constexpr std::size_t kPage = 4096;
+        auto* memory =
+            ::mmap(nullptr, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        ::madvise(memory, kPages * kPage, MADV_NOHUGEPAGE);  // a huge page is one fault
+        for (std::size_t i = 0; i < kPages; ++i) static_cast<volatile char*>(memory)[i * kPage] = 1;
+      });
+  Observation observation;
+  std::uint64_t faults = 0;
+  std::uint64_t of_node = 0;
+  const auto count = [&] {
+    const auto row = row_of(observation, cgroup.entity_name());
+    if (!row || observation.samples[*row].unknown.test(COUNTER_page_faults)) return false;
+    faults += observation.samples[*row].counters[COUNTER_page_faults];
+    of_node += observation.samples[0].counters[COUNTER_page_faults];
+    return true;
+  };
+  REQUIRE(tick_until(**made, observation, count));
+  CHECK(faults < kSlack);
+  child.step();
+  CHECK(tick_until(**made, observation, [&] { return count() && faults >= kPages - kSlack; }));
+  for (int i = 0; i < 20; ++i) tick_until(**made, observation, count);
+  CHECK(faults >= kPages);
+  CHECK(faults < kPages + kSlack);
+  CHECK(of_node >= faults);
+}
+
+// ext4 on a loop device, mounted errors=remount-ro; removed with it.
+class LoopMount {
+public:
+  LoopMount() {
+    shell("truncate -s 16M " + image_ + " && mkfs.ext4 -q " + image_ + " && mkdir " + point_ +
+          " && mount -o loop,errors=remount-ro " + image_ + " " + point_);
+    std::ifstream mounts("/proc/self/mountinfo");
+    for (std::string line; std::getline(mounts, line);) {
+      const auto at = line.find("/dev/loop");
+      if (line.find(" " + point_ + " ") != std::string::npos && at != std::string::npos) {
+        device_ = line.substr(at + 5, line.find(' ', at) - at - 5);
+      }
+    }
+  }
+  LoopMount(const LoopMount&) = delete;
+  LoopMount& operator=(const LoopMount&) = delete;
+  ~LoopMount() { shell("umount " + point_ + "; rm -rf " + point_ + " " + image_); }
+
+  bool mounted() const { return !device_.empty(); }
+  void fail() const { std::ofstream("/sys/fs/ext4/" + device_ + "/trigger_fs_error") << "1"; }
+
+private:
+  static void shell(const std::string& command) {
+    (void)!std::system(("{ " + command + "; } 2>/dev/null").c_str());  // NOLINT: the test's own words
+  }
+  std::string image_ = "/tmp/vedette-disk-" + std::to_string(::getpid());
+  std::string point_ = image_ + ".mnt";
+  std::string device_;
+};
+
+TEST_CASE("A real ext4 that stops taking writes is a read-only mount, as the kernel log says") {
+  if (::geteuid() != 0) VEDETTE_SKIP("mounting needs root");
+  const LoopMount disk;
+  if (!disk.mounted()) VEDETTE_SKIP("no ext4 can be mounted on a loop device here");
+  auto options = quick();
+  options.use_kernel_probes = false;
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  Observation observation;
+  const auto read_only = [&] { return observation.samples[0].gauges[GAUGE_read_only_mounts]; };
+  REQUIRE(tick_until(**made, observation, [&] { return !std::isnan(read_only()); }));
+  const double before = read_only();
+  disk.fail();
+  bool log_seen = !probe_works(observation, "log");
+  CHECK(tick_until(**made, observation, [&] {
+    for (const auto& event : observation.events) {
+      log_seen = log_seen || event.text.find("Remounting filesystem read-only") != std::string::npos;
+    }
+    return read_only() == before + 1;
+  }));
+  CHECK(log_seen);
 }
 
 TEST_CASE("Without kernel probes their signals are off and the files still speak") {

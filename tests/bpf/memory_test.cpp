@@ -67,3 +67,29 @@ TEST_CASE(
   CHECK(kills[0].extra > 8 * 1024);  // kB resident: most of the 16 MiB
   CHECK(kills[0].extra < 24 * 1024);
 }
+
+TEST_CASE("each zone that a task compacts is a stall of its cgroup, with its time") {
+  const std::string trigger = "/proc/sys/vm/compact_memory";
+  if (!std::filesystem::exists(trigger)) VEDETTE_SKIP("no compaction in this kernel");
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  // The write returns when every zone that has pages is compacted, in the writer's own time.
+  std::uint64_t zones = 0;
+  std::ifstream zoneinfo("/proc/zoneinfo");
+  for (std::string word; zoneinfo >> word;) {
+    std::uint64_t pages = 0;
+    if (word == "present" && zoneinfo >> pages && pages > 0) ++zones;
+  }
+  REQUIRE(zones > 0);
+  const auto begin = std::chrono::steady_clock::now();
+  REQUIRE(run_in(cgroup, [&] { return write_text(trigger, "1") && write_text(trigger, "1") ? 0 : 1; }) == 0);
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begin;
+
+  const CgroupTotals& totals = heard.in(cgroup);
+  CHECK(totals.counters[COUNTER_compaction_stalls] == 2 * zones);
+  CHECK(totals.counters[COUNTER_compaction_ns] > 0);
+  CHECK(totals.counters[COUNTER_compaction_ns] < static_cast<std::uint64_t>(took.count()));
+  CHECK(heard.observed(cgroup.id(), HISTOGRAM_compaction_latency) == 2 * zones);
+  CHECK(totals.counters[COUNTER_direct_reclaims] == 0);
+}

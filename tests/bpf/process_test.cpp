@@ -70,7 +70,35 @@ TEST_CASE("a process of many threads that is killed counts as one exit by signal
   CHECK(heard.events(EVENT_signal_exit, cgroup.id()).size() == 1);
 }
 
-TEST_CASE("runnable tasks that share one CPU wait for it, and the wait is theirs") {
+TEST_CASE("exits with an error are counted by their code; codes of 0 and signals are none") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const int status = run_in(cgroup, [] {
+    spawn([] {});
+    for (int i = 0; i < 3; ++i) spawn([] { ::_exit(1); });
+    for (int i = 0; i < 2; ++i) spawn([] { ::_exit(137); });
+    spawn([] { ::kill(::getpid(), SIGKILL); });
+    // The code is the process's, whichever thread says it.
+    spawn([] {
+      std::thread([] { ::_exit(42); }).detach();
+      for (;;) ::pause();
+    });
+    return 0;
+  });
+  REQUIRE(status == 0);
+  CHECK(heard.in(cgroup).counters[COUNTER_exits] == 1 + 3 + 2 + 1 + 1 + 1);
+  CHECK(heard.in(cgroup).counters[COUNTER_exits_with_error] == 3 + 2 + 1);
+  CHECK(heard.in(cgroup).counters[COUNTER_exits_by_signal] == 1);
+  std::map<int, std::uint64_t> codes;
+  probes->read_details([&](const detail_key& key, std::uint64_t count) {
+    if (key.detail == DETAIL_exits_by_code && key.cgroup_id == cgroup.id()) codes[key.label] += count;
+  });
+  CHECK(codes == std::map<int, std::uint64_t>{{1, 3}, {42, 1}, {137, 2}});
+}
+
+TEST_CASE("runnable tasks that share one CPU wait for it, and the wait is theirs" *
+          doctest::test_suite("sched")) {
   const auto probes = attach();
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());

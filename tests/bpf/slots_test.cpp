@@ -8,6 +8,8 @@
 using namespace vedette;
 using namespace vedette::bpf_test;
 
+TEST_SUITE_BEGIN("cgroups");
+
 namespace {
 
 int some_calls() {
@@ -121,3 +123,5 @@ TEST_CASE("cgroups beyond the slots are counted as nobody's, and as lost") {
   probes->read_losses(after);
   CHECK(after.no_slot >= before.no_slot + 501);
 }
+
+TEST_SUITE_END();

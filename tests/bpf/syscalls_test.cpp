@@ -64,6 +64,39 @@ TEST_CASE("every system call is counted, and every error in its group") {
   CHECK(count(COUNTER_syscalls) == 1 + 1000 + 3 + 8 + 5 + 2 + 2 + 3 + 7 + 6 + 1 + 3 + 1 + 1 + 2);
 }
 
+TEST_CASE("calls are sorted into classes, failed ones too, and every fsync is timed") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const FileHandle file(::memfd_create("file", 0));
+  const int status = run_in(cgroup, [&] {
+    constexpr std::size_t kPage = 4096;
+    for (int i = 0; i < 9; ++i) ::syscall(SYS_fsync, file.get());
+    for (int i = 0; i < 4; ++i) ::syscall(SYS_lseek, file.get(), 0, SEEK_SET);
+    for (int i = 0; i < 6; ++i) ::syscall(SYS_getsockname, -1, nullptr, nullptr);  // EBADF
+    void* page = ::mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int i = 0; i < 3; ++i) ::syscall(SYS_madvise, page, kPage, MADV_NORMAL);
+    for (int i = 0; i < 2; ++i) ::syscall(SYS_madvise, page, kPage, 12345);  // EINVAL
+    for (int i = 0; i < 5; ++i) ::syscall(SYS_getppid);
+    for (int i = 0; i < 7; ++i) ::syscall(SYS_sched_yield);
+    return 0;
+  });
+  REQUIRE(status == 0);
+  const CgroupTotals& totals = heard.in(cgroup);
+  const auto count = [&](vedette_counter counter) { return totals.counters[counter]; };
+  CHECK(count(COUNTER_syscalls_file) == 1 + 9 + 4);  // and the read() it waited in
+  CHECK(count(COUNTER_syscalls_network) == 6);
+  CHECK(count(COUNTER_syscalls_memory) == 1 + 3 + 2);
+  CHECK(count(COUNTER_syscalls_process) == 5);
+  CHECK(count(COUNTER_syscalls_sync) == 7);
+  CHECK(count(COUNTER_failed_file) == 0);
+  CHECK(count(COUNTER_failed_network) == 6);
+  CHECK(count(COUNTER_failed_memory) == 2);
+  CHECK(count(COUNTER_failed_process) == 0);
+  CHECK(count(COUNTER_failed_sync) == 0);
+  CHECK(heard.observed(cgroup.id(), HISTOGRAM_fsync_latency) == 9);
+}
+
 TEST_CASE("a sixteenth of the calls is timed, and a call that sleeps lands in the bucket of its sleep") {
   const auto probes = attach();
   Heard heard(*probes);

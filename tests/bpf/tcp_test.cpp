@@ -38,6 +38,24 @@ std::uint16_t closed_port() {
   return ntohs(address.sin_port);
 }
 
+// 192.0.2.0/24 behind a wire at whose other end nobody listens.
+const std::string kEmptyNetwork =
+    "ip link add near type veth peer name far && ip addr add 192.0.2.1/24 dev near && "
+    "ip link set near up && ip link set far up";
+
+// Refused connects to 127.0.0.1 at `port`, or from an IPv6 socket to ::ffff:127.0.0.1.
+bool is_refused(std::uint16_t port, int family) {
+  const FileHandle fd(::socket(family, SOCK_STREAM, 0));
+  sockaddr_in v4 = loopback(port);
+  sockaddr_in6 v6{};
+  v6.sin6_family = AF_INET6;
+  v6.sin6_port = htons(port);
+  ::inet_pton(AF_INET6, "::ffff:127.0.0.1", &v6.sin6_addr);
+  const int result = family == AF_INET ? ::connect(fd.get(), reinterpret_cast<sockaddr*>(&v4), sizeof(v4))
+                                       : ::connect(fd.get(), reinterpret_cast<sockaddr*>(&v6), sizeof(v6));
+  return result < 0 && errno == ECONNREFUSED;
+}
+
 // The kernel's own count of repeated SYNs in this network namespace; -1: it has none.
 int sent_again_of_this_network() {
   std::ifstream file("/proc/self/net/netstat");
@@ -90,6 +108,9 @@ TEST_CASE("connects, accepts, refusals and resets are counted for the cgroup who
   CHECK(totals.counters[COUNTER_tcp_connects] == 5);
   CHECK(totals.counters[COUNTER_tcp_accepts] == 5);
   CHECK(totals.counters[COUNTER_tcp_connect_failures] == 3);
+  CHECK(totals.counters[COUNTER_tcp_connects_refused] == 3);
+  CHECK(totals.counters[COUNTER_tcp_connects_timed_out] == 0);
+  CHECK(totals.counters[COUNTER_tcp_connects_unreachable] == 0);
   CHECK(totals.counters[COUNTER_tcp_resets_sent] == 1);  // the aborted one; a closed port has no socket
   CHECK(totals.counters[COUNTER_tcp_resets_received] == 1 + 3);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_tcp_connect_latency) == 5);
@@ -142,24 +163,153 @@ TEST_CASE("a peer that never answers: the SYN is sent again, then the connect ha
         if (errno != ETIMEDOUT) return 97;
         return sent_again_of_this_network();
       },
-      [] {
-        // A network of its own, with a neighbour that is not there: what is sent to it is thrown away.
-        if (::unshare(CLONE_NEWNET) != 0 ||
-            shell("ip link add near type veth peer name far && ip addr add 192.0.2.1/24 dev near && "
-                  "ip link set near up && ip link set far up && "
-                  "ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near") != 0)
-          ::_exit(98);
-      });
-  if (WEXITSTATUS(status) == 98) VEDETTE_SKIP("no network namespace or veth here");
+      // A neighbour that is not there: what is sent to it is thrown away.
+      own_network(kEmptyNetwork + " && ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near"));
+  if (no_network(status)) VEDETTE_SKIP("no network namespace or veth here");
   const int sent_again = WEXITSTATUS(status);
   REQUIRE(sent_again > 0);
   REQUIRE(sent_again < 10);
   const CgroupTotals& totals = heard.in(cgroup);
   CHECK(totals.counters[COUNTER_tcp_retransmits] == static_cast<std::uint64_t>(sent_again));
   CHECK(totals.counters[COUNTER_tcp_connect_failures] == 1);
+  CHECK(totals.counters[COUNTER_tcp_connects_timed_out] == 1);
+  CHECK(totals.counters[COUNTER_tcp_connects_refused] == 0);
   CHECK(totals.counters[COUNTER_tcp_connects] == 0);
   const std::vector<RawEvent> failures = heard.events(EVENT_connect_failed, cgroup.id());
   REQUIRE(failures.size() == 1);
   CHECK(failures[0].value == ETIMEDOUT);
   CHECK(std::string(failures[0].text) == "192.0.2.7");
+}
+
+TEST_CASE("without a way to the peer, a connect is unreachable") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const int status = run_in(
+      cgroup,
+      [] {
+        const FileHandle fd(::socket(AF_INET, SOCK_STREAM, 0));
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(80);
+        ::inet_pton(AF_INET, "192.0.2.9", &address.sin_addr);
+        if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return 96;
+        return errno == EHOSTUNREACH ? 0 : 97;
+      },
+      // Nobody answers the question who 192.0.2.9 is: the kernel gives up after one.
+      own_network(kEmptyNetwork + " && cd /proc/sys/net/ipv4/neigh/near && echo 1 > mcast_solicit && "
+                                  "echo 100 > retrans_time_ms"));
+  if (no_network(status)) VEDETTE_SKIP("no network namespace or veth here");
+  REQUIRE(status == 0);
+  const CgroupTotals& totals = heard.in(cgroup);
+  CHECK(totals.counters[COUNTER_tcp_connects_unreachable] == 1);
+  CHECK(totals.counters[COUNTER_tcp_connect_failures] == 1);
+  CHECK(totals.counters[COUNTER_tcp_connects_timed_out] == 0);
+  const std::vector<RawEvent> failures = heard.events(EVENT_connect_failed, cgroup.id());
+  REQUIRE(failures.size() == 1);
+  CHECK(failures[0].value == EHOSTUNREACH);
+}
+
+TEST_CASE("a destination is new once for each cgroup, port and address, whatever socket it is reached by") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup first(probes->cgroup_mount());
+  const Cgroup second(probes->cgroup_mount());
+  constexpr std::uint16_t kPort = 1;  // tcpmux: nobody listens
+  const auto connect = [](int ports) {
+    for (int round = 0; round < 3; ++round) {
+      for (int i = 0; i < ports; ++i) {
+        if (!is_refused(static_cast<std::uint16_t>(kPort + i), AF_INET)) return 1;
+      }
+    }
+    is_refused(kPort, AF_INET6);  // the same peer, if there is IPv6
+    return 0;
+  };
+  const auto own = own_network();
+  const int status = run_in(
+      first, [&] { return connect(4); }, own);
+  if (no_network(status)) VEDETTE_SKIP("no network namespace here");
+  REQUIRE(status == 0);
+  REQUIRE(run_in(
+              second, [&] { return connect(1); }, own) == 0);
+
+  CHECK(heard.in(first).counters[COUNTER_tcp_new_destinations] == 4);
+  CHECK(heard.in(second).counters[COUNTER_tcp_new_destinations] == 1);
+  CHECK(heard.in(first).counters[COUNTER_tcp_connects_refused] >= 12);
+  const std::vector<RawEvent> met = heard.events(EVENT_new_destination, first.id());
+  REQUIRE(met.size() == 4);
+  for (std::size_t i = 0; i < met.size(); ++i) {
+    CHECK(met[i].extra == kPort + static_cast<int>(i));
+    CHECK(std::string(met[i].text) == "127.0.0.1");
+    CHECK(met[i].pid > 0);
+    CHECK(met[i].comm[0] != '\0');
+  }
+  CHECK(heard.events(EVENT_new_destination, second.id()).size() == 1);
+}
+
+TEST_CASE("a connect to a name server's TCP port is a DNS question over TCP") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const int status = run_in(
+      cgroup,
+      [] {
+        for (int i = 0; i < 3; ++i) {
+          if (!is_refused(53, AF_INET)) return 1;
+        }
+        return is_refused(54, AF_INET) ? 0 : 1;
+      },
+      own_network());
+  if (no_network(status)) VEDETTE_SKIP("no network namespace here");
+  REQUIRE(status == 0);
+  CHECK(heard.in(cgroup).counters[COUNTER_dns_tcp_queries] == 3);
+}
+
+TEST_CASE("one read in about 16 gives the round-trip time that the kernel itself tells of the connection") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  constexpr int kRounds = 3'300;
+  struct Told {
+    std::uint32_t shortest_us = ~0U;
+    std::uint32_t longest_us = 0;
+  };
+  const Shared<Told> told;
+  REQUIRE(run_in(cgroup, [&told] {
+            const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+            sockaddr_in address = loopback(0);
+            socklen_t size = sizeof(address);
+            if (::bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+                ::listen(listener, 1) != 0)
+              return 1;
+            ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+            const int client = connect_to(address);
+            const int server = ::accept(listener, nullptr, nullptr);
+            const auto pass = [&told](int from, int to) {
+              char byte = 0;
+              if (::write(from, &byte, 1) != 1 || ::read(to, &byte, 1) != 1) return false;
+              tcp_info info{};
+              socklen_t length = sizeof(info);
+              if (::getsockopt(to, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return false;
+              told->shortest_us = std::min(told->shortest_us, info.tcpi_rtt);
+              told->longest_us = std::max(told->longest_us, info.tcpi_rtt);
+              return true;
+            };
+            for (int i = 0; i < kRounds; ++i) {
+              if (!pass(client, server) || !pass(server, client)) return 2;
+            }
+            return 0;
+          }) == 0);
+  // Gaps are uniform in 1 ... 32: 400 samples expected, their standard deviation is 11.
+  const std::uint64_t samples = heard.observed(cgroup.id(), HISTOGRAM_tcp_round_trip);
+  CHECK(samples > 320);
+  CHECK(samples < 480);
+  // Whole us are what TCP_INFO tells: a bucket that ends within one counts.
+  const Buckets& buckets = heard.in(cgroup).histograms[HISTOGRAM_tcp_round_trip];
+  for (std::size_t bucket = 0; bucket < buckets.size(); ++bucket) {
+    if (buckets[bucket] == 0) continue;
+    const double upper_us = static_cast<double>(1ULL << bucket) * 1.024;
+    CHECK_MESSAGE(upper_us >= told->shortest_us, "bucket ", bucket);
+    CHECK_MESSAGE(upper_us / 2 <= told->longest_us + 1, "bucket ", bucket);
+  }
 }

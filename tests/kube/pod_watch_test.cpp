@@ -88,11 +88,12 @@ TEST_CASE("the pods of this node are named with their workload, and no others") 
     }
     return std::nullopt;
   };
-  REQUIRE(eventually([&] { return api() && !api()->container_ids.empty(); }));
+  REQUIRE(eventually([&] { return api() && !api()->containers.empty(); }));
   CHECK(api()->workload == "Deployment/api");
   CHECK(api()->namespace_name == "default");
   CHECK(api()->uid.size() == 36);
-  CHECK(api()->container_ids == std::vector<std::string>{"0123456789abcdef"});
+  REQUIRE(api()->containers.size() == 1);
+  CHECK(api()->containers.front().id == "0123456789abcdef");
 
   for (int i = 0; i < 5; ++i) delete_pod(*server, stem + std::to_string(i));
   CHECK(shows(*watch, {node + "-api"}));

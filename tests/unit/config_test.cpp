@@ -49,8 +49,9 @@ TEST_CASE("an empty file means the defaults: observe, standalone") {
 
 TEST_CASE("every section reaches the options of its stage") {
   const ConfigFile file(
-      "tick_ms: 250\nprobes_off: [tcp]\nbudget: {cpu_share: 0.05, map_mib: 8, step: 2}\nscore: {model: "
-      "'off'}\nassess: {recovery_s: 42}\n"
+      "tick_ms: 250\nprobes_off: [tcp]\nservices: {kubelet_url: 'http://[::1]:10248/healthz', "
+      "runtime_socket: off, dns_server: 10.0.0.10}\n"
+      "budget: {cpu_share: 0.05, map_mib: 8, step: 2}\nscore: {model: 'off'}\nassess: {recovery_s: 42}\n"
       "act: {mode: enforce, effect: NoExecute, max_taints_per_hour: 9}\n"
       "kube: {url: 'https://127.0.0.1:6443', ca: /ca, token_file: /token, node_name: n1}\n"
       "export: {listen: '', socket: /run/x, top_pods: 5}\nrecord: {file: /r, max_mib: 8}\n");
@@ -58,6 +59,9 @@ TEST_CASE("every section reaches the options of its stage") {
   REQUIRE(config);
   CHECK(config->live.tick_interval == std::chrono::milliseconds(250));
   CHECK(config->live.kernel.off == std::vector<std::string>{"tcp"});
+  CHECK(config->live.files.services.kubelet_url == "http://[::1]:10248/healthz");
+  CHECK(config->live.files.services.runtime_socket == "off");
+  CHECK(config->live.files.services.dns_server == "10.0.0.10");
   CHECK(config->live.kernel.budget.cpu_share == 0.05);
   CHECK(config->live.kernel.budget.map_mib == 8);
   CHECK(config->live.kernel.budget.step == 2);
@@ -84,6 +88,12 @@ TEST_CASE("a wrong value names the file, the line, the field and what was expect
   CHECK(error_of("\n\nassess: 5\n") == ":3: assess: expected a mapping of keys to values, found '5'");
   CHECK(error_of("kube: {url: [a]}\n") == ":1: kube.url: expected a single value");
   CHECK(error_of("probes_off: tcp\n") == ":1: probes_off: expected a list of words, found 'tcp'");
+  CHECK(error_of("services: {dns_server: dns.example}\n") ==
+        ":1: services.dns_server: expected an address like 10.0.0.10 or 10.0.0.10:53, off, or nothing to "
+        "find it, "
+        "found 'dns.example'");
+  CHECK(error_of("services: {kubelet_url: 'https://127.0.0.1/'}\n").find("expected http://ADDRESS") !=
+        std::string::npos);
   CHECK(error_of("- a\n- b\n") == ":1: expected a mapping of keys to values");
 }
 

@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
     LiveOptions options;
     options.use_kernel_probes = false;
     options.tick_interval = std::chrono::milliseconds(500);
-    options.file_interval = std::chrono::milliseconds(500);
+    options.files.interval = std::chrono::milliseconds(500);
     if (auto source = LiveSource::make(options)) {
       Observation observation;
       // The first round opens everything.

@@ -114,6 +114,7 @@ private:
     }
     for (const api::Event& event : explain_.events()) {
       std::string what = event.text();
+      if (!event.container().empty()) what += " (container " + event.container() + ")";
       if (!event.comm().empty()) what.insert(0, event.comm() + "[" + std::to_string(event.pid()) + "] ");
       if (event.count() > 1) what += " (" + std::to_string(event.count()) + " times)";
       const std::string when = "  " + format_clock(event.wall_ns(), event.wall_ns()) + "  " +

@@ -122,9 +122,9 @@ Json json_of(const api::Forecast& forecast) {
 }
 
 Json json_of(const api::Event& event) {
-  return {{"wall_ns", event.wall_ns()}, {"age_s", event.age_s()}, {"type", event.type()},
-          {"count", event.count()},     {"pid", event.pid()},     {"comm", event.comm()},
-          {"text", event.text()}};
+  return {{"wall_ns", event.wall_ns()},     {"age_s", event.age_s()}, {"type", event.type()},
+          {"count", event.count()},         {"pid", event.pid()},     {"comm", event.comm()},
+          {"container", event.container()}, {"text", event.text()}};
 }
 
 void add_status(const api::Status& status, Json& json) {

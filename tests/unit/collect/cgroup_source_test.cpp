@@ -40,9 +40,10 @@ TEST_CASE("cgroup v2: the working set stands against the lowest limit on the way
   tree.write("/top/job/pids.max", "60\n");
   tree.write("/top/pids.max", "max\n");
   FileBudget budget(64);
-  CgroupSource source("/nowhere", CgroupMounts{.unified = tree.path()}, budget);
+  CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
   auto gauges = no_gauges();
-  source.read(living({"/top/job"}, {"/top/job"}), kSecond, gauges);
+  FileCounts counts;
+  source.read(living({"/top/job"}, {"/top/job"}), kSecond, gauges, counts);
   CHECK(gauges[GAUGE_memory_bytes] == 500);
   CHECK(gauges[GAUGE_memory_use] == doctest::Approx(0.5));
   CHECK(gauges[GAUGE_pids] == 30);
@@ -56,9 +57,10 @@ TEST_CASE("cgroup v2: a container near its own limit shows, though its pod has n
   write_v2(tree, "/pod/app", "900", "0", "1000");
   write_v2(tree, "/pod/pause", "10", "0", "max");
   FileBudget budget(64);
-  CgroupSource source("/nowhere", CgroupMounts{.unified = tree.path()}, budget);
+  CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
   auto gauges = no_gauges();
-  source.read(living({"/pod"}, {"/pod", "/pod/app", "/pod/pause"}), kSecond, gauges);
+  FileCounts counts;
+  source.read(living({"/pod"}, {"/pod", "/pod/app", "/pod/pause"}), kSecond, gauges, counts);
   CHECK(gauges[GAUGE_memory_bytes] == 1000);
   CHECK(gauges[GAUGE_memory_use] == doctest::Approx(0.9));
 }
@@ -68,14 +70,15 @@ TEST_CASE("cgroup v2: CPU is a rate, against its quota, with the time it was hel
   tree.write("/job/cpu.max", "50000 100000\n");
   tree.write("/job/cpu.stat", "usage_usec 1000000\nnr_periods 10\nnr_throttled 5\nthrottled_usec 100\n");
   FileBudget budget(64);
-  CgroupSource source("/nowhere", CgroupMounts{.unified = tree.path()}, budget);
+  CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
   auto gauges = no_gauges();
+  FileCounts counts;
   const auto entity = living({"/job"}, {"/job"});
-  source.read(entity, 10 * kSecond, gauges);
+  source.read(entity, 10 * kSecond, gauges, counts);
   CHECK(std::isnan(gauges[GAUGE_cpu_cores]));
   tree.write("/job/cpu.stat", "usage_usec 1800000\nnr_periods 30\nnr_throttled 15\nthrottled_usec 900\n");
   gauges = no_gauges();
-  source.read(entity, 12 * kSecond, gauges);
+  source.read(entity, 12 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_cpu_cores] == doctest::Approx(0.4));
   CHECK(gauges[GAUGE_cpu_limit_use] == doctest::Approx(0.8));
   CHECK(gauges[GAUGE_cpu_throttled] == doctest::Approx(0.5));
@@ -83,7 +86,7 @@ TEST_CASE("cgroup v2: CPU is a rate, against its quota, with the time it was hel
   // A restarted unit: the same path, a new cgroup that used less.
   tree.write("/job/cpu.stat", "usage_usec 10\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n");
   gauges = no_gauges();
-  source.read(entity, 14 * kSecond, gauges);
+  source.read(entity, 14 * kSecond, gauges, counts);
   CHECK(std::isnan(gauges[GAUGE_cpu_cores]));
 }
 
@@ -101,16 +104,16 @@ TEST_CASE("cgroup v1: each controller is read in its own hierarchy") {
   tree.write("/pids/job/pids.current", "4\n");
   tree.write("/pids/job/pids.max", "max\n");
   FileBudget budget(64);
-  CgroupSource source("/nowhere",
-                      CgroupMounts{.unified = tree.path("/unified"),
+  CgroupSource source(CgroupMounts{.unified = tree.path("/unified"),
                                    .memory = tree.path("/memory"),
                                    .cpu = tree.path("/cpu"),
                                    .cpuacct = tree.path("/cpuacct"),
                                    .pids = tree.path("/pids")},
                       budget);
   auto gauges = no_gauges();
+  FileCounts counts;
   const auto entity = living({"/job"}, {"/job"});
-  source.read(entity, 10 * kSecond, gauges);
+  source.read(entity, 10 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_memory_bytes] == 500);
   CHECK(std::isnan(gauges[GAUGE_memory_use]));
   CHECK(gauges[GAUGE_pids] == 4);
@@ -118,13 +121,13 @@ TEST_CASE("cgroup v1: each controller is read in its own hierarchy") {
   tree.write("/cpuacct/job/cpuacct.usage", "3000000000\n");
   tree.write("/memory/job/memory.limit_in_bytes", "1000\n");
   gauges = no_gauges();
-  source.read(entity, 12 * kSecond, gauges);
+  source.read(entity, 12 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_cpu_cores] == doctest::Approx(1));
   CHECK(gauges[GAUGE_cpu_limit_use] == doctest::Approx(0.5));
   // Limits are read again after ten seconds, not at once.
   CHECK(std::isnan(gauges[GAUGE_memory_use]));
   gauges = no_gauges();
-  source.read(entity, 21 * kSecond, gauges);
+  source.read(entity, 21 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_memory_use] == doctest::Approx(0.5));
 }
 
@@ -135,15 +138,15 @@ TEST_CASE("Hybrid: a controller that v1 does not have is v2's") {
   tree.write("/unified/job/cpu.stat", "usage_usec 1000000\n");
   tree.write("/unified/job/pids.current", "7\n");
   FileBudget budget(64);
-  CgroupSource source("/nowhere",
-                      CgroupMounts{.unified = tree.path("/unified"), .memory = tree.path("/memory")}, budget);
+  CgroupSource source(CgroupMounts{.unified = tree.path("/unified"), .memory = tree.path("/memory")}, budget);
   auto gauges = no_gauges();
+  FileCounts counts;
   const auto entity = living({"/job"}, {"/job"});
-  source.read(entity, 10 * kSecond, gauges);
+  source.read(entity, 10 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_memory_bytes] == 800);
   CHECK(gauges[GAUGE_pids] == 7);
   tree.write("/unified/job/cpu.stat", "usage_usec 2000000\n");
-  source.read(entity, 12 * kSecond, gauges);
+  source.read(entity, 12 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_cpu_cores] == doctest::Approx(0.5));
 }
 
@@ -151,34 +154,86 @@ TEST_CASE("A directory that is gone leaves its gauges missing") {
   const FileTree tree;
   write_v2(tree, "/job", "1", "0", "max");
   FileBudget budget(64);
-  CgroupSource source("/nowhere", CgroupMounts{.unified = tree.path()}, budget);
+  CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
   tree.remove("/job");
   auto gauges = no_gauges();
-  source.read(living({"/job"}, {"/job"}), kSecond, gauges);
+  FileCounts counts;
+  source.read(living({"/job"}, {"/job"}), kSecond, gauges, counts);
   for (const double gauge : gauges) CHECK(std::isnan(gauge));
-  CHECK_FALSE(source.read_node(kSecond, gauges));
+  Sample sample;
+  counts.take(sample);
+  CHECK(sample.unknown.test(COUNTER_page_faults));
 }
 
-TEST_CASE("The node: memory that is not available, busy CPUs, threads of the nearer limit") {
+TEST_CASE("cgroup v2: faults, limit hits and swap are those of its roots, with all below them") {
   const FileTree tree;
-  tree.write("/meminfo", "MemTotal:       1000 kB\nMemFree:         10 kB\nMemAvailable:    400 kB\n");
-  tree.write("/stat", "cpu  100 0 50 1000 7 0 0 0 0 0\ncpu0 1 2\ncpu1 1 2\nintr 5\n");
-  tree.write("/loadavg", "0.00 0.01 0.05 1/250 5678\n");
-  tree.write("/sys/kernel/pid_max", "1000\n");
-  tree.write("/sys/kernel/threads-max", "500\n");
-  FileBudget budget(8);
-  CgroupSource source(tree.path(), {}, budget);
+  const auto write = [&](const std::string& path, int faults, int high, int max) {
+    write_v2(tree, path, "900", "0", "1000");
+    tree.write(path + "/memory.stat", "anon 1\npgfault " + std::to_string(faults) + "\npgmajfault 2\n");
+    tree.write(path + "/memory.events",
+               "low 9\nhigh " + std::to_string(high) + "\nmax " + std::to_string(max) + "\noom 0\n");
+    tree.write(path + "/memory.swap.current", "4096\n");
+  };
+  write("/a", 100, 1, 2);
+  write("/a/app", 90, 1, 2);
+  write("/b", 1000, 0, 0);
+  FileBudget budget(64);
+  CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
   auto gauges = no_gauges();
-  CHECK(source.read_node(10 * kSecond, gauges));
-  CHECK(gauges[GAUGE_memory_bytes] == 600 * 1024);
-  CHECK(gauges[GAUGE_memory_use] == doctest::Approx(0.6));
-  CHECK(gauges[GAUGE_pids] == 250);
-  CHECK(gauges[GAUGE_pids_use] == doctest::Approx(0.5));
-  CHECK(std::isnan(gauges[GAUGE_cpu_cores]));
-  tree.write("/stat", "cpu  200 0 150 1500 9 0 0 0 0 0\ncpu0 1 2\ncpu1 1 2\nintr 5\n");
-  CHECK(source.read_node(12 * kSecond, gauges));
-  CHECK(gauges[GAUGE_cpu_cores] == doctest::Approx(1));  // 200 ticks of 10 ms in 2 s
-  CHECK(gauges[GAUGE_cpu_limit_use] == doctest::Approx(0.5));
+  FileCounts counts;
+  const auto both = living({"/a", "/b"}, {"/a", "/a/app", "/b"});
+  source.read(both, kSecond, gauges, counts);
+  CHECK(gauges[GAUGE_swap_bytes] == 8192);
+  Sample sample;
+  counts.take(sample);
+  CHECK(sample.counters[COUNTER_page_faults] == 0);  // counting begins here
+  CHECK_FALSE(sample.unknown.test(COUNTER_page_faults));
+
+  write("/a", 160, 4, 7);
+  write("/a/app", 150, 4, 7);
+  write("/b", 1001, 0, 1);
+  source.read(both, 3 * kSecond, gauges, counts);
+  counts.take(sample);
+  CHECK(sample.counters[COUNTER_page_faults] == 61);
+  CHECK(sample.counters[COUNTER_major_faults] == 0);
+  CHECK(sample.counters[COUNTER_memory_high_events] == 3);
+  CHECK(sample.counters[COUNTER_memory_max_events] == 6);
+
+  // One root ends, another begins: what is left behind is no new fault, what the new one did is.
+  write("/c", 5, 0, 0);
+  sample = {};
+  source.read(living({"/a", "/c"}, {"/a", "/a/app", "/c"}), 5 * kSecond, gauges, counts);
+  counts.take(sample);
+  CHECK(sample.counters[COUNTER_page_faults] == 5);
+}
+
+TEST_CASE("cgroup v1: faults of the whole subtree, limit hits where the limit stands, no memory.high") {
+  const FileTree tree;
+  const auto write = [&](const std::string& path, const std::string& stat, int failures, const char* limit) {
+    tree.write(path + "/memory.usage_in_bytes", "800\n");
+    tree.write(path + "/memory.stat", stat);
+    tree.write(path + "/memory.failcnt", std::to_string(failures) + "\n");
+    tree.write(path + "/memory.limit_in_bytes", limit);
+  };
+  write("/pod", "pgfault 1\npgmajfault 0\ntotal_pgfault 50\ntotal_pgmajfault 6\ntotal_swap 12\n", 0, "-1");
+  write("/pod/app", "total_pgfault 49\n", 3, "1000\n");
+  FileBudget budget(64);
+  CgroupSource source(CgroupMounts{.memory = tree.path()}, budget);
+  auto gauges = no_gauges();
+  FileCounts counts;
+  const auto pod = living({"/pod"}, {"/pod", "/pod/app"});
+  source.read(pod, kSecond, gauges, counts);
+  write("/pod", "pgfault 1\npgmajfault 0\ntotal_pgfault 80\ntotal_pgmajfault 7\ntotal_swap 12\n", 0, "-1");
+  write("/pod/app", "total_pgfault 79\n", 8, "1000\n");
+  gauges = no_gauges();
+  source.read(pod, 3 * kSecond, gauges, counts);
+  Sample sample;
+  counts.take(sample);
+  CHECK(sample.counters[COUNTER_page_faults] == 30);
+  CHECK(sample.counters[COUNTER_major_faults] == 1);
+  CHECK(sample.counters[COUNTER_memory_max_events] == 5);
+  CHECK(sample.unknown.test(COUNTER_memory_high_events));
+  CHECK(gauges[GAUGE_swap_bytes] == 12);
 }
 
 }  // namespace

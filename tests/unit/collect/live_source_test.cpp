@@ -20,6 +20,7 @@ void make_node(const FileTree& tree) {
   tree.write("/proc/stat", "cpu  1 0 1 1\ncpu0 1 0 1 1\n");
   tree.write("/proc/meminfo", "MemTotal: 100 kB\nMemAvailable: 25 kB\n");
   tree.write("/proc/loadavg", "0 0 0 1/2 3\n");
+  tree.write("/proc/vmstat", "pgfault 1\n");
   tree.write(pod + "/memory.current", "600\n");
   tree.write(pod + "/memory.stat", "inactive_file 100\n");
   tree.write(pod + "/memory.max", "1000\n");
@@ -30,7 +31,8 @@ void make_node(const FileTree& tree) {
 
 LiveOptions below(const FileTree& tree) {
   LiveOptions options;
-  options.proc = tree.path("/proc");
+  options.files.proc = tree.path("/proc");
+  options.files.host = tree.path("/host");
   options.kernel_log = tree.path("/proc/kmsg");
   options.use_kernel_probes = false;
   return options;
@@ -89,6 +91,7 @@ TEST_CASE("Whatever cannot be read is degraded by name with its reason, and the 
   Observation observation;
   REQUIRE((*source)->collect(observation).has_value());
   CHECK(health(observation, "cgroup").state == ProbeState::kAttached);
+  CHECK(health(observation, "kernel").state == ProbeState::kAttached);
   CHECK(health(observation, "psi").state == ProbeState::kDegraded);
   CHECK(health(observation, "psi").reason.find(tree.path("/proc/pressure")) != std::string::npos);
   CHECK(health(observation, "proc").state == ProbeState::kDegraded);
@@ -99,7 +102,7 @@ TEST_CASE("Whatever cannot be read is degraded by name with its reason, and the 
 
 TEST_CASE("A node without procfs is refused with one sentence") {
   LiveOptions options;
-  options.proc = "/nonexistent/proc";
+  options.files.proc = "/nonexistent/proc";
   options.use_kernel_probes = false;
   const auto source = LiveSource::make(options);
   REQUIRE_FALSE(source.has_value());

@@ -123,5 +123,29 @@ TEST_CASE("A mount that only an entity's process sees is that entity's, and not 
   CHECK_FALSE(reading.entities.contains(7));
 }
 
+TEST_CASE("A disk's filesystem that stops taking writes is counted until it takes them again or is gone") {
+  const FileTree tree;
+  std::filesystem::create_directories(tree.path("/proc/1/root"));
+  MountsReader reader({.proc = tree.path("/proc")});
+  MonotonicNs now = 0;
+  const auto count = [&](const std::string& mountinfo) {
+    tree.write("/proc/1/mountinfo", mountinfo);
+    return reader.read({}, now += kSecond).read_only;
+  };
+  CHECK_FALSE(reader.read({}, now += kSecond).read_only.has_value());
+  const std::string root = "1 0 8:1 / / rw - ext4 /dev/a ";
+  const std::string usr = "2 1 8:2 / /usr rw - xfs /dev/b ";
+  const std::string others =
+      "3 1 0:30 / /tmp rw - tmpfs none rw\n4 1 0:31 / /nfs rw - nfs4 host:/x rw\n"
+      "5 1 8:1 /etc /bind ro - ext4 /dev/a ";
+  CHECK(count(root + "rw\n" + usr + "ro\n" + others + "rw\n") == 0U);
+  CHECK(count(root + "ro,errors=remount-ro\n" + usr + "rw\n" + others + "ro\n") == 1U);
+  CHECK(count(root + "rw\n" + usr + "ro\n" + others + "rw\n") == 0U);
+  CHECK(count(root + "rw,emergency_ro\n" + usr + "ro\n") == 1U);
+  CHECK(count(usr + "ro\n") == 0U);
+  CHECK(count(root + "ro\n") == 0U);  // mounted anew, read-only from the start
+  CHECK(count("7 1 0:31 / /tmp ro - tmpfs none ro\n") == 0U);
+}
+
 }  // namespace
 }  // namespace vedette

@@ -9,14 +9,21 @@ TEST_CASE("a pod of a Deployment carries the Deployment's name, not the ReplicaS
       R"({"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"api-6d4cf56db6-x2x2x","namespace":"shop","uid":"u1",
       "resourceVersion":"7","labels":{"pod-template-hash":"6d4cf56db6"},
       "ownerReferences":[{"kind":"ReplicaSet","name":"api-6d4cf56db6","controller":true}]},
-      "spec":{"nodeName":"n1"},"status":{"containerStatuses":[{"containerID":"containerd://abc"},{"name":"waiting"}],
-      "initContainerStatuses":[{"containerID":"containerd://def"}]}}})");
+      "spec":{"nodeName":"n1","initContainers":[{"name":"migrate","env":[{"name":"A"}]},
+      {"name":"proxy","restartPolicy":"Always"}]},
+      "status":{"containerStatuses":[{"name":"api","containerID":"containerd://abc"},{"name":"waiting"}],
+      "initContainerStatuses":[{"name":"migrate","containerID":"cri-o://def"},
+      {"name":"proxy","containerID":"docker://ghi"}],
+      "ephemeralContainerStatuses":[{"name":"debugger","containerID":"containerd://jkl"}]}}})");
   REQUIRE(change);
   CHECK(change->kind == PodChange::Kind::kSet);
   CHECK(change->resource_version == "7");
   CHECK(change->pod.info.workload == "Deployment/api");
   CHECK(change->pod.info.uid == "u1");
-  CHECK(change->pod.info.container_ids == std::vector<std::string>{"abc", "def"});
+  CHECK(change->pod.info.containers == std::vector<PodContainer>{{"abc", "api"},
+                                                                 {"def", "init/migrate"},
+                                                                 {"ghi", "sidecar/proxy"},
+                                                                 {"jkl", "ephemeral/debugger"}});
 }
 
 TEST_CASE("a ReplicaSet without the hash in its name, another controller, and none keep their own names") {
@@ -33,6 +40,10 @@ TEST_CASE("a ReplicaSet without the hash in its name, another controller, and no
   CHECK(workload(R"("ownerReferences":[{"kind":"Foo","name":"x"}])") == "Pod/p");
   CHECK(workload(R"("ownerReferences":[{"kind":"Node","name":"n1","controller":true}])") == "Pod/p");
   CHECK(workload(R"("labels":{})") == "Pod/p");
+  CHECK(workload(R"("ownerReferences":[{"kind":"Job","name":"backup-29384717","controller":true}])") ==
+        "CronJob/backup");
+  CHECK(workload(R"("ownerReferences":[{"kind":"Job","name":"import-2024","controller":true}])") ==
+        "Job/import-2024");
 }
 
 TEST_CASE("a static pod goes by the hash that stands in its cgroup's path") {

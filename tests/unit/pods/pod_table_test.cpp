@@ -14,7 +14,7 @@ const std::string kUid = "0c3a8f1e-5d2b-4c7a-9e6f-1a2b3c4d5e6f";
 const std::string kPod = "/kubepods/burstable/pod" + kUid;
 
 PodList one_pod(const std::string& name = "api-7d4b9-x2x4z") {
-  return {{PodInfo{kUid, "shop", name, "Deployment/api", {kC1, kC2}}}};
+  return {{PodInfo{kUid, "shop", name, "Deployment/api", {{kC1, "api"}, {kC2, "sidecar/proxy"}}}}};
 }
 
 TEST_CASE("All containers of a pod are one entity, which is renamed in place when the API names it") {
@@ -66,6 +66,25 @@ TEST_CASE("Containers without the pod's uid in their path join the pod that the 
   REQUIRE(table.living().size() == 1);
   CHECK(table.living()[0].roots.size() == 2);
   CHECK(table.entity(early->id) == nullptr);
+}
+
+TEST_CASE(
+    "A container is named when the API tells, keeps its name when it is dead, and passes it to no other") {
+  PodTable table;
+  table.add(10, kPod + "/" + kC1, 0);
+  CHECK(table.container_name(10).empty());
+  table.set_pods(one_pod());
+  CHECK(table.container_name(10) == "api");
+  table.add(11, kPod + "/" + kC2, 0);
+  CHECK(table.container_name(11) == "sidecar/proxy");
+  table.remove(10, kSecond);
+  table.set_pods({});  // the pod is gone from the API too
+  CHECK(table.container_name(10) == "api");
+  CHECK(table.find(10)->name == "pod/shop/api-7d4b9-x2x4z");
+
+  // The id comes back for another cgroup: nothing of the old one holds.
+  CHECK(table.add(10, "/system.slice/cron.service", 2 * kSecond)->name == "unit/cron.service");
+  CHECK(table.container_name(10).empty());
 }
 
 TEST_CASE("The root and grouping directories belong to the node") {

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Block I/O, for whoever asked for it. Completions run in any context, so all counts are atomic.
+ *
+ * Who asked is known where a bio is handed to the block layer, and only there: a completion interrupts a
+ * bystander, and a scheduler dispatches one task's request in the context of another. So a table keeps it, by
+ * bio, until the request whose first bio it is completes.
+ *
+ * How long a request took the kernel knows itself: no clock of ours at its start. (io_start_time_ns is there
+ * where the queue keeps statistics, which writeback throttling, kyber and bfq make it do: by default all.
+ * Where it is 0, the time since the request was made stands in, the wait in the scheduler included. Since 6.9
+ * the kernel may reuse the time it took first while a task collects requests.) Drivers without requests (zram,
+ * device mapper, md) get a start of ours.
+ *
+ * What device mapper and its like pass on is counted once, by the device at the bottom. Latencies, errors and
+ * the counts by device are told of every layer: each can be the one that is slow, or broken.
+ */
+#include "block.bpf.h"
+#include "compat.bpf.h"
+#include "totals.bpf.h"
+
+#define ROOT_CGROUP 1 /* inode of the root of every kernfs */
+
+struct asker {
+	__u64 bio; /* 0: free */
+	__u64 cgroup_id;
+	__u64 began_ns; /* for a driver without requests */
+	__u32 bytes;    /* likewise */
+	__u32 proof;    /* of the first two: two CPUs may write here at once */
+};
+
+/* Two places, a cache line. */
+struct askers {
+	struct asker place[2];
+} __attribute__((aligned(64)));
+
+/*
+ * 256 KiB. A bio is forgotten when two others take its places while it is in flight: of 256 in flight, one in
+ * 500 is. It is then counted for its owner as the io controller has it.
+ */
+#define ASKERS_BITS 12
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << ASKERS_BITS);
+	__type(key, __u32);
+	__type(value, struct askers);
+} askers SEC(".maps");
+
+/* The verifier lets us calculate with a copy of a pointer's lower half, not with the pointer. */
+static __always_inline __u32 lower_half(struct bio *bio)
+{
+	__u32 half;
+
+	asm("%0 = %1" : "=w"(half) : "w"((__u32)(__u64)bio));
+	return half;
+}
+
+static __always_inline struct askers *askers_of(struct bio *bio)
+{
+	__u32 place = lower_half(bio) * 0x9e3779b1u >> (32 - ASKERS_BITS);
+
+	return bpf_map_lookup_elem(&askers, &place);
+}
+
+static __always_inline __u32 proof_of(struct bio *bio, __u64 cgroup_id)
+{
+	return lower_half(bio) + cgroup_id;
+}
+
+/*
+ * The task, or the owner the kernel knows better: writeback and other kernel threads work for whom dirtied the
+ * page. The io controller is often not enabled as deep as the task's cgroup; the task says more, then. On
+ * layouts with the controller in v1 the kernel has no v2 id to tell: what kernel threads do is the root's.
+ */
+static __always_inline __u64 who_asks(struct bio *bio)
+{
+	__u64 current_id = bpf_get_current_cgroup_id();
+	struct cgroup *owner = bio_owner(bio);
+	__u64 owner_id;
+
+	if (!owner || !owner->level)
+		return current_id;
+	owner_id = owner->kn->id;
+	return owner_id == current_id || current_is_below(owner) ? current_id : owner_id;
+}
+
+static __always_inline int remember(struct bio *bio)
+{
+	struct askers *here = askers_of(bio);
+	const struct gendisk *disk = bio_disk(bio);
+	struct asker *asker;
+
+	if (!here)
+		return 0;
+	asker = &here->place[here->place[0].bio && here->place[0].bio != (__u64)bio];
+	asker->bio = (__u64)bio;
+	asker->cgroup_id = who_asks(bio);
+	asker->proof = proof_of(bio, asker->cgroup_id);
+	asker->bytes = bio->bi_iter.bi_size;
+	asker->began_ns = disk && disk->fops->submit_bio ? bpf_ktime_get_ns() : 0;
+	return 0;
+}
+
+static __always_inline struct asker *recall(struct bio *bio)
+{
+	struct askers *here = askers_of(bio);
+	struct asker *asker;
+
+	if (!here)
+		return 0;
+	asker = &here->place[here->place[0].bio != (__u64)bio];
+	if (asker->bio != (__u64)bio || asker->proof != proof_of(bio, asker->cgroup_id))
+		return 0;
+	asker->bio = 0;
+	return asker;
+}
+
+/* Whose it is where nobody is remembered: a full set, a bio from before us, one that a request-based target
+ * of device mapper cloned.
+ */
+static __always_inline __u64 owner_id(struct bio *bio)
+{
+	struct cgroup *owner = bio ? bio_owner(bio) : 0;
+
+	return owner ? owner->kn->id : ROOT_CGROUP;
+}
+
+/* Device mapper, md, bcache, drbd: what they are asked for comes by again at a device below. */
+static __always_inline bool passes_on(struct gendisk *disk)
+{
+	char a = disk->disk_name[0], b = disk->disk_name[1];
+
+	return (a == 'd' && (b == 'm' || b == 'r')) || (a == 'm' && b == 'd') || (a == 'b' && b == 'c');
+}
+
+/*
+ * Counts by device on their way to the details: two hash lookups for each request would be a third of what all
+ * this costs. Only the agent's survey gives a place away and moves what was counted there, so there is nothing to
+ * lock. Who has no place (yet), or meets another there, counts in the details directly.
+ */
+struct device_count {
+	__u64 cgroup_id; /* who may count here; 0: nobody */
+	__u64 owner;     /* whose counts these are: the same, or the one who had the place last */
+	__u32 device;
+	__u32 wanted_device;
+	__u64 wanted_by; /* who would like to have it; 0: nobody */
+	__u64 requests, bytes;
+	__u64 moved_requests, moved_bytes; /* of them, those that are in the details */
+} __attribute__((aligned(64)));
+
+/* 32 KiB. Of 110 pods that use one disk, every tenth meets another. */
+#define DEVICE_COUNTS_BITS 9
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << DEVICE_COUNTS_BITS);
+	__type(key, __u32);
+	__type(value, struct device_count);
+} device_counts SEC(".maps");
+
+static __always_inline void count_by_device(__u64 cgroup_id, __u32 device, __u32 requests, __u32 bytes)
+{
+	__u32 place = ((__u32)cgroup_id * 31 + device) * 0x9e3779b1u >> (32 - DEVICE_COUNTS_BITS);
+	struct device_count *count = bpf_map_lookup_elem(&device_counts, &place);
+
+	if (count && count->cgroup_id == cgroup_id && count->device == device) {
+		ADD_ANYWHERE(count->requests, requests);
+		ADD_ANYWHERE(count->bytes, bytes);
+		return;
+	}
+	if (count && !count->wanted_by) {
+		count->wanted_device = device;
+		count->wanted_by = cgroup_id;
+	}
+	count_detail(DETAIL_disk_requests_by_device, cgroup_id, device, requests);
+	count_detail(DETAIL_disk_bytes_by_device, cgroup_id, device, bytes);
+}
+
+/*
+ * Its owner keeps a place while it uses it. Then it is closed at one survey and given away at the next: whoever
+ * was just about to count there has done so.
+ */
+SEC("iter/bpf_map_elem")
+int device_counts_survey(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u32 *key = ctx->key;
+	struct device_count *count;
+	__u64 requests, bytes;
+	__u32 place;
+
+	if (!key)
+		return 0;
+	place = *key;
+	count = bpf_map_lookup_elem(&device_counts, &place);
+	if (!count)
+		return 0;
+	requests = count->requests - count->moved_requests;
+	bytes = count->bytes - count->moved_bytes;
+	if (requests || bytes) {
+		count->moved_requests += requests;
+		count->moved_bytes += bytes;
+		count_detail(DETAIL_disk_requests_by_device, count->owner, count->device, requests);
+		count_detail(DETAIL_disk_bytes_by_device, count->owner, count->device, bytes);
+	} else if (count->wanted_by && count->cgroup_id) {
+		count->cgroup_id = 0;
+	} else if (count->wanted_by) {
+		count->device = count->wanted_device;
+		count->owner = count->wanted_by;
+		count->cgroup_id = count->wanted_by;
+		count->wanted_by = 0;
+	}
+	return 0;
+}
+
+struct completion {
+	__u64 cgroup_id;
+	__u64 began_ns; /* 0: unknown */
+	struct gendisk *disk;
+	unsigned int op;
+	__u32 bytes;
+	int status;
+	bool whole; /* not only the first part of a request */
+};
+
+static __always_inline void failed(struct totals *totals_here, const struct completion *done, __u32 device)
+{
+	int error = block_fault(done->status, done->op);
+
+	if (!error)
+		return;
+	COUNT_ANYWHERE(totals_here, disk_errors, 1);
+	if (error == ETIMEDOUT)
+		COUNT_ANYWHERE(totals_here, disk_timeouts, 1);
+	count_detail(DETAIL_disk_errors_by_device, done->cgroup_id, device, 1);
+}
+
+static __always_inline void took(struct totals *totals_here, const struct completion *done)
+{
+	struct probe_losses *lost;
+	__u64 ns;
+
+	if (!done->began_ns) {
+		lost = losses_here();
+		if (lost)
+			ADD_ANYWHERE(lost->no_task_storage, 1);
+		return;
+	}
+	ns = bpf_ktime_get_ns() - done->began_ns;
+	if (done->op == REQ_OP_READ)
+		OBSERVE(totals_here, disk_read_latency, ns);
+	else
+		OBSERVE(totals_here, disk_write_latency, ns);
+}
+
+static __always_inline int completed(const struct completion *done)
+{
+	struct totals *totals_here = totals_of(done->cgroup_id);
+	__u32 device = disk_device(done->disk);
+	__u32 bytes = done->status ? 0 : done->bytes;
+
+	if (done->status)
+		failed(totals_here, done, device);
+	if (done->op > REQ_OP_WRITE)
+		return 0;
+	if (done->whole)
+		took(totals_here, done);
+	count_by_device(done->cgroup_id, device, done->whole, bytes);
+	if (!done->disk || passes_on(done->disk))
+		return 0;
+	if (done->op == REQ_OP_READ) {
+		COUNT_ANYWHERE(totals_here, disk_reads, done->whole);
+		COUNT_ANYWHERE(totals_here, disk_read_bytes, bytes);
+	} else {
+		COUNT_ANYWHERE(totals_here, disk_writes, done->whole);
+		COUNT_ANYWHERE(totals_here, disk_written_bytes, bytes);
+	}
+	return 0;
+}
+
+SEC("tp_btf/block_bio_queue")
+int bio_queued(unsigned long long *ctx)
+{
+	return remember(traced_bio(ctx));
+}
+
+/* The front of a bio that is too large for its device, a bio of its own; the rest keeps its place. */
+SEC("tp_btf/block_split")
+int bio_split(unsigned long long *ctx)
+{
+	return remember(traced_bio(ctx));
+}
+
+/*
+ * Requests in parts (SCSI) come by once for each. A flush with data comes by for its data and, without a byte,
+ * at its end; a flush that failed for its own request, which has no bio, and for those who wait for it.
+ */
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(request_completed, struct request *rq, int status, unsigned int bytes)
+{
+	struct completion done = { .op = rq->cmd_flags & REQ_OP_MASK, .bytes = bytes, .status = status };
+	struct asker *asker;
+
+	if (done.op >= FIRST_PASSTHROUGH || (!bytes && !(done.op == REQ_OP_FLUSH && status)))
+		return 0;
+	asker = recall(rq->bio);
+	done.cgroup_id = asker ? asker->cgroup_id : owner_id(rq->bio);
+	done.began_ns = rq->io_start_time_ns;
+	if (!done.began_ns)
+		done.began_ns = rq->start_time_ns;
+	done.disk = request_disk(rq);
+	done.whole = bytes >= rq->__data_len;
+	return completed(&done);
+}
+
+/* Only of drivers without requests: a bio that went into a request is told by that. */
+SEC("tp_btf/block_bio_complete")
+int BPF_PROG(bio_completed, struct request_queue *queue, struct bio *bio)
+{
+	struct completion done = { .op = bio->bi_opf & REQ_OP_MASK, .bytes = bio->bi_iter.bi_size,
+				   .status = bio->bi_status, .whole = 1 };
+	struct asker *asker = recall(bio);
+
+	done.disk = bio_disk(bio);
+	if (!done.disk || !done.disk->fops->submit_bio)
+		return 0;
+	done.cgroup_id = asker ? asker->cgroup_id : owner_id(bio);
+	if (asker) {
+		done.began_ns = asker->began_ns;
+		/* Some drivers count their way through the bio down to 0. */
+		if (!done.bytes)
+			done.bytes = asker->bytes;
+	}
+	return completed(&done);
+}
+
+/* As the kernel's own statistics count them: bios that join a request, and requests that join each other. */
+static __always_inline int merged(struct bio *bio)
+{
+	struct asker *asker = bio ? recall(bio) : 0;
+
+	/* Where nobody is remembered, the current task's: it just handed over what made them neighbours. */
+	COUNT_ANYWHERE(totals_of(asker ? asker->cgroup_id : bpf_get_current_cgroup_id()), disk_merges, 1);
+	return 0;
+}
+
+SEC("tp_btf/block_bio_backmerge")
+int bio_backmerged(unsigned long long *ctx)
+{
+	return merged(merged_bio(ctx));
+}
+
+SEC("tp_btf/block_bio_frontmerge")
+int bio_frontmerged(unsigned long long *ctx)
+{
+	return merged(merged_bio(ctx));
+}
+
+SEC("tp_btf/block_rq_merge")
+int request_merged(unsigned long long *ctx)
+{
+	struct request *rq = traced_request(ctx);
+
+	return merged(rq ? rq->bio : 0);
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,221 @@
+// What the scheduler's probe says against what the kernel itself has noted of the same tasks.
+#include <climits>
+#include <sstream>
+
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "tests/bpf/bpf_fixture.h"
+
+using namespace vedette;
+using namespace vedette::bpf_test;
+
+namespace {
+
+constexpr std::uint64_t kMs = 1'000'000;
+
+// A few numbers that a child leaves for its parent.
+struct Notes {
+  std::uint64_t first = 0;
+  std::uint64_t second = 0;
+  std::uint64_t third = 0;
+  volatile std::uint64_t fourth = 0;
+};
+class SharedNotes {
+public:
+  SharedNotes()
+      : memory_(::mmap(nullptr, sizeof(Notes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+    REQUIRE(memory_ != MAP_FAILED);
+  }
+  SharedNotes(const SharedNotes&) = delete;
+  SharedNotes& operator=(const SharedNotes&) = delete;
+  ~SharedNotes() { ::munmap(memory_, sizeof(Notes)); }
+  Notes* operator->() const { return static_cast<Notes*>(memory_); }
+
+private:
+  void* memory_;
+};
+
+void run_on(int cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  ::sched_setaffinity(0, sizeof(one), &one);
+}
+
+void burn(std::uint64_t ns) {
+  timespec used{};
+  do {
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  } while (static_cast<std::uint64_t>(used.tv_sec) * 1'000 * kMs + static_cast<std::uint64_t>(used.tv_nsec) <
+           ns);
+}
+
+// Time this task waited for a CPU, as the kernel counts it: "run wait slices".
+std::uint64_t own_run_delay_ns() {
+  std::uint64_t run = 0;
+  std::uint64_t wait = 0;
+  std::istringstream(read_text("/proc/self/schedstat")) >> run >> wait;
+  return wait;
+}
+
+struct Waits {
+  CgroupTotals totals;
+  std::uint64_t sleep_ns = 0;  // what the child saw pass meanwhile
+  std::uint64_t poll_ns = 0;
+  std::uint64_t futex_ns = 0;
+};
+
+// 200 ms of sleep, 150 of polling, 80 at a futex, and 100 or more in a read() of a pipe: 12 times on a CPU.
+constexpr std::uint64_t kTimesOnCpu = 1 + 5 + 3 + 2 + 1;
+
+Waits wait_in_every_way(KernelProbes& probes, Heard& heard) {
+  const Cgroup cgroup(probes.cgroup_mount());
+  std::array<int, 2> pipe{};
+  REQUIRE(::pipe2(pipe.data(), O_CLOEXEC) == 0);
+  const SharedNotes notes;
+  Child child({&cgroup}, [&] {
+    std::uint64_t begin = monotonic_now();
+    const auto lap = [&] {
+      const std::uint64_t now = monotonic_now();
+      return now - std::exchange(begin, now);
+    };
+    const timespec nap{0, 40 * kMs};
+    for (int i = 0; i < 5; ++i) ::syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, nullptr);
+    notes->first = lap();
+    pollfd none{pipe[0], POLLIN, 0};
+    for (int i = 0; i < 3; ++i) ::poll(&none, 1, 50);
+    notes->second = lap();
+    int word = 1;
+    for (int i = 0; i < 2; ++i) ::syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, &nap, nullptr, 0);
+    notes->third = lap();
+    notes->fourth = 1;
+    char byte = 0;
+    return ::read(pipe[0], &byte, 1) == 1 ? 0 : 1;
+  });
+  const std::string proc = "/proc/" + std::to_string(child.pid());
+  REQUIRE(eventually([&] { return notes->fourth == 1 && read_text(proc + "/syscall").starts_with("0 "); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  REQUIRE(::write(pipe[1], "x", 1) == 1);
+  REQUIRE(child.wait() == 0);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+  return {heard.in(cgroup), notes->first, notes->second, notes->third};
+}
+
+}  // namespace
+
+TEST_CASE("each kind of wait is put down to what was waited for, and lasts as long as it did") {
+  const auto probes = attach();
+  REQUIRE_MESSAGE(health_of(*probes, "sched").state == ProbeState::kAttached,
+                  health_of(*probes, "sched").reason);
+  Heard heard(*probes);
+  // Now and then a switch is hidden from every tracer, ftrace too, where a monitor runs beside this machine.
+  Waits waits = wait_in_every_way(*probes, heard);
+  for (int i = 0; i < 4 && waits.totals.counters[COUNTER_context_switches] < kTimesOnCpu; ++i)
+    waits = wait_in_every_way(*probes, heard);
+
+  const auto between = [&](vedette_counter counter, std::uint64_t low, std::uint64_t high) {
+    CHECK_MESSAGE(waits.totals.counters[counter] >= low, kCounters[counter].name);
+    CHECK_MESSAGE(waits.totals.counters[counter] <= high, kCounters[counter].name);
+  };
+  // A timer never ends early, and no wait is longer than what the child saw pass; two clocks: 1 ms of slack.
+  between(COUNTER_blocked_sleep_ns, 200 * kMs, waits.sleep_ns + kMs);
+  between(COUNTER_blocked_network_ns, 150 * kMs, waits.poll_ns + kMs);
+  between(COUNTER_blocked_lock_ns, 80 * kMs, waits.futex_ns + kMs);
+  // Its first read(), where it waits to be let go, began before it was in this cgroup, but ended in it.
+  CHECK(waits.totals.counters[COUNTER_blocked_other_ns] >= 100 * kMs);
+  CHECK(waits.totals.counters[COUNTER_slow_calls] == 0);
+}
+
+TEST_CASE("time on the run queue, switches and involuntary switches are those that the kernel counts") {
+  const auto probes = attach();
+  REQUIRE(health_of(*probes, "sched").state == ProbeState::kAttached);
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const SharedNotes notes;
+  const SharedNotes others;
+  const auto spin = [](const SharedNotes& place) {
+    run_on(0);
+    rusage before{};
+    ::getrusage(RUSAGE_SELF, &before);
+    const std::uint64_t waited = own_run_delay_ns();
+    burn(200 * kMs);
+    rusage after{};
+    ::getrusage(RUSAGE_SELF, &after);
+    place->first = own_run_delay_ns() - waited;
+    place->second = static_cast<std::uint64_t>(after.ru_nivcsw - before.ru_nivcsw);
+    place->third = static_cast<std::uint64_t>(after.ru_nvcsw - before.ru_nvcsw);
+    return 0;
+  };
+  Child one({&cgroup}, [&] { return spin(notes); });
+  Child two({&cgroup}, [&] { return spin(others); });
+  REQUIRE(one.wait() == 0);
+  REQUIRE(two.wait() == 0);
+
+  const CgroupTotals& totals = heard.in(cgroup);
+  const std::uint64_t waited = notes->first + others->first;
+  CHECK(waited > 100 * kMs);  // they shared one CPU: the test is none if they did not
+  // Beside what the children measured of themselves stands the way into their cgroup and out of life.
+  CHECK(totals.counters[COUNTER_runqueue_wait_ns] >= waited * 9 / 10);
+  CHECK(totals.counters[COUNTER_runqueue_wait_ns] <= waited * 105 / 100 + 50 * kMs);
+  const std::uint64_t taken = notes->second + others->second;
+  CHECK(totals.counters[COUNTER_involuntary_switches] >= taken * 9 / 10);  // a few are hidden, see above
+  CHECK(totals.counters[COUNTER_involuntary_switches] <= taken + 20);
+  CHECK(totals.counters[COUNTER_context_switches] >= (taken + notes->third + others->third) * 9 / 10);
+  CHECK(totals.counters[COUNTER_context_switches] <= taken + notes->third + others->third + 30);
+  CHECK(heard.observed(cgroup.id(), HISTOGRAM_runqueue_latency) <= totals.counters[COUNTER_context_switches]);
+}
+
+TEST_CASE("moves between CPUs are counted") {
+  if (::sysconf(_SC_NPROCESSORS_ONLN) < 2) VEDETTE_SKIP("one CPU only");
+  const auto probes = attach();
+  REQUIRE(health_of(*probes, "sched").state == ProbeState::kAttached);
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  constexpr int kMoves = 40;
+  REQUIRE(run_in(cgroup, [] {
+            run_on(0);
+            for (int i = 1; i <= kMoves; ++i) run_on(i % 2);
+            return 0;
+          }) == 0);
+  CHECK(heard.in(cgroup).counters[COUNTER_migrations] >= kMoves);
+  CHECK(heard.in(cgroup).counters[COUNTER_migrations] <= kMoves + 3);  // on its way to the first CPU
+}
+
+TEST_CASE("a wait for a lock of the kernel is counted once, with its time, and slow calls by their name") {
+  const LoopFilesystem filesystem;
+  if (!filesystem.ready()) VEDETTE_SKIP("no ext4 on a loop device here");
+  const auto probes = attach();
+  if (health_of(*probes, "locks").state != ProbeState::kAttached)
+    VEDETTE_SKIP("this kernel does not trace its locks (before 5.19)");
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  REQUIRE(shell("fsfreeze -f " + filesystem.mount_point()) == 0);
+  const std::string file = filesystem.mount_point() + "/new";
+  Child child({&cgroup}, [&] {
+    return ::syscall(SYS_openat, AT_FDCWD, file.c_str(), O_CREAT | O_WRONLY, 0644) >= 0 ? 0 : 1;
+  });
+  const std::string proc = "/proc/" + std::to_string(child.pid());
+  CHECK(eventually([&] { return read_text(proc + "/stat").find(") D ") != std::string::npos; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  REQUIRE(shell("fsfreeze -u " + filesystem.mount_point()) == 0);
+  REQUIRE(child.wait() == 0);
+
+  CHECK(heard.in(cgroup).counters[COUNTER_lock_contentions] >= 1);
+  CHECK(heard.in(cgroup).counters[COUNTER_lock_contentions] <= 5);  // on its way to the frozen lock
+  CHECK(heard.in(cgroup).counters[COUNTER_lock_wait_ns] >= 200 * kMs);
+  CHECK(heard.in(cgroup).counters[COUNTER_lock_wait_ns] <=
+        heard.in(cgroup).counters[COUNTER_blocked_disk_ns] + 50 * kMs);
+  CHECK(heard.in(cgroup).counters[COUNTER_slow_calls] == 1);
+  std::uint64_t by_name = 0;
+  probes->read_details([&](const detail_key& key, std::uint64_t added) {
+    if (key.detail == DETAIL_slow_calls_by_name && key.cgroup_id == cgroup.id() && key.label == SYS_openat)
+      by_name += added;
+  });
+  CHECK(by_name == 1);
+}

@@ -1,0 +1,57 @@
+# Sourced by the scenarios in faults/, in the guest: what they ask the agent that `checks` has started. A scenario
+# ends with 0 when the agent counted the fault it made, 77 with "SKIPPED: why" where it cannot be made or counted.
+set -euo pipefail
+fail() { echo "$*"; exit 1; }
+skip() { echo "SKIPPED: $*"; exit 77; }
+v() { vedette --socket /run/agent.sock "$@" || (($? <= 2)); }
+
+export DM_DISABLE_UDEV=1 # dmsetup makes the nodes: there is no udev
+
+# metric NAME: the node's value; 0 while there is none.
+metric() {
+  wget -qO- http://127.0.0.1:9111/metrics |
+    awk -v name="$1{" 'index($1, name) == 1 && (!/entity=/ || /entity="node"/) { sum += $2 } END { printf "%.6f\n", sum }'
+}
+# probe_counts PROBE: all its counters of the node, summed.
+probe_counts() {
+  local signal sum=0
+  for signal in $(v probes --json | jq -r --arg p "$1" '.probes[] | select(.name == $p) | .signals[]'); do
+    sum=$(awk -v a="$sum" -v b="$(metric "vedette_${signal}_total")" 'BEGIN { print a + b }')
+  done
+  echo "$sum"
+}
+need_probe() {
+  local state
+  state=$(v probes --json | jq -r --arg p "$1" '.probes[] | select(.name == $p) | .state')
+  [[ -n $state ]] || skip "the agent has no probe $1"
+  [[ $state == attached ]] || skip "probe $1 is $state here"
+}
+need_module() { modprobe "$@" 2>/dev/null || skip "this kernel has no module $1"; }
+
+# at_least BEFORE MORE COMMAND…: what COMMAND prints is MORE above BEFORE, at the latest in 15 s: a tick is half
+# a second, and the guest's CPUs share one of the host's.
+at_least() {
+  local before=$1 more=$2 limit=$((SECONDS + 15)) now
+  shift 2
+  while now=$("$@"); ! awk -v a="$before" -v b="$more" -v c="$now" 'BEGIN { exit !(c - a >= b) }'; do
+    ((SECONDS < limit)) || fail "$*: $before before, $now after, expected $more more"
+    sleep .3
+  done
+}
+exactly() {
+  local now
+  at_least "$@"
+  sleep 1 # whatever would be too many has its tick, too
+  now=$("${@:3}")
+  awk -v a="$1" -v b="$2" -v c="$now" 'BEGIN { exit !(c - a == b) }' || fail "${*:3}: $1 before, $now after, expected exactly $2 more"
+}
+condition() { # condition REASON: the agent says so, about the node
+  local limit=$((SECONDS + 10))
+  until v status --json | jq -e --arg r "$1" '.conditions[] | select(.reason == $r)' >/dev/null; do
+    ((SECONDS < limit)) || fail "no condition $1: $(v status --json | jq -c '[.conditions[].reason]')"
+    sleep .3
+  done
+}
+# QEMU's monitor, at the third serial port.
+hardware() { echo "$*" >/dev/ttyS2; }
+read_sector() { dd if="$1" of=/dev/null bs=512 skip="$2" count=1 iflag=direct 2>/dev/null; }
