@@ -81,7 +81,7 @@ TEST_CASE("a probe whose tracepoint this kernel lacks says which") {
 
 TEST_CASE(
     "a probe of which this kernel has no tracepoint at all is off, for there is nothing it could miss") {
-  const Altered altered("ext4", [](auto& bytes) { rename(bytes, "tp_btf/ext4_error", "tp_btf/ext9_error"); });
+  const Altered altered("ext4", [](auto& bytes) { rename(bytes, "raw_tp/ext4_error", "raw_tp/ext9_error"); });
   KernelOptions options;
   options.probes = altered.probes;
   const auto probes = attach(options);
