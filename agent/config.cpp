@@ -16,6 +16,27 @@ std::string environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+// Rules of the configuration itself go before those of `log_rules_file`, and both before those that ship.
+Status read_rules(YamlSection& root, Config& config) {
+  std::string file;
+  root.text("log_rules_file", file);
+  Result<std::vector<LogRule>> rules = read_log_rules(root);
+  if (!rules) return tl::unexpected(rules.error());
+  if (!file.empty()) {
+    Result<YamlSection> more = YamlSection::load(file);
+    if (!more) return tl::unexpected(more.error());
+    Result<std::vector<LogRule>> others = read_log_rules(*more);
+    if (!others) return tl::unexpected(others.error());
+    if (Status ok = more->finish(); !ok) return ok;
+    rules->insert(rules->end(), others->begin(), others->end());
+  }
+  Result<std::shared_ptr<const LogRules>> made = LogRules::make(std::move(*rules));
+  if (!made) return tl::unexpected(made.error());
+  config.live.log_rules = *made;
+  config.assess.log_rules = *made;
+  return {};
+}
+
 Status read(YamlSection root, Config& config) {
   root.milliseconds("tick_ms", config.live.tick_interval, 50, 10'000)
       .milliseconds("file_ms", config.live.files.interval, 100, 60'000)
@@ -24,19 +45,20 @@ Status read(YamlSection root, Config& config) {
       .words("probes_off", config.live.kernel.off);
 
   YamlSection services = root.section("services");
-  const auto optional = [](auto is_valid) {
-    return [=](const std::string& text) { return text.empty() || text == "off" || is_valid(text); };
-  };
-  services
-      .text("kubelet_url", config.live.files.services.kubelet_url,
-            optional([](const std::string& url) { return parse_http_url(url).has_value(); }),
-            "http://ADDRESS:PORT/PATH, off, or nothing to find it")
-      .text("runtime_socket", config.live.files.services.runtime_socket,
-            optional([](const std::string& path) { return path.starts_with('/'); }),
-            "the path of a socket, off, or nothing to find it")
-      .text("dns_server", config.live.files.services.dns_server,
-            optional([](const std::string& address) { return parse_address(address, 0).has_value(); }),
-            "an address like 10.0.0.10 or 10.0.0.10:53, off, or nothing to find it");
+  ServicesOptions& ask = config.live.files.services;
+  services.text("kubelet_url", ask.kubelet_url)
+      .text("runtime_socket", ask.runtime_socket)
+      .text("dns_server", ask.dns_server);
+  const auto given = [](const std::string& text) { return !text.empty() && text != "off"; };
+  if (given(ask.kubelet_url) && !parse_http_url(ask.kubelet_url)) {
+    services.refuse("kubelet_url", "http://ADDRESS:PORT/PATH, off, or nothing to find it");
+  }
+  if (given(ask.runtime_socket) && !ask.runtime_socket.starts_with('/')) {
+    services.refuse("runtime_socket", "the path of a socket, off, or nothing to find it");
+  }
+  if (given(ask.dns_server) && !parse_address(ask.dns_server, 0)) {
+    services.refuse("dns_server", "an address like 10.0.0.10 or 10.0.0.10:53, off, or nothing to find it");
+  }
   if (Status ok = services.finish(); !ok) return ok;
   YamlSection budget = root.section("budget");
   static_assert(kBudgetSteps.size() == 7);
@@ -46,6 +68,8 @@ Status read(YamlSection root, Config& config) {
       .choice("step", step, {"auto", "0", "1", "2", "3", "4", "5", "6"});
   if (Status ok = budget.finish(); !ok) return ok;
   if (step > 0) config.live.kernel.budget.step = static_cast<unsigned>(step - 1);
+
+  if (Status ok = read_rules(root, config); !ok) return ok;
 
   YamlSection score = root.section("score");
   score.text("model", config.model);

@@ -29,10 +29,14 @@ Result<YamlSection> YamlSection::load(const std::string& file) {
   if (!stream) return fail_errno("open " + file);
   std::ostringstream text;
   text << stream.rdbuf();
+  return parse(text.str(), file);
+}
+
+Result<YamlSection> YamlSection::parse(std::string_view text, const std::string& name) {
   try {
-    return YamlSection(YAML::Load(text.str()), file, "");
+    return YamlSection(YAML::Load(std::string(text)), name, "");
   } catch (const YAML::Exception& error) {
-    return fail(file + ":" + std::to_string(error.mark.line + 1) + ": not valid YAML: " + error.msg);
+    return fail(name + ":" + std::to_string(error.mark.line + 1) + ": not valid YAML: " + error.msg);
   }
 }
 
@@ -82,6 +86,17 @@ YamlSection& YamlSection::text(const std::string& key, std::string& target) {
   return *this;
 }
 
+YamlSection& YamlSection::required(const std::string& key, std::string& target) {
+  text(key, target);
+  if (!node_.IsMap() || !node_[key].IsDefined()) reject(node_, path_ + key, "a value");
+  return *this;
+}
+
+YamlSection& YamlSection::refuse(const std::string& key, const std::string& expected) {
+  if (node_.IsMap() && node_[key].IsDefined()) reject(node_[key], path_ + key, expected);
+  return *this;
+}
+
 YamlSection& YamlSection::words(const std::string& key, std::vector<std::string>& target) {
   known_.insert(key);
   if (!error_.empty() || !node_.IsMap() || !node_[key].IsDefined()) return *this;
@@ -120,6 +135,18 @@ YamlSection YamlSection::section(const std::string& key) {
   YAML::Node below;
   if (error_.empty() && node_.IsMap() && node_[key].IsDefined()) below = node_[key];
   return {below, file_, path_ + key + "."};
+}
+
+std::vector<YamlSection> YamlSection::sections(const std::string& key) {
+  known_.insert(key);
+  std::vector<YamlSection> list;
+  if (!error_.empty() || !node_.IsMap() || !node_[key].IsDefined() || node_[key].IsNull()) return list;
+  if (!node_[key].IsSequence()) reject(node_[key], path_ + key, "a list");
+  if (!node_[key].IsSequence()) return list;
+  for (const YAML::Node& below : node_[key]) {
+    list.push_back({below, file_, path_ + key + "[" + std::to_string(list.size()) + "]."});
+  }
+  return list;
 }
 
 Status YamlSection::finish() {

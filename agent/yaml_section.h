@@ -1,5 +1,6 @@
 // Reads one mapping of a YAML file into typed options: every key is known, typed and within its bounds, or
-// one sentence names the file, line, field and what was expected. Used by config.cpp; one thread.
+// one sentence names the file, line, field and what was expected. Used by config.cpp and where options are
+// lists of their own (collect/log_rules.cpp); one thread.
 #pragma once
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <yaml-cpp/yaml.h>
 
@@ -20,24 +22,16 @@ class YamlSection {
 public:
   // The whole of `file`. An empty file is an empty mapping. Fails where the text is not YAML.
   static Result<YamlSection> load(const std::string& file);
+  // The same of a text; errors call it `name`.
+  static Result<YamlSection> parse(std::string_view text, const std::string& name);
 
   // Each read leaves `target` as it is where the key is absent. After the first error the rest does nothing.
   YamlSection& number(const std::string& key, double& target, double min, double max);
   YamlSection& text(const std::string& key, std::string& target);
-  // As above; `expected` says in words what `is_valid` takes.
-  template <typename Valid>
-  YamlSection& text(const std::string& key, std::string& target, const Valid& is_valid,
-                    const std::string& expected) {
-    std::string found = target;
-    text(key, found);
-    if (found == target) return *this;
-    if (is_valid(found)) {
-      target = std::move(found);
-    } else {
-      reject(node_[key], path_ + key, expected);
-    }
-    return *this;
-  }
+  // As above, but the key must be there.
+  YamlSection& required(const std::string& key, std::string& target);
+  // A value that was read is not what was `expected`.
+  YamlSection& refuse(const std::string& key, const std::string& expected);
   YamlSection& words(const std::string& key, std::vector<std::string>& target);  // a list
   // Index of the word found in `words`, or unchanged.
   YamlSection& choice(const std::string& key, std::size_t& target,
@@ -60,6 +54,8 @@ public:
   }
   // The mapping below `key` (empty where absent), to be read and finished by itself.
   YamlSection section(const std::string& key);
+  // Those of the list at `key` (none where absent), likewise.
+  std::vector<YamlSection> sections(const std::string& key);
 
   // The first error of this section, unknown keys included.
   Status finish();

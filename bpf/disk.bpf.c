@@ -35,6 +35,7 @@ struct askers {
 } __attribute__((aligned(64)));
 
 /*
+ * Named so that a pause of the probes empties it: after one, the same address may be another bio.
  * 256 KiB. A bio is forgotten when two others take its places while it is in flight: of 256 in flight, one in
  * 500 is. It is then counted for its owner as the io controller has it.
  */
@@ -45,7 +46,7 @@ struct {
 	__uint(max_entries, 1 << ASKERS_BITS);
 	__type(key, __u32);
 	__type(value, struct askers);
-} askers SEC(".maps");
+} starts_by_bio SEC(".maps");
 
 /* The verifier lets us calculate with a copy of a pointer's lower half, not with the pointer. */
 static __always_inline __u32 lower_half(struct bio *bio)
@@ -60,7 +61,7 @@ static __always_inline struct askers *askers_of(struct bio *bio)
 {
 	__u32 place = lower_half(bio) * 0x9e3779b1u >> (32 - ASKERS_BITS);
 
-	return bpf_map_lookup_elem(&askers, &place);
+	return bpf_map_lookup_elem(&starts_by_bio, &place);
 }
 
 static __always_inline __u32 proof_of(struct bio *bio, __u64 cgroup_id)
@@ -102,22 +103,26 @@ static __always_inline int remember(struct bio *bio)
 	return 0;
 }
 
-static __always_inline struct asker *recall(struct bio *bio)
+/* Fills `asker`, and with `forget` makes room: false, there is none of that bio. */
+static __always_inline bool recall(struct bio *bio, struct asker *asker, bool forget)
 {
-	struct askers *here = askers_of(bio);
-	struct asker *asker;
+	struct askers *here = bio ? askers_of(bio) : 0;
+	struct asker *place;
 
 	if (!here)
 		return 0;
-	asker = &here->place[here->place[0].bio != (__u64)bio];
+	place = &here->place[here->place[0].bio != (__u64)bio];
+	*asker = *place;
 	if (asker->bio != (__u64)bio || asker->proof != proof_of(bio, asker->cgroup_id))
 		return 0;
-	asker->bio = 0;
-	return asker;
+	if (forget)
+		place->bio = 0;
+	return 1;
 }
 
-/* Whose it is where nobody is remembered: a full set, a bio from before us, one that a request-based target
- * of device mapper cloned.
+/*
+ * Whose it is where nobody is remembered: others took the places, it is from before us, or a request-based target
+ * of device mapper cloned it.
  */
 static __always_inline __u64 owner_id(struct bio *bio)
 {
@@ -299,17 +304,16 @@ SEC("tp_btf/block_rq_complete")
 int BPF_PROG(request_completed, struct request *rq, int status, unsigned int bytes)
 {
 	struct completion done = { .op = rq->cmd_flags & REQ_OP_MASK, .bytes = bytes, .status = status };
-	struct asker *asker;
+	struct asker asker;
 
 	if (done.op >= FIRST_PASSTHROUGH || (!bytes && !(done.op == REQ_OP_FLUSH && status)))
 		return 0;
-	asker = recall(rq->bio);
-	done.cgroup_id = asker ? asker->cgroup_id : owner_id(rq->bio);
+	done.whole = bytes >= rq->__data_len;
+	done.cgroup_id = recall(rq->bio, &asker, done.whole) ? asker.cgroup_id : owner_id(rq->bio);
 	done.began_ns = rq->io_start_time_ns;
 	if (!done.began_ns)
 		done.began_ns = rq->start_time_ns;
 	done.disk = request_disk(rq);
-	done.whole = bytes >= rq->__data_len;
 	return completed(&done);
 }
 
@@ -319,17 +323,18 @@ int BPF_PROG(bio_completed, struct request_queue *queue, struct bio *bio)
 {
 	struct completion done = { .op = bio->bi_opf & REQ_OP_MASK, .bytes = bio->bi_iter.bi_size,
 				   .status = bio->bi_status, .whole = 1 };
-	struct asker *asker = recall(bio);
+	struct asker asker;
+	bool known = recall(bio, &asker, 1);
 
 	done.disk = bio_disk(bio);
 	if (!done.disk || !done.disk->fops->submit_bio)
 		return 0;
-	done.cgroup_id = asker ? asker->cgroup_id : owner_id(bio);
-	if (asker) {
-		done.began_ns = asker->began_ns;
+	done.cgroup_id = known ? asker.cgroup_id : owner_id(bio);
+	if (known) {
+		done.began_ns = asker.began_ns;
 		/* Some drivers count their way through the bio down to 0. */
 		if (!done.bytes)
-			done.bytes = asker->bytes;
+			done.bytes = asker.bytes;
 	}
 	return completed(&done);
 }
@@ -337,10 +342,11 @@ int BPF_PROG(bio_completed, struct request_queue *queue, struct bio *bio)
 /* As the kernel's own statistics count them: bios that join a request, and requests that join each other. */
 static __always_inline int merged(struct bio *bio)
 {
-	struct asker *asker = bio ? recall(bio) : 0;
+	struct asker asker;
 
 	/* Where nobody is remembered, the current task's: it just handed over what made them neighbours. */
-	COUNT_ANYWHERE(totals_of(asker ? asker->cgroup_id : bpf_get_current_cgroup_id()), disk_merges, 1);
+	COUNT_ANYWHERE(totals_of(recall(bio, &asker, 1) ? asker.cgroup_id : bpf_get_current_cgroup_id()),
+		       disk_merges, 1);
 	return 0;
 }
 

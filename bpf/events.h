@@ -70,7 +70,8 @@ struct slot_owner {
 };
 
 /*
- * How connect_failed carries its address in `text` before the agent prints it: bpf_snprintf needs 5.13.
+ * How connect_failed and new_destination carry their address in `text` before the agent prints it: bpf_snprintf
+ * needs 5.13. (dns_failed carries its name as DNS has it, each label behind its length.)
  */
 struct raw_address {
 	unsigned char family; /* 4 or 6 */

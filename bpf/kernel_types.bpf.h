@@ -156,6 +156,7 @@ struct sock {
 };
 
 struct tcp_sock {
+	__u32 total_retrans;
 	__u32 srtt_us;
 };
 

@@ -61,32 +61,23 @@ struct {
 	__type(value, __u64);
 } dns_told SEC(".maps");
 
-/* Turns "\3www\7example\0" into "www.example", in place. Answers its hash. */
-static __always_inline __u64 name_to_text(__u8 *name)
+/*
+ * Clears what follows the name, which ends with the only zero in it, and answers its hash (FNV-1a; some resolvers
+ * mix upper and lower case at random). Without a branch: the verifier would follow each of 2^64 ways.
+ */
+static __always_inline __u64 trim_name(__u8 *name)
 {
-	__u64 hash = 0xcbf29ce484222325; /* FNV-1a */
-	__u32 left = 0;
+	__u64 hash = 0xcbf29ce484222325;
+	__u32 within = 0xff;
 	__u32 i;
 
-	for (i = 0; i < EVENT_TEXT_BYTES - 1; i++) {
-		__u8 byte = name[i];
+	for (i = 0; i < EVENT_TEXT_BYTES; i++) {
+		__u32 byte = name[i] & within;
 
-		if (left) {
-			left--;
-			if (byte >= 'A' && byte <= 'Z') /* some resolvers mix them at random */
-				byte += 'a' - 'A';
-		} else {
-			/* The end; or a pointer, which no question has. */
-			if (!byte || byte > 63)
-				break;
-			left = byte;
-			byte = '.';
-		}
-		if (i)
-			name[i - 1] = byte;
-		hash = (hash ^ byte) * 0x100000001b3;
+		within &= -((byte + 0xff) >> 8);
+		name[i] = byte;
+		hash = (hash ^ (byte | 0x20)) * 0x100000001b3;
 	}
-	name[i ? i - 1 : 0] = i ? 0 : '.';
 	return hash;
 }
 
@@ -99,7 +90,7 @@ static __noinline int dns_failed(__u64 cgroup_id, int code, struct dns_asked *as
 
 	if (!asked)
 		return 0;
-	failure.name_and_code = name_to_text(asked->name) + code;
+	failure.name_and_code = trim_name(asked->name) + code;
 	told = bpf_map_lookup_elem(&dns_told, &failure);
 	if (told && now - *told < DNS_SILENCE_NS)
 		return 0;
@@ -110,7 +101,6 @@ static __noinline int dns_failed(__u64 cgroup_id, int code, struct dns_asked *as
 	event->cgroup_id = cgroup_id;
 	event->value = code;
 	__builtin_memcpy(event->text, asked->name, sizeof(event->text));
-	event->text[sizeof(event->text) - 1] = 0;
 	event_send(event, EVENT_dns_failed);
 	return 0;
 }
@@ -131,11 +121,17 @@ static __always_inline void load_name(struct __sk_buff *skb, __u32 at, __u8 *nam
 {
 	__u32 size = skb->len - at - DNS_BYTES;
 
+	if (!size)
+		return;
 	if (size > EVENT_TEXT_BYTES)
 		size = EVENT_TEXT_BYTES;
-	if (size)
-		bpf_skb_load_bytes(skb, at + DNS_BYTES, name, size);
+	/* Before 6.3 the verifier does not conclude from the first test that there is something to read. */
+	barrier_var(size);
+	size = ((size - 1) & (EVENT_TEXT_BYTES - 1)) + 1;
+	bpf_skb_load_bytes(skb, at + DNS_BYTES, name, size);
 }
+
+_Static_assert((EVENT_TEXT_BYTES & (EVENT_TEXT_BYTES - 1)) == 0, "load_name() masks with it");
 
 static __noinline int dns_sent(struct __sk_buff *skb, __u64 cgroup_id, __u32 at)
 {

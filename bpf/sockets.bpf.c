@@ -7,8 +7,8 @@
 #include "totals.bpf.h"
 
 /*
- * SO_RCVBUF is full: of ping sockets, CAN, Bluetooth and whatever else queues the common way (raw sockets did so
- * before 6.18). TCP, UDP and packet sockets have ways of their own.
+ * SO_RCVBUF is full: of ping sockets, CAN, Bluetooth and whatever else queues the common way. TCP, UDP and packet
+ * sockets have ways of their own, raw ones too on newer kernels (seen on 6.18).
  */
 SEC("tp_btf/sock_rcvqueue_full")
 int BPF_PROG(receive_queue_full, struct sock *sk, struct sk_buff *skb)

@@ -37,6 +37,18 @@ std::string device(std::int64_t code) {
   return join({std::to_string(code >> 20), ":", std::to_string(code & 0xfffff)});
 }
 
+std::string hex(std::int64_t value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+// Host, channel and target, as in bpf/events.h.
+std::string scsi_device(std::int64_t code) {
+  return join({std::to_string(code >> 32), ":", std::to_string(code >> 16 & 0xffff), ":",
+               std::to_string(code & 0xffff)});
+}
+
 std::string who(const KernelEvent& event) {
   return event.comm.empty() ? "a task" : join({event.comm, " (pid ", std::to_string(event.pid), ")"});
 }
@@ -51,9 +63,38 @@ std::string describe(const KernelEvent& event) {
     case EVENT_block_error:
       return join({"a request to block device ", device(event.extra), " failed with errno ",
                    std::to_string(event.value)});
+    case EVENT_scsi_error:
+      return join({"a command of SCSI device ", scsi_device(event.extra),
+                   event.text == "timeout" ? " got no answer" : " failed"});
+    case EVENT_nvme_error:
+      return join(
+          {"a command of nvme", std::to_string(event.extra), " failed with status ", hex(event.value)});
+    case EVENT_machine_check:
+      return join({"machine check, ", event.text, ": bank ", std::to_string(event.extra), " status ",
+                   hex(event.value)});
+    case EVENT_memory_failure:
+      return join({"the hardware gave up on the memory page ", hex(event.value),
+                   is_contained(event) ? ", which is out of use now"
+                                       : ", and the kernel could not take it out of use"});
+    case EVENT_pcie_error:
+      return join({"PCI Express device ", event.text, " reported ",
+                   is_correctable(event) ? "a corrected"
+                   : is_fatal(event)     ? "a fatal"
+                                         : "an uncorrected",
+                   " error, status ", hex(event.value)});
     default:
       return event.text;
   }
+}
+
+// "memory_use at 98 % of its limit", "2 disks do not run, their drivers say".
+std::string describe(const LevelRule& rule, double value, bool of_node) {
+  if (!rule.words.empty()) {
+    const bool counts = rule.enter > 0 && rule.feature != "clock_unsynchronized";
+    return join({counts ? number(value) + " " : "", std::string(rule.words)});
+  }
+  return join({std::string(rule.feature), " at ", number(100 * value), " %",
+               of_node ? " of what the node has" : " of its limit"});
 }
 
 const EntityPtr* find_entity(const std::vector<EntityPtr>& entities, EntityId id) {
@@ -115,7 +156,7 @@ struct Assessor::Proof {
   Severity floor = Severity::kDegraded;  // severity below `unhealthy_at`
 };
 
-Assessor::Assessor(AssessOptions options) : options_(options) {}
+Assessor::Assessor(AssessOptions options) : options_(std::move(options)) {}
 
 void Assessor::file(const Proof& proof, const Instant& now) {
   const auto [position, fresh] = active_.try_emplace(Key(proof.reason, proof.entity->id));
@@ -129,8 +170,9 @@ void Assessor::file(const Proof& proof, const Instant& now) {
   }
   ++condition.count;
   condition.entity = proof.entity;
-  condition.severity =
-      proof.unhealthy_at != 0 && condition.count >= proof.unhealthy_at ? Severity::kUnhealthy : proof.floor;
+  const bool enough = proof.unhealthy_at != 0 && condition.count >= proof.unhealthy_at;
+  const Severity severity = enough ? Severity::kUnhealthy : proof.floor;
+  condition.severity = fresh ? severity : std::max(condition.severity, severity);  // milder news heal nothing
   condition.confidence = proof.confidence;
   condition.evidence_ns = std::max(condition.evidence_ns, proof.time_ns);
   condition.message = proof.message;
@@ -192,21 +234,20 @@ void Assessor::read_events(const Observation& observation) {
   };
   for (const KernelEvent& event : observation.events) {
     if (event.type == KernelEvent::kLogEvent) {
-      for (const LogRule& rule : kLogRules) {
-        if (event.text.find(rule.pattern) == std::string::npos) continue;
-        if (!rule.probe.empty() && attached(rule.probe)) break;
-        file({rule.reason,
-              rule.domain,
-              Evidence::kEvent,
-              rule.unhealthy_at,
-              node,
-              kLogConfidence,
-              event.time_ns,
-              event.text,
-              {}},
-             observation.time);
-        break;
-      }
+      // A line that tells what a working probe told already counts only once.
+      const LogRule* rule = options_.log_rules->find(event.text);
+      if (rule == nullptr || rule->reason.empty() || attached(rule->probe)) continue;
+      file({rule->reason,
+            rule->domain,
+            Evidence::kEvent,
+            rule->unhealthy_at,
+            node,
+            kLogConfidence,
+            event.time_ns,
+            event.text,
+            {},
+            rule->severity},
+           observation.time);
       continue;
     }
     if (event.type == EVENT_oom_kill) {
@@ -243,7 +284,7 @@ void Assessor::read_events(const Observation& observation) {
       continue;
     }
     for (const EventRule& rule : kEventRules) {
-      if (rule.type != event.type) continue;
+      if (rule.type != event.type || (rule.applies != nullptr && !rule.applies(event))) continue;
       file({rule.reason,
             rule.domain,
             Evidence::kEvent,
@@ -252,8 +293,10 @@ void Assessor::read_events(const Observation& observation) {
             1,
             event.time_ns,
             describe(event),
-            {}},
+            {},
+            rule.severity},
            observation.time);
+      break;
     }
   }
 }
@@ -271,12 +314,11 @@ void Assessor::read_levels(const FeatureTable& features) {
       const double value = features.row(row)[columns[i]];
       const auto known = active_.find(Key(rule.reason, entity->id));
       const bool active = known != active_.end() && !known->second.recovering;
-      const bool high = value >= (active ? rule.leave : rule.enter);  // false for NaN
-      if (held_for(std::string(rule.reason), entity->id, high, features.time) < (active ? 0 : kLevelHoldS) ||
-          !high) {
-        continue;
-      }
-      const std::string limit = entity->kind == EntityKind::kNode ? " of what the node has" : " of its limit";
+      const double limit = active ? rule.leave : rule.enter;
+      const bool bad = rule.leave > rule.enter ? value <= limit : value >= limit;  // false for NaN
+      const double held_s = held_for(std::string(rule.reason), entity->id, bad, features.time);
+      if (!bad || held_s < (active ? 0 : rule.hold_s)) continue;
+      const bool of_node = entity->kind == EntityKind::kNode;
       file({rule.reason,
             rule.domain,
             Evidence::kLevel,
@@ -284,9 +326,9 @@ void Assessor::read_levels(const FeatureTable& features) {
             entity,
             1,
             features.time.monotonic_ns,
-            join({std::string(rule.feature), " at ", number(100 * value), " %", limit}),
+            describe(rule, value, of_node),
             {},
-            entity->kind == EntityKind::kNode ? Severity::kDegraded : Severity::kInfo},
+            of_node ? rule.on_node : Severity::kInfo},
            features.time);
     }
   }

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "agent/assess/condition.h"
+#include "agent/collect/log_rules.h"
 #include "agent/collect/observation.h"
 #include "agent/features/feature_table.h"
 #include "agent/score/scorer.h"
@@ -25,6 +27,8 @@ struct AssessOptions {
   double risk_hold_s = 2;
   // An anomaly shorter than this is not worth a line.
   double anomaly_hold_s = 3;
+  // What a line of the kernel log means. Never null.
+  std::shared_ptr<const LogRules> log_rules = LogRules::builtin();
 };
 
 class Assessor {

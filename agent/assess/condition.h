@@ -8,16 +8,13 @@
 #include <vector>
 
 #include "agent/base/clock.h"
+#include "agent/base/severity.h"
 #include "agent/pods/entity.h"
 
 namespace vedette {
 
-enum class Severity : std::uint8_t { kInfo, kDegraded, kUnhealthy };
-enum class Domain : std::uint8_t { kKernel, kMemory, kCpu, kStorage, kNetwork };
 enum class Evidence : std::uint8_t { kEvent, kLevel, kRisk, kAnomaly };
 
-std::string_view to_string(Severity severity);
-std::string_view to_string(Domain domain);
 std::string_view to_string(Evidence evidence);
 
 struct Condition {

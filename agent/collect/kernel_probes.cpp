@@ -129,6 +129,27 @@ std::uint64_t process_cpu_ns() {
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
 }
 
+// "\3www\7example\0", cut where the record ends, as "www.example".
+void print_name(::event& event) {
+  std::string name;
+  std::size_t left = 0;  // of the label
+  for (const char raw : event.text) {
+    const auto byte = static_cast<unsigned char>(raw);
+    if (left > 0) {
+      --left;
+      name += byte >= 'A' && byte <= 'Z' ? static_cast<char>(byte - 'A' + 'a') : raw;
+      continue;
+    }
+    constexpr unsigned kLongestLabel = 63;
+    if (byte == 0 || byte > kLongestLabel) break;
+    left = byte;
+    if (!name.empty()) name += '.';
+  }
+  if (name.empty()) name = ".";
+  std::memset(event.text, 0, sizeof(event.text));
+  std::memcpy(event.text, name.data(), std::min(name.size(), sizeof(event.text) - 1));
+}
+
 struct CloseRing {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
@@ -268,6 +289,7 @@ Status KernelProbes::State::make_maps() {
         RawEvent& event = state->events->emplace_back();
         std::memcpy(&event, data, sizeof(event));
         if (event.type == EVENT_connect_failed || event.type == EVENT_new_destination) print_address(event);
+        if (event.type == EVENT_dns_failed) print_name(event);
         make_printable(event.comm, sizeof(event.comm));
         make_printable(event.text, sizeof(event.text));
         return 0;

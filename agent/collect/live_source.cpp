@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <set>
 #include <string_view>
 #include <unordered_set>
@@ -34,7 +35,19 @@ CgroupMounts cgroup_mounts(const LiveOptions& options) {
 
 // Faults of devices and filesystems are the node's, whoever's task met them.
 bool is_about_node(std::uint32_t type) {
-  return type == EVENT_ext4_error || type == EVENT_hung_task || type == EVENT_block_error;
+  switch (type) {
+    case EVENT_ext4_error:
+    case EVENT_hung_task:
+    case EVENT_block_error:
+    case EVENT_machine_check:
+    case EVENT_memory_failure:
+    case EVENT_pcie_error:
+    case EVENT_scsi_error:
+    case EVENT_nvme_error:
+      return true;
+    default:
+      return false;
+  }
 }
 
 void add_counts(Sample& sample, const CgroupTotals& totals, bool node) {
@@ -83,7 +96,7 @@ Status LiveSource::open() {
     return fail_errno("read " + options_.files.proc + "/self/mountinfo (procfs must be mounted there)");
   }
   start_probes();
-  if (auto log = LogSource::make(options_.kernel_log)) {
+  if (auto log = LogSource::make(options_.kernel_log, options_.log_rules)) {
     log_ = std::move(*log);
   } else {
     log_reason_ = log.error().text;
@@ -430,7 +443,17 @@ void LiveSource::add_totals(Observation& observation, MonotonicNs now) {
   }
 }
 
-void LiveSource::add_events(Observation& observation, MonotonicNs now) {
+void LiveSource::read_log(MonotonicNs now) {
+  log_events_.clear();
+  if (!log_) return;
+  if (const auto read = log_->read(now, log_events_, node_counts_, log_lost_); !read) {
+    log_reason_ = read.error().text;
+    log_.reset();
+    node_counts_.forget(COUNTER_allocation_failures);
+  }
+}
+
+void LiveSource::add_events(Observation& observation) {
   observation.events.clear();
   observation.events.reserve(raw_events_.size());
   for (const auto& raw : raw_events_) {
@@ -449,12 +472,7 @@ void LiveSource::add_events(Observation& observation, MonotonicNs now) {
     }
     observation.events.push_back(std::move(event));
   }
-  if (log_) {
-    if (const auto read = log_->read(now, observation.events, log_lost_); !read) {
-      log_reason_ = read.error().text;
-      log_.reset();
-    }
-  }
+  std::ranges::move(log_events_, std::back_inserter(observation.events));
   std::stable_sort(observation.events.begin(), observation.events.end(),
                    [](const KernelEvent& a, const KernelEvent& b) { return a.time_ns < b.time_ns; });
 }
@@ -489,10 +507,11 @@ Status LiveSource::collect(Observation& observation) {
   update_names(now);
   update_states(now);
   read_files(now);
+  read_log(now);
   take_mounts(now);
   lay_out(observation);
   add_totals(observation, now);
-  add_events(observation, now);
+  add_events(observation);
   add_health(observation);
 
   observation.losses = {};

@@ -42,6 +42,7 @@ struct LiveOptions {
   // Only cgroup hierarchies mounted at or below this directory count; empty: all in /proc/self/mountinfo.
   std::string cgroup_root;
   std::string kernel_log = "/dev/kmsg";
+  std::shared_ptr<const LogRules> log_rules = LogRules::builtin();
   // Readable when the process shall stop (a signalfd of SIGTERM and SIGINT); not owned. -1: none.
   int stop_fd = -1;
   // Names of pods; null without Kubernetes. Must outlive the source.
@@ -97,7 +98,8 @@ private:
   void take_mounts(MonotonicNs now);
   void lay_out(Observation& observation);
   void add_totals(Observation& observation, MonotonicNs now);
-  void add_events(Observation& observation, MonotonicNs now);
+  void read_log(MonotonicNs now);
+  void add_events(Observation& observation);
   void add_health(Observation& observation) const;
 
   LiveOptions options_;
@@ -112,6 +114,7 @@ private:
 
   std::vector<CgroupTotals> totals_;
   std::vector<RawEvent> raw_events_;
+  std::vector<KernelEvent> log_events_;
   std::vector<LivingEntity> living_;
   std::map<EntityId, EntityState> states_;  // without the node; by id, so that rows keep their order
   Gauges node_gauges_;

@@ -18,29 +18,8 @@ constexpr std::size_t kRecordBytes = 8192;
 // A record costs about a microsecond: a flood may take a few milliseconds of a tick, not all of it.
 constexpr int kRecordsPerRead = 2000;
 
-// Trouble that the kernel reports milder than err, or at levels that changed between versions.
-constexpr std::array<std::string_view, 17> kTroubleWords{
-    "oom-kill:",                // cgroup and node OOM, info
-    "Out of memory",            //
-    "Memory cgroup out of",     //
-    "EXT4-fs error",            // crit
-    "EXT4-fs warning",          //
-    "XFS (",                    // all that XFS has to say; notices of (un)mounts are filtered by level
-    "BTRFS error",              //
-    "Remounting filesystem",    // read-only
-    "I/O error",                //
-    "blocked for more than",    // hung task
-    "mce: [Hardware Error]",    //
-    "Hardware Error",           //
-    "soft lockup",              //
-    "hard LOCKUP",              //
-    "rcu_sched self-detected",  //
-    "rcu: INFO: rcu",           // stalls of all flavours
-    "nf_conntrack: table full",
-};
-
-constexpr std::string_view kXfs = "XFS (";
-constexpr int kLevelWarning = 4;
+// warn_alloc() in mm/page_alloc.c: "kworker/0:1: page allocation failure: order:4, mode:..."
+constexpr std::string_view kAllocationFailure = "page allocation failure";
 
 }  // namespace
 
@@ -67,23 +46,21 @@ std::optional<LogRecord> parse_log_record(std::string_view record) {
   return parsed;
 }
 
-bool is_trouble(const LogRecord& record) {
+bool is_trouble(const LogRecord& record, const LogRules& rules) {
   if (!record.from_kernel) return false;
-  if (record.level <= kLevelError) return true;
-  return std::any_of(kTroubleWords.begin(), kTroubleWords.end(), [&](std::string_view words) {
-    if (words == kXfs && record.level > kLevelWarning) return false;
-    return record.message.find(words) != std::string_view::npos;
-  });
+  const auto* rule = rules.find(record.message);
+  return rule != nullptr ? !rule->reason.empty() : record.level <= kLevelError;
 }
 
-Result<LogSource> LogSource::make(const std::string& path) {
+Result<LogSource> LogSource::make(const std::string& path, std::shared_ptr<const LogRules> rules) {
   FileHandle file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!file) return fail_errno("open " + path);
   if (::lseek(file.get(), 0, SEEK_END) < 0) return fail_errno("seek to the end of " + path);
-  return LogSource(std::move(file));
+  return LogSource(std::move(file), std::move(rules));
 }
 
-Status LogSource::read(MonotonicNs now, std::vector<KernelEvent>& events, std::uint64_t& lost) {
+Status LogSource::read(MonotonicNs now, std::vector<KernelEvent>& events, FileCounts& counts,
+                       std::uint64_t& lost) {
   std::array<char, kRecordBytes> buffer;  // NOLINT: filled by read()
   bool overwritten = false;
   for (int i = 0; i < kRecordsPerRead; ++i) {
@@ -105,7 +82,10 @@ Status LogSource::read(MonotonicNs now, std::vector<KernelEvent>& events, std::u
     }
     overwritten = false;
     last_sequence_ = record->sequence;
-    if (!is_trouble(*record)) continue;
+    if (record->from_kernel && record->message.find(kAllocationFailure) != std::string_view::npos) {
+      ++allocation_failures_;
+    }
+    if (!is_trouble(*record, *rules_)) continue;
     KernelEvent event;
     event.type = KernelEvent::kLogEvent;
     event.entity = kNodeEntity;
@@ -118,6 +98,7 @@ Status LogSource::read(MonotonicNs now, std::vector<KernelEvent>& events, std::u
     events.push_back(std::move(event));
   }
   last_read_ns_ = now;
+  counts.set(COUNTER_allocation_failures, allocation_failures_);
   return {};
 }
 

@@ -4,14 +4,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "agent/base/clock.h"
 #include "agent/base/handle.h"
 #include "agent/base/result.h"
+#include "agent/collect/file_counts.h"
+#include "agent/collect/log_rules.h"
 #include "agent/collect/observation.h"
 
 namespace vedette {
@@ -27,23 +31,27 @@ struct LogRecord {
 // "6,339,5140900,-;message\n KEY=value\n", see Documentation/ABI/testing/dev-kmsg.
 std::optional<LogRecord> parse_log_record(std::string_view record);
 
-// Level err or worse, or a message that says trouble at a milder level.
-bool is_trouble(const LogRecord& record);
+// A line of the kernel that a rule names, or of level err or worse that no rule knows.
+bool is_trouble(const LogRecord& record, const LogRules& rules);
 
 class LogSource {
 public:
   // Opens `path` at its end; needs CAP_SYSLOG where kernel.dmesg_restrict is 1.
-  static Result<LogSource> make(const std::string& path = "/dev/kmsg");
+  static Result<LogSource> make(const std::string& path, std::shared_ptr<const LogRules> rules);
   // `file`: non-blocking, each read gives one record.
-  explicit LogSource(FileHandle file) : file_(std::move(file)) {}
+  LogSource(FileHandle file, std::shared_ptr<const LogRules> rules)
+      : file_(std::move(file)), rules_(std::move(rules)) {}
 
   // Appends what was logged since the last call as KernelEvent::kLogEvent about the node: `value` is the
   // level, `extra` the sequence number, `text` the message. Adds lines that were overwritten before we read
-  // them to `lost`. Reads a bounded number of lines; the rest waits for the next call.
-  Status read(MonotonicNs now, std::vector<KernelEvent>& events, std::uint64_t& lost);
+  // them to `lost`. Counts allocation_failures. Reads a bounded number of lines; the rest waits for the next
+  // call.
+  Status read(MonotonicNs now, std::vector<KernelEvent>& events, FileCounts& counts, std::uint64_t& lost);
 
 private:
   FileHandle file_;
+  std::shared_ptr<const LogRules> rules_;
+  std::uint64_t allocation_failures_ = 0;
   std::optional<std::uint64_t> last_sequence_;
   MonotonicNs last_read_ns_ = 0;
 };

@@ -77,9 +77,9 @@ constexpr std::string_view kTracepointSection = "tp_btf/";
 constexpr std::string_view kRawTracepointSection = "raw_tp/";
 constexpr const char* kTypes = "/sys/kernel/btf";
 
-tl::unexpected<Error> fail_missing(const std::string& what, std::string_view tracepoint) {
-  return fail(what + ": this kernel has no tracepoint " + std::string(tracepoint) +
-              ", and no module that is loaded has it");
+Error missing_tracepoint(const std::string& what, std::string_view tracepoint) {
+  return {what + ": this kernel has no tracepoint " + std::string(tracepoint) +
+          ", and no module that is loaded has it"};
 }
 
 // The bytes of `config` (bpf/totals.bpf.h) in the object's read-only data, before it is frozen by loading.
@@ -104,33 +104,33 @@ probe_config* find_config(bpf_object* object) {
   return nullptr;
 }
 
-// What the kernel lacks of an object's tracepoints.
-struct Missing {
-  std::string tracepoint;              // the first that nothing stands in for
-  std::vector<std::string> fallbacks;  // programs to load instead of those they are named after
-  bool all = false;                    // it has none of them, for sure
-};
-
-Missing find_missing(bpf_object* object, const Tracepoints& kernel) {
-  Missing missing{.tracepoint = {}, .fallbacks = {}, .all = kernel.of_modules};
+// What stands in for the tracepoints that this kernel does not have; a failure where nothing does.
+tl::expected<std::vector<std::string>, ProbeObject::Failure> find_fallbacks(const std::string& probe,
+                                                                            bpf_object* object,
+                                                                            const Tracepoints& tracepoints) {
+  std::vector<std::string> fallbacks;
+  std::string_view missing;
+  bool any = false;
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
     const std::string_view section = bpf_program__section_name(program);
     const std::string name = bpf_program__name(program);
     if (!section.starts_with(kTracepointSection) || name.ends_with(kFallback)) continue;
     const std::string_view tracepoint = section.substr(kTracepointSection.size());
-    if (kernel.names.empty() || kernel.names.contains(tracepoint)) {
-      missing.all = false;
+    if (tracepoints.names.empty() || tracepoints.names.contains(tracepoint)) {
+      any = true;
       continue;
     }
-    const std::string fallback = name + std::string(kFallback);
-    if (bpf_object__find_program_by_name(object, fallback.c_str()) != nullptr) {
-      missing.fallbacks.push_back(fallback);
-    } else if (missing.tracepoint.empty()) {
-      missing.tracepoint = tracepoint;
+    std::string fallback = name + std::string(kFallback);
+    if (bpf_object__find_program_by_name(object, fallback.c_str()) == nullptr) {
+      if (missing.empty()) missing = tracepoint;
+      continue;
     }
+    fallbacks.push_back(std::move(fallback));
   }
-  return missing;
+  if (missing.empty()) return fallbacks;
+  return tl::unexpected(
+      ProbeObject::Failure(missing_tracepoint("load probe " + probe, missing), !any && tracepoints.complete));
 }
 
 constexpr std::string_view kSurvey = "_survey";
@@ -181,10 +181,11 @@ constexpr std::string_view kStarts = "starts";
 void forget_all(const bpf_map* map) {
   const int fd = bpf_map__fd(map);
   if (bpf_map__type(map) == BPF_MAP_TYPE_ARRAY) {
+    // At once: sched's has 65,536 places.
     __u32 count = bpf_map__max_entries(map);
     std::vector<__u32> places(count);
     std::iota(places.begin(), places.end(), 0U);
-    const std::vector<char> zeros(std::size_t{count} * ((bpf_map__value_size(map) + 7) / 8 * 8));
+    const std::vector<char> zeros(std::size_t{count} * bpf_map__value_size(map));
     bpf_map_update_batch(fd, places.data(), zeros.data(), &count, nullptr);
     return;
   }
@@ -227,7 +228,9 @@ void ProbeObject::Close::operator()(bpf_link* link) const {
 Tracepoints find_tracepoints() {
   // The names are searched, not the types they belong to: nothing has to be parsed.
   constexpr std::string_view kPrefix{"\0btf_trace_", 11};
+  constexpr std::string_view kModulesTell{"\0btf_module\0", 12};
   Tracepoints found;
+  found.complete = ::access("/proc/modules", F_OK) != 0;  // a kernel without modules
   std::error_code ignored;
   for (std::filesystem::directory_iterator at(kTypes, ignored), end; !ignored && at != end;
        at.increment(ignored)) {
@@ -238,11 +241,8 @@ Tracepoints find_tracepoints() {
       name += kPrefix.size();
       found.names.emplace(types, name, types.find('\0', name) - name);
     }
-    // Before 5.11 modules have no types, and nobody can say what they lack. (struct btf_module:
-    // 36e68442d1af.)
-    if (types.find({"\0btf_module", 12}) != std::string::npos) found.of_modules = true;
+    if (types.find(kModulesTell) != std::string::npos) found.complete = true;
   }
-  if (::access("/proc/modules", F_OK) != 0) found.of_modules = true;
   return found;
 }
 
@@ -257,7 +257,6 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
 
   libbpf_words.clear();
   ProbeObject result;
-  result.cgroup_mount_ = cgroup_mount;
   LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name.c_str());
   result.object_.reset(bpf_object__open_mem(probe.object.data(), probe.object.size(), &options));
   if (!result.object_) return fail_libbpf("open the object of probe " + name, errno);
@@ -273,24 +272,21 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
   if (place == nullptr) return fail("probe " + name + " has no `config`, see bpf/totals.bpf.h");
   *place = config;
 
-  const Missing missing = find_missing(object, tracepoints);
-  if (!missing.tracepoint.empty()) {
-    return tl::unexpected(
-        Failure(fail_missing("load probe " + name, missing.tracepoint).value(), missing.all));
-  }
-  const auto is_taken = [&](const std::string& fallback) {
-    return std::ranges::find(missing.fallbacks, fallback) != missing.fallbacks.end();
-  };
+  const auto fallbacks = find_fallbacks(name, object, tracepoints);
+  if (!fallbacks) return tl::unexpected(fallbacks.error());
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
-    const std::string program_name = bpf_program__name(program);
+    const std::string_view program_name = bpf_program__name(program);
     const bool is_fallback = program_name.ends_with(kFallback);
-    bpf_program__set_autoload(
-        program, is_fallback ? is_taken(program_name) : !is_taken(program_name + std::string(kFallback)));
+    const bool wanted = std::ranges::find(*fallbacks, program_name) != fallbacks->end();
+    const bool replaced =
+        std::ranges::find(*fallbacks, std::string(program_name) + std::string(kFallback)) != fallbacks->end();
+    bpf_program__set_autoload(program, is_fallback ? wanted : !replaced);
   }
 
   if (const int error = bpf_object__load(object); error != 0)
     return fail_libbpf("load probe " + name, -error);
+  result.cgroup_mount_ = cgroup_mount;
   if (auto attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
   bpf_object__for_each_program(program, object) {
     if (!is_survey(program)) continue;
@@ -321,8 +317,8 @@ tl::expected<void, ProbeObject::Failure> ProbeObject::attach_all() {
     if (!link) {
       const std::string what = std::string("attach ") + bpf_program__name(program);
       if (errno == ENOENT && section.starts_with(kRawTracepointSection)) {
-        const auto missing = fail_missing(what, section.substr(kRawTracepointSection.size()));
-        return tl::unexpected(Failure(missing.value(), links_.empty()));
+        return tl::unexpected(
+            Failure(missing_tracepoint(what, section.substr(kRawTracepointSection.size())), links_.empty()));
       }
       return tl::unexpected(Failure(fail_libbpf(what, errno).value()));
     }

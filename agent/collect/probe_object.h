@@ -8,7 +8,6 @@
 #include <set>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "agent/base/result.h"
@@ -23,10 +22,12 @@ struct bpf_program;
 
 namespace vedette {
 
-// The tracepoints whose types the kernel tells.
+// Names of the tracepoints whose types the kernel and the modules that are loaded tell; none: it tells
+// nothing.
 struct Tracepoints {
-  std::set<std::string, std::less<>> names;  // none: it does not tell
-  bool of_modules = false;                   // those of the loaded modules too: what is not here is nowhere
+  std::set<std::string, std::less<>> names;
+  // Modules tell theirs too (since 5.11, 36e68442d1af), so what is not here is not on this machine.
+  bool complete = false;
 };
 Tracepoints find_tracepoints();
 
@@ -45,10 +46,9 @@ public:
     bool absent;
   };
 
-  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own.
-  // A program NAME_fallback is taken where the tracepoint of NAME is not in `tracepoints`. Programs on
-  // packets go to the whole v2 hierarchy, mounted at `cgroup_mount` (empty: nowhere). Takes up to 16 ms per
-  // program.
+  // Loads and attaches every program of `probe`; maps named in `maps` are shared, the others its own. A
+  // program NAME_fallback is taken where the tracepoint of NAME is not in `tracepoints`. Programs on packets
+  // go to the whole v2 hierarchy, mounted at `cgroup_mount` (empty: nowhere). Takes up to 16 ms per program.
   static tl::expected<ProbeObject, Failure> attach(const EmbeddedProbe& probe,
                                                    std::span<const SharedMap> maps,
                                                    const probe_config& config, const Tracepoints& tracepoints,

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include <linux/capability.h>
 #include <sys/syscall.h>
 
 #include "agent/collect/probe_object.h"
@@ -81,13 +82,24 @@ TEST_CASE("a probe whose tracepoint this kernel lacks says which") {
 
 TEST_CASE(
     "a probe of which this kernel has no tracepoint at all is off, for there is nothing it could miss") {
-  const Altered altered("ext4", [](auto& bytes) { rename(bytes, "raw_tp/ext4_error", "raw_tp/ext9_error"); });
-  KernelOptions options;
-  options.probes = altered.probes;
-  const auto probes = attach(options);
-  CHECK(health_of(*probes, "ext4").state == ProbeState::kOff);
-  CHECK(health_of(*probes, "ext4").reason.find("no tracepoint ext9_error") != std::string::npos);
-  check_that_others_live(*probes, "ext4");
+  // By type and by name: the two ways to a tracepoint.
+  struct {
+    const char* probe;
+    const char* from;
+    const char* to;
+  } const cases[] = {{"aer", "tp_btf/aer_event", "tp_btf/aer_evens"},
+                     {"ext4", "raw_tp/ext4_error", "raw_tp/ext4_errol"}};
+  for (const auto& renamed : cases) {
+    const Altered altered(renamed.probe, [&](auto& bytes) { rename(bytes, renamed.from, renamed.to); });
+    KernelOptions options;
+    options.probes = altered.probes;
+    const auto probes = attach(options);
+    const ProbeHealth& health = health_of(*probes, renamed.probe);
+    CAPTURE(health.reason);
+    CHECK(health.state == ProbeState::kOff);
+    CHECK(health.reason.find("no tracepoint " + std::string(renamed.to).substr(7)) != std::string::npos);
+    check_that_others_live(*probes, renamed.probe);
+  }
 }
 
 TEST_CASE("where a tracepoint has a fallback, the probe attaches with that") {
@@ -158,11 +170,30 @@ TEST_CASE("the kernel's own statistics give each probe's cost") {
   CHECK(probes->map_bytes() > std::uint64_t{512} * sizeof(::totals));
 }
 
-TEST_CASE("without a v2 hierarchy the probe of packets says so") {
+TEST_CASE("the probe of packets says what it misses: a v2 hierarchy, or the right to attach there") {
   const auto packets = std::ranges::find(embedded_probes(), "packets", &EmbeddedProbe::name);
   REQUIRE(packets != embedded_probes().end());
-  const auto attached = ProbeObject::attach(*packets, {}, probe_config{}, Tracepoints{}, "");
-  REQUIRE_FALSE(attached.has_value());
-  CHECK_MESSAGE(attached.error().text.find("no cgroup v2 hierarchy") != std::string::npos,
-                attached.error().text);
+  const auto reason = [&](const std::string& mount) {
+    const auto attached = ProbeObject::attach(*packets, {}, probe_config{}, find_tracepoints(), mount);
+    return attached ? std::string() : attached.error().text;
+  };
+  CHECK_MESSAGE(reason("").find("no cgroup v2 hierarchy") != std::string::npos, reason(""));
+
+  const Shared<std::array<char, 256>> text;
+  const std::string mount = attach()->cgroup_mount();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    // As in a pod that may use BPF and nothing of the network.
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+    ::syscall(SYS_capget, &header, sets.data());
+    sets[0].effective &= ~(1U << CAP_NET_ADMIN | 1U << CAP_SYS_ADMIN);
+    if (::syscall(SYS_capset, &header, sets.data()) != 0) ::_exit(1);
+    reason(mount).copy(text->data(), text->size() - 1);
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);
+  REQUIRE(status == 0);
+  CHECK_MESSAGE(std::string(text->data()).find("CAP_NET_ADMIN") != std::string::npos, text->data());
 }

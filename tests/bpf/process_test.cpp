@@ -102,7 +102,12 @@ TEST_CASE("runnable tasks that share one CPU wait for it, and the wait is theirs
   const auto probes = attach();
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());
-  const auto spin = [] {
+  // Both begin at once: on a slow machine the first would be done before the second is made.
+  std::array<int, 2> gate{};
+  REQUIRE(::pipe2(gate.data(), O_CLOEXEC) == 0);
+  const auto spin = [&gate] {
+    char go = 0;
+    if (::read(gate[0], &go, 1) != 1) return 1;
     cpu_set_t first;
     CPU_ZERO(&first);
     CPU_SET(0, &first);
@@ -115,8 +120,11 @@ TEST_CASE("runnable tasks that share one CPU wait for it, and the wait is theirs
   };
   Child one({&cgroup}, spin);
   Child two({&cgroup}, spin);
+  CHECK(::write(gate[1], "gg", 2) == 2);
   one.wait();
   two.wait();
+  ::close(gate[0]);
+  ::close(gate[1]);
   // Each burnt .2 s on the same CPU, so one of them waited nearly that long while the other ran.
   CHECK(heard.in(cgroup).counters[COUNTER_runqueue_wait_ns] > 100'000'000);
   CHECK(heard.in(cgroup).counters[COUNTER_context_switches] >= 2);

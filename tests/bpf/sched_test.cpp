@@ -147,7 +147,8 @@ TEST_CASE("time on the run queue, switches and involuntary switches are those th
     burn(200 * kMs);
     rusage after{};
     ::getrusage(RUSAGE_SELF, &after);
-    place->first = own_run_delay_ns() - waited;
+    place->fourth = own_run_delay_ns();
+    place->first = place->fourth - waited;
     place->second = static_cast<std::uint64_t>(after.ru_nivcsw - before.ru_nivcsw);
     place->third = static_cast<std::uint64_t>(after.ru_nvcsw - before.ru_nvcsw);
     return 0;
@@ -160,14 +161,15 @@ TEST_CASE("time on the run queue, switches and involuntary switches are those th
   const CgroupTotals& totals = heard.in(cgroup);
   const std::uint64_t waited = notes->first + others->first;
   CHECK(waited > 100 * kMs);  // they shared one CPU: the test is none if they did not
-  // Beside what the children measured of themselves stands the way into their cgroup and out of life.
+  // At least what they measured of themselves while they span, at most all since their birth and a way out.
   CHECK(totals.counters[COUNTER_runqueue_wait_ns] >= waited * 9 / 10);
-  CHECK(totals.counters[COUNTER_runqueue_wait_ns] <= waited * 105 / 100 + 50 * kMs);
+  CHECK(totals.counters[COUNTER_runqueue_wait_ns] <=
+        (notes->fourth + others->fourth) * 105 / 100 + 500 * kMs);
   const std::uint64_t taken = notes->second + others->second;
   CHECK(totals.counters[COUNTER_involuntary_switches] >= taken * 9 / 10);  // a few are hidden, see above
-  CHECK(totals.counters[COUNTER_involuntary_switches] <= taken + 20);
+  CHECK(totals.counters[COUNTER_involuntary_switches] <= taken * 11 / 10 + 50);
   CHECK(totals.counters[COUNTER_context_switches] >= (taken + notes->third + others->third) * 9 / 10);
-  CHECK(totals.counters[COUNTER_context_switches] <= taken + notes->third + others->third + 30);
+  CHECK(totals.counters[COUNTER_context_switches] <= (taken + notes->third + others->third) * 11 / 10 + 80);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_runqueue_latency) <= totals.counters[COUNTER_context_switches]);
 }
 

@@ -91,7 +91,7 @@ FileHandle open_cgroup_root() {
 
 // The link; without one, errno says why.
 FileHandle attach_empty(const Hook& hook, int cgroup_root) {
-  const bool in_cgroup = !hook.section.starts_with("tp_btf/") && !hook.section.starts_with("raw_tp/");
+  const bool in_cgroup = hook.type != BPF_PROG_TYPE_TRACING && hook.type != BPF_PROG_TYPE_RAW_TRACEPOINT;
   // r0 = 0, for cgroups 1 (let it pass); exit
   const std::array<bpf_insn, 2> code{
       bpf_insn{.code = BPF_ALU64 | BPF_MOV | BPF_K,

@@ -51,12 +51,17 @@ def others_attached():
 
 
 class Rounds:
-    """`values[path][way]`: what each round measured of the paths {name: function}, in the ways {name: context}."""
+    """`values[path][way]`: what each round measured of the paths {name: function}, in the ways {name: context}. No
+    round begins after `limit_s`."""
 
-    def __init__(self, ways, paths, rounds=ROUNDS):
+    def __init__(self, ways, paths, rounds=ROUNDS, limit_s=float("inf")):
         self.values = {path: {way: [] for way in ways} for path in paths}
         self.others = others_attached()
+        began = time.monotonic()
         for i in range(rounds):
+            if time.monotonic() - began > limit_s:
+                print(f"only {i} of {rounds} rounds: this machine is slow now", file=sys.stderr)
+                break
             for way, attached in ways.items():
                 with attached():
                     for path, measure in paths.items():

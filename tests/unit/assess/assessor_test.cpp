@@ -230,3 +230,155 @@ TEST_CASE("a risk above the threshold on the node itself announces nothing: the 
   scene.scores.entities[0].risk = 0.99;
   for (int i = 0; i < 20; ++i) CHECK(scene.tick().empty());
 }
+
+TEST_CASE(
+    "a corrected machine check informs however often it comes; an uncorrected one degrades, three taint") {
+  Scene scene;
+  for (int i = 0; i < 50; ++i) scene.event(EVENT_machine_check, kNodeEntity, 0x9c00000000000151, "corrected");
+  std::vector<Condition> conditions = scene.tick();
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "HardwareErrorCorrected");
+  CHECK(conditions[0].severity == Severity::kInfo);
+  CHECK(conditions[0].domain == Domain::kHardware);
+  scene.event(EVENT_machine_check, kNodeEntity, 0x7d, "uncorrected");
+  conditions = scene.tick();
+  REQUIRE(conditions.size() == 2);
+  CHECK(conditions[0].reason == "HardwareError");
+  CHECK(conditions[0].severity == Severity::kDegraded);
+  CHECK(conditions[0].message == "machine check, uncorrected: bank 0 status 0x7d");
+  for (int i = 0; i < 2; ++i) scene.event(EVENT_machine_check, kNodeEntity, 0x7d, "uncorrected");
+  CHECK(scene.tick().at(0).severity == Severity::kUnhealthy);
+}
+
+TEST_CASE(
+    "a poisoned page that is out of use degrades the node, one that is not makes it unhealthy for good") {
+  Scene scene;
+  const auto fail = [&](std::int64_t result) {
+    scene.event(EVENT_memory_failure, 1, 0x3f2d0);
+    scene.observation.events.back().extra = result;
+    return scene.tick().at(0);
+  };
+  const auto contained = fail(2);
+  CHECK(contained.reason == "MemoryFailure");
+  CHECK(contained.entity->kind == EntityKind::kNode);
+  CHECK(contained.severity == Severity::kDegraded);
+  CHECK(contained.message == "the hardware gave up on the memory page 0x3f2d0, which is out of use now");
+  CHECK(fail(1).severity == Severity::kUnhealthy);
+  CHECK(fail(2).severity == Severity::kUnhealthy);  // the milder one heals nothing
+}
+
+TEST_CASE(
+    "errors below the retries of a driver or a link taint nothing, unless a link fails for the third time") {
+  Scene scene;
+  const auto say = [&](std::uint32_t type, std::int64_t extra, const std::string& text) {
+    scene.event(type, kNodeEntity, 0x40, text);
+    scene.observation.events.back().extra = extra;
+  };
+  for (int i = 0; i < 20; ++i) {
+    say(EVENT_scsi_error, (2LL << 32) | 3, "error");
+    say(EVENT_scsi_error, (2LL << 32) | 3, "timeout");
+    say(EVENT_nvme_error, 1, "");
+    say(EVENT_pcie_error, 2, "0000:01:00.0");
+    say(EVENT_pcie_error, 0, "0000:01:00.0");
+  }
+  std::vector<Condition> conditions = scene.tick();
+  REQUIRE(conditions.size() == 4);
+  for (const Condition& condition : conditions) {
+    CAPTURE(condition.reason);
+    CHECK(condition.severity < Severity::kUnhealthy);
+    CHECK((condition.severity == Severity::kDegraded) ==
+          (condition.reason == "DiskTimeout" || condition.reason == "PcieError"));
+    if (condition.reason == "DiskTimeout")
+      CHECK(condition.message == "a command of SCSI device 2:0:3 got no answer");
+  }
+  Scene fresh;
+  for (int i = 0; i < 3; ++i) {
+    fresh.event(EVENT_pcie_error, kNodeEntity, 0x40, "0000:01:00.0");
+    fresh.observation.events.back().extra = 1;
+  }
+  CHECK(fresh.tick().at(0).severity == Severity::kUnhealthy);
+}
+
+TEST_CASE("a service that does not answer degrades the node once it has been silent for long enough") {
+  Scene scene;
+  scene.set(0, "kubelet_up", 1);
+  scene.set(0, "runtime_up", 0);
+  CHECK(scene.tick(10).empty());
+  CHECK(scene.tick(10).empty());
+  std::vector<Condition> conditions;
+  for (int i = 0; i < 2; ++i) conditions = scene.tick(10);
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "RuntimeDown");
+  CHECK(conditions[0].severity == Severity::kDegraded);
+  CHECK(conditions[0].message == "the container runtime does not answer on its socket");
+  scene.set(0, "runtime_up", 1);
+  scene.tick();
+  CHECK(scene.tick().at(0).recovering);
+  // A single silence is none, and a service that is not there is no trouble.
+  scene.set(0, "kubelet_up", 0);
+  scene.tick(10);
+  scene.set(0, "kubelet_up", NAN);
+  for (int i = 0; i < 5; ++i) CHECK(scene.tick(10).size() == 1);
+}
+
+TEST_CASE("levels of the node: each has its own patience, and none of them taints") {
+  struct Case {
+    const char* feature;
+    float value;
+    const char* reason;
+    Severity severity;
+    const char* message;
+    double hold_s;
+  };
+  for (const Case& one : {
+           Case{"conntrack_use", 0.91F, "ConntrackNearLimit", Severity::kDegraded,
+                "conntrack_use at 91 % of what the node has", 10},
+           Case{"read_only_mounts", 1, "ReadOnlyMount", Severity::kDegraded,
+                "1 filesystems that were writable are read-only", 10},
+           Case{"failed_disks", 2, "DiskFailed", Severity::kDegraded, "2 disks do not run, their drivers say",
+                10},
+           Case{"memory_errors_uncorrected.rate", 0.1F, "MemoryErrorUncorrected", Severity::kDegraded,
+                "0.1 memory errors a second that the controller could not correct", 0},
+           Case{"clock_unsynchronized", 1, "ClockUnsynchronized", Severity::kInfo,
+                "nothing synchronizes the kernel's clock", 600},
+           Case{"clock_jumps.rate", 0.1F, "ClockJumped", Severity::kInfo,
+                "0.1 steps of the wall clock a second", 0},
+       }) {
+    CAPTURE(one.feature);
+    Scene scene;
+    scene.set(0, one.feature, 0);
+    CHECK(scene.tick().empty());
+    scene.set(0, one.feature, one.value);
+    if (one.hold_s > 0) {
+      CHECK(scene.tick().empty());
+      CHECK(scene.tick(one.hold_s - 1).empty());
+    }
+    const std::vector<Condition> conditions = scene.tick(2);
+    REQUIRE(conditions.size() == 1);
+    CHECK(conditions[0].reason == one.reason);
+    CHECK(conditions[0].severity == one.severity);
+    CHECK(conditions[0].message == one.message);
+  }
+}
+
+TEST_CASE("rules of one's own judge the kernel log, and silence what ships") {
+  AssessOptions options;
+  LogRule mine;
+  mine.pattern = "qla2xxx .*LOOP DOWN";
+  mine.reason = "FibreDown";
+  mine.domain = Domain::kStorage;
+  mine.unhealthy_at = 2;
+  LogRule quiet;
+  quiet.pattern = "soft lockup";
+  options.log_rules = LogRules::make({mine, quiet}).value();
+  Scene scene(options);
+  scene.event(KernelEvent::kLogEvent, kNodeEntity, 4, "qla2xxx [0000:05:00.0]-500b:1: LOOP DOWN detected");
+  scene.event(KernelEvent::kLogEvent, kNodeEntity, 0, "watchdog: BUG: soft lockup - CPU#1 stuck for 26s!");
+  std::vector<Condition> conditions = scene.tick();
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "FibreDown");
+  CHECK(conditions[0].domain == Domain::kStorage);
+  CHECK(conditions[0].severity == Severity::kDegraded);
+  scene.event(KernelEvent::kLogEvent, kNodeEntity, 4, "qla2xxx [0000:05:00.0]-500b:1: LOOP DOWN detected");
+  CHECK(scene.tick().at(0).severity == Severity::kUnhealthy);
+}

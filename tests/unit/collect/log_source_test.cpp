@@ -17,6 +17,10 @@ LogRecord record(int level, std::string_view message) {
   return {level, true, 1, 1, message};
 }
 
+bool trouble(const LogRecord& line) {
+  return is_trouble(line, *LogRules::builtin());
+}
+
 TEST_CASE("A record of the kernel log is taken apart") {
   const auto parsed =
       parse_log_record("2,339,5140900,-;EXT4-fs error (device loop0): x;y\n SUBSYSTEM=block\n");
@@ -34,23 +38,24 @@ TEST_CASE("A record of the kernel log is taken apart") {
 }
 
 TEST_CASE("Errors and known words are trouble, chatter and user space are not") {
-  CHECK(is_trouble(record(3, "anything")));
-  CHECK(is_trouble(record(6, "oom-kill:constraint=CONSTRAINT_MEMCG")));
-  CHECK(is_trouble(record(4, "blk_update_request: I/O error, dev sda")));
-  CHECK(is_trouble(record(4, "watchdog: BUG: soft lockup - CPU#1 stuck")));
-  CHECK_FALSE(is_trouble(record(6, "eth0: link up")));
-  CHECK_FALSE(is_trouble(record(5, "XFS (sda1): Mounting V5 Filesystem")));
-  CHECK(is_trouble(record(4, "XFS (sda1): log mount/recovery failed")));
+  CHECK(trouble(record(3, "anything")));
+  CHECK(trouble(record(6, "oom-kill:constraint=CONSTRAINT_MEMCG")));
+  CHECK(trouble(record(4, "blk_update_request: I/O error, dev sda")));
+  CHECK(trouble(record(4, "watchdog: BUG: soft lockup - CPU#1 stuck")));
+  CHECK_FALSE(trouble(record(6, "eth0: link up")));
+  CHECK_FALSE(trouble(record(5, "XFS (sda1): Mounting V5 Filesystem")));
+  CHECK(trouble(record(1, "XFS (sda1): log mount/recovery failed: error -117")));
   auto user = record(2, "EXT4-fs error: says a program");
   user.from_kernel = false;
-  CHECK_FALSE(is_trouble(user));
+  CHECK_FALSE(trouble(user));
 }
 
 TEST_CASE("Lines become events of the node in order, and overwritten ones are counted") {
   std::array<int, 2> ends{};
   REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends.data()) == 0);
   const FileHandle writer(ends[0]);
-  LogSource log{FileHandle(ends[1])};
+  LogSource log(FileHandle(ends[1]), LogRules::builtin());
+  FileCounts counts;
   const auto say = [&](const std::string& text) {
     REQUIRE(::send(writer.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
   };
@@ -59,7 +64,7 @@ TEST_CASE("Lines become events of the node in order, and overwritten ones are co
   say("3,10,1500000,-;first\n");
   say("6,11,1600000,-;chatter\n");
   say("rubbish\n");
-  REQUIRE(log.read(2 * kSecond, events, lost).has_value());
+  REQUIRE(log.read(2 * kSecond, events, counts, lost).has_value());
   REQUIRE(events.size() == 1);
   CHECK(events[0].type == KernelEvent::kLogEvent);
   CHECK(events[0].entity == kNodeEntity);
@@ -71,7 +76,7 @@ TEST_CASE("Lines become events of the node in order, and overwritten ones are co
 
   say("3,15,1700000,-;after a gap, by a clock that is behind\n");
   say("3,16,9900000,-;by a clock that is ahead\n");
-  REQUIRE(log.read(3 * kSecond, events, lost).has_value());
+  REQUIRE(log.read(3 * kSecond, events, counts, lost).has_value());
   REQUIRE(events.size() == 3);
   CHECK(lost == 3);
   CHECK(events[1].time_ns == 2 * kSecond);
@@ -79,7 +84,7 @@ TEST_CASE("Lines become events of the node in order, and overwritten ones are co
 }
 
 TEST_CASE("A log that cannot be opened says which and why") {
-  const auto log = LogSource::make("/nonexistent/kmsg");
+  const auto log = LogSource::make("/nonexistent/kmsg", LogRules::builtin());
   REQUIRE_FALSE(log.has_value());
   CHECK(log.error().text == "open /nonexistent/kmsg: No such file or directory");
 }
