@@ -41,7 +41,7 @@ struct KernelOptions {
   std::vector<std::string> off;  // probes not to load, by name ("tcp")
   std::span<const EmbeddedProbe> probes = embedded_probes();
   // See ProbeSetOptions.
-  std::string modules = "/sys/kernel/btf";
+  std::string modules = "/sys/module";
   std::chrono::milliseconds modules_period{60'000};
 };
 

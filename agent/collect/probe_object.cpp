@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 #include <mutex>
+#include <numeric>
 #include <string_view>
 #include <system_error>
 
@@ -180,9 +181,12 @@ constexpr std::string_view kStarts = "starts";
 void forget_all(const bpf_map* map) {
   const int fd = bpf_map__fd(map);
   if (bpf_map__type(map) == BPF_MAP_TYPE_ARRAY) {
-    const std::vector<char> zeros(bpf_map__value_size(map));
-    for (std::uint32_t i = 0; i < bpf_map__max_entries(map); ++i)
-      bpf_map_update_elem(fd, &i, zeros.data(), BPF_ANY);
+    // At once: sched's has 65,536 places.
+    __u32 count = bpf_map__max_entries(map);
+    std::vector<__u32> places(count);
+    std::iota(places.begin(), places.end(), 0U);
+    const std::vector<char> zeros(std::size_t{count} * bpf_map__value_size(map));
+    bpf_map_update_batch(fd, places.data(), zeros.data(), &count, nullptr);
     return;
   }
   std::vector<char> key(bpf_map__key_size(map));

@@ -31,8 +31,8 @@ struct ProbeSetOptions {
   probe_config config{};
   std::string cgroup_mount;  // of the v2 hierarchy; empty: none
   // What cannot load for want of a tracepoint may be able to once a module is loaded: this directory, which
-  // has a file for each module with BTF, is looked at so often.
-  std::string modules = "/sys/kernel/btf";
+  // has an entry for each module, is looked at so often.
+  std::string modules = "/sys/module";
   std::chrono::milliseconds modules_period{60'000};
 };
 
