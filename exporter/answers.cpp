@@ -229,12 +229,17 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
   }
   fill(snapshot.decision, *out.mutable_decision());
   fill(snapshot.act, snapshot.decision, *out.mutable_act());
+  std::uint32_t off = 0;
   for (const ProbeHealth& probe : snapshot.observation.probes) {
-    if (probe.state != ProbeState::kAttached)
+    if (probe.state == ProbeState::kOff) {
+      ++off;
+    } else if (probe.state != ProbeState::kAttached) {
       fill(probe, snapshot.observation.time.monotonic_ns, *out.add_troubled_probes());
+    }
   }
   if (snapshot.self.budget.known) fill(snapshot.self.budget, *out.mutable_budget());
-  out.set_probes(static_cast<std::uint32_t>(snapshot.observation.probes.size()));
+  out.set_probes(static_cast<std::uint32_t>(snapshot.observation.probes.size()) - off);
+  out.set_probes_off(off);
   fill(snapshot.observation.losses, *out.mutable_losses());
   fill(snapshot.self, *out.mutable_self());
   for (const char* name : kLoadColumns) {

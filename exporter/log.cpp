@@ -34,6 +34,8 @@ void LogSink::publish(const std::shared_ptr<const Snapshot>& snapshot) {
     known->second = probe.state;
     if (probe.state == ProbeState::kAttached) {
       spdlog::info("probe {}: attached", probe.name);
+    } else if (probe.state == ProbeState::kOff) {
+      spdlog::info("probe {}: off: {}", probe.name, probe.reason);
     } else {
       spdlog::warn("probe {}: {}: {}", probe.name, to_string(probe.state), probe.reason);
     }

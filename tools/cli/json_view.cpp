@@ -151,6 +151,7 @@ void add_status(const api::Status& status, Json& json) {
                  {"last_evidence_to_ack_s", act.last_evidence_to_ack_s()},
                  {"last_error", act.last_error()}};
   json["telemetry"] = {{"probes", status.probes()},
+                       {"probes_off", status.probes_off()},
                        {"troubled_probes", json_list(status.troubled_probes())},
                        {"losses", json_of(status.losses())}};
   json["self"] = {{"tick_ms", self.tick_ms()},

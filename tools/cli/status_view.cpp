@@ -137,6 +137,7 @@ private:
     std::string probes = troubled == 0 ? "all " + std::to_string(status_.probes()) + " probes"
                                        : std::to_string(static_cast<int>(status_.probes()) - troubled) +
                                              " of " + std::to_string(status_.probes()) + " probes";
+    if (status_.probes_off() > 0) probes += ", " + std::to_string(status_.probes_off()) + " off";
     if (losses.lost() == 0) {
       probes += "; no record lost of " + format_number(static_cast<double>(losses.produced()));
     } else {

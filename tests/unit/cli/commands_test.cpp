@@ -118,13 +118,18 @@ TEST_CASE("status and probes say what the agent costs, what it may cost, and wha
       "budget.map_mib is 8: 512 slots of 1 lanes (7 MiB) instead of 512 slots of 2 lanes";
   snapshot.observation.probes.push_back(
       {.name = "locks", .state = vedette::ProbeState::kShed, .reason = "over the CPU budget"});
+  snapshot.observation.probes.push_back(
+      {.name = "mce", .state = vedette::ProbeState::kOff, .reason = "no tracepoint mce_record"});
+  std::swap(snapshot.observation.probes.back(),
+            snapshot.observation.probes[snapshot.observation.probes.size() - 2]);
   snapshot.observation.probes.back().watched_ns = 90'000'000'000;
   snapshot.observation.probes.back().since_ns = snapshot.observation.time.monotonic_ns - 30'000'000'000;
   node.publish(snapshot);
   const auto strained = node.run({"status"});
-  for (const char* part :
-       {"step 3 of 6: kernel locks are", "budget.map_mib is 8", "locks is shed: over the CPU budget"})
+  for (const char* part : {"step 3 of 6: kernel locks are", "budget.map_mib is 8",
+                           "locks is shed: over the CPU budget", ", 1 off"})
     CHECK_MESSAGE(has(strained.out, part), part, "\n", strained.out);
+  CHECK_FALSE(has(strained.out, "mce"));  // it has nothing to watch here, which is no trouble
   CHECK(widest_line(strained.out) <= 80);
   const auto probes = node.run({"probes"});
   for (const char* part : {"shed for 30 s", "budget: 0.6 % of all CPUs' time", "90 s"})
