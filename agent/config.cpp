@@ -64,7 +64,7 @@ Status read(YamlSection root, Config& config) {
   static_assert(kBudgetSteps.size() == 7);
   std::size_t step = 0;
   budget.number("cpu_share", config.live.kernel.budget.cpu_share, 0.0001, 1)
-      .count<std::uint32_t>("map_mib", config.live.kernel.budget.map_mib, 4, 4096)
+      .count<std::uint32_t>("map_mib", config.live.kernel.budget.map_mib, 8, 4096)
       .choice("step", step, {"auto", "0", "1", "2", "3", "4", "5", "6"});
   if (Status ok = budget.finish(); !ok) return ok;
   if (step > 0) config.live.kernel.budget.step = static_cast<unsigned>(step - 1);

@@ -22,8 +22,8 @@ struct BudgetOptions {
   // the agent's own process may take together. 2 % is what nobody would notice missing; an idle agent takes a
   // tenth of it on two CPUs.
   double cpu_share = 0.02;
-  // Kernel memory of the maps. The defaults of KernelOptions need less on any number of CPUs.
-  std::uint32_t map_mib = 32;
+  // Kernel memory of the maps. The defaults of KernelOptions need 34 MiB from 32 CPUs on, and less below.
+  std::uint32_t map_mib = 40;
   // Stay on this step whatever it costs. None: as the cost demands.
   std::optional<unsigned> step;
   // On the last step the hot probes watch for `watch` in every `period`: a tenth. Less than 3 s would leave

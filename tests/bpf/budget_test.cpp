@@ -113,6 +113,23 @@ TEST_CASE("a wider gap times fewer calls and counts all of them") {
   CHECK(timed[2] < 20'000 / 512);
 }
 
+TEST_CASE("the maps take no more memory than their budget reckons with, and shrink to it") {
+  KernelOptions options;
+  const auto probes = attach(options);
+  const MapSizes sizes{.slots = options.slots,
+                       .lanes = std::min(32U, static_cast<std::uint32_t>(::sysconf(_SC_NPROCESSORS_CONF))),
+                       .ring_bytes = options.ring_bytes,
+                       .cpus = static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_CONF))};
+  CHECK(probes->map_bytes() <= sizes.bytes());
+  CHECK(probes->budget().maps.empty());
+
+  options.slots = 16'384;
+  options.budget.map_mib = 16;
+  const auto reduced = attach(options);
+  CHECK(reduced->map_bytes() <= std::uint64_t{16} << 20);
+  CHECK(reduced->budget().maps.find("budget.map_mib is 16") != std::string::npos);
+}
+
 TEST_CASE("over a budget that cannot be kept the agent gives up step after step, and says what it costs") {
   KernelOptions options;
   options.budget.cpu_share = 1e-6;

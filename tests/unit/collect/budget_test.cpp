@@ -184,13 +184,13 @@ TEST_CASE("maps that exceed their budget lose lanes first, then slots") {
     return a.slots == b.slots && a.lanes == b.lanes;
   };
   CHECK(wanted.bytes() < (std::uint64_t{40} << 20));
-  CHECK(same(fit_maps(wanted, 64), wanted));
-  const MapSizes half = fit_maps(wanted, 20);
+  CHECK(same(fit_maps(wanted, BudgetOptions().map_mib), wanted));
+  const MapSizes half = fit_maps(wanted, 24);
   CHECK(half.slots == 512);
   CHECK(half.lanes == 16);
-  const MapSizes least = fit_maps(wanted, 4);
+  const MapSizes least = fit_maps(wanted, 7);
   CHECK(least.lanes == 1);
   CHECK(least.slots < 512);
-  CHECK(least.bytes() <= std::uint64_t{4} << 20);
+  CHECK(least.bytes() <= std::uint64_t{7} << 20);
   CHECK(fit_maps(wanted, 1).slots == 16);
 }
