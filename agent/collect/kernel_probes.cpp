@@ -36,9 +36,6 @@ constexpr std::uint64_t kRescanPeriodNs = 10'000'000'000;
 // Deeper than any cgroup tree (systemd's nested slices: 8); keeps a walk from running away.
 constexpr int kMaxDepth = 32;
 constexpr std::uint64_t kRootCgroup = 1;  // inode of the root of every kernfs
-// Rows of a slot. Beyond so many CPUs neighbours share one, with atomic adds: 512 slots then take 32 MiB
-// however many CPUs there are, and at 256 CPUs eight that share a cache share a line of it.
-constexpr std::uint32_t kMaxLanes = 32;
 // Distinct labels at one time, 96 bytes each: 110 pods with some dozen devices, calls and codes each.
 constexpr std::uint32_t kMaxDetails = 4096;
 // From the end of a sample to the next where the budget wants to know more: two rounds of reading files, so

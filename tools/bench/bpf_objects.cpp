@@ -1,11 +1,13 @@
 // What the kernel knows about a running agent's BPF objects, as JSON; ids are in /proc/PID/fdinfo. Driven by
 // agent_run.py.
-//   bpf_objects sizes             slots by default, and the bytes of one entry of each map that grows with
-//   the CPUs bpf_objects cost SECONDS ID.. runs and nanoseconds of these programs within so many seconds
+//   bpf_objects maps CPUS         bytes of all maps the agent would make with its defaults on so many CPUs,
+//   by its own
+//                                 reckoning
+//   bpf_objects cost SECONDS ID.. runs and nanoseconds of these programs within so many seconds
 //   bpf_objects slots ID...       of these maps: cgroups that have a slot, and slots that wait for one. Takes
-//   the
-//                                 free ones and puts them back: a cgroup made within these microseconds gets
-//                                 none.
+//   the free
+//                                 ones and puts them back: a cgroup made within these microseconds gets none.
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -30,9 +32,15 @@ __u32 id_of(const char* text) {
   return static_cast<__u32>(std::strtoul(text, nullptr, 10));
 }
 
-int print_sizes() {
-  std::printf("{\"slots\": %u, \"totals\": %zu, \"losses\": %zu, \"memo\": %zu}\n",
-              vedette::KernelOptions{}.slots, sizeof(totals), sizeof(probe_losses), sizeof(cpu_memo));
+int print_maps(unsigned cpus) {
+  const vedette::KernelOptions defaults;
+  const vedette::MapSizes sizes = vedette::fit_maps({.slots = defaults.slots,
+                                                     .lanes = std::min(cpus, vedette::kMaxLanes),
+                                                     .ring_bytes = defaults.ring_bytes,
+                                                     .cpus = cpus},
+                                                    defaults.budget.map_mib);
+  std::printf("{\"bytes\": %llu, \"slots\": %u, \"lanes\": %u}\n",
+              static_cast<unsigned long long>(sizes.bytes()), sizes.slots, sizes.lanes);
   return 0;
 }
 
@@ -111,9 +119,9 @@ int print_slots(std::span<char*> ids) {
 int main(int argc, char** argv) {
   const std::span<char*> words(argv + 1, static_cast<std::size_t>(argc - 1));
   const std::string_view what = words.empty() ? "" : words.front();
-  if (what == "sizes" && words.size() == 1) return print_sizes();
+  if (what == "maps" && words.size() == 2) return print_maps(id_of(words[1]));
   if (what == "cost" && words.size() > 2) return print_cost(std::atof(words[1]), words.subspan(2));
   if (what == "slots" && words.size() > 1) return print_slots(words.subspan(1));
-  std::fprintf(stderr, "usage: bpf_objects sizes | cost SECONDS ID... | slots ID...\n");
+  std::fprintf(stderr, "usage: bpf_objects maps CPUS | cost SECONDS ID... | slots ID...\n");
   return 2;
 }
