@@ -96,13 +96,25 @@ static __always_inline long regs_syscall(struct pt_regs *regs)
 #endif
 }
 
+#if defined(__TARGET_ARCH_x86)
+/* x86-64 before FRED: the registers of user mode end where the stack does. 16 KiB without KASAN. */
+#define THREAD_SIZE 16384
+#define PT_REGS_SIZE 168
+#define PT_REGS_ORIG_AX 120
+#endif
+
 static __always_inline long task_syscall(struct task_struct *task)
 {
+	long call = -1;
+
 	if (task->flags & PF_KTHREAD)
 		return -1;
-	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
-		return -1;
-	return regs_syscall((struct pt_regs *)bpf_task_pt_regs(task));
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return regs_syscall((struct pt_regs *)bpf_task_pt_regs(task));
+#if defined(__TARGET_ARCH_x86)
+	bpf_probe_read_kernel(&call, sizeof(call), task->stack + THREAD_SIZE - PT_REGS_SIZE + PT_REGS_ORIG_AX);
+#endif
+	return call;
 }
 
 /* 6.1: a cgroup names its ancestors by pointer ("cgroup: Replace cgroup->ancestor_ids[] with ->ancestors[]"). */

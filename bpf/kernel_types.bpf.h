@@ -110,6 +110,7 @@ struct sched_entity {
 };
 
 struct task_struct {
+	void *stack;
 	int pid;
 	int tgid;
 	unsigned int flags;
