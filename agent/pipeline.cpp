@@ -6,7 +6,10 @@ namespace vedette {
 
 Pipeline::Pipeline(FeatureOptions features, std::vector<std::unique_ptr<Scorer>> scorers,
                    AssessOptions assess, DecideOptions decide)
-    : features_(features), scorers_(std::move(scorers)), assessor_(assess), decider_(std::move(decide)) {}
+    : features_(features),
+      scorers_(std::move(scorers)),
+      assessor_(std::move(assess)),
+      decider_(std::move(decide)) {}
 
 void Pipeline::tick(Snapshot& snapshot) {
   features_.update(snapshot.observation, snapshot.features);

@@ -42,7 +42,7 @@ std::map<std::int32_t, std::string> read_drop_reasons() {
 
 std::string device_name(std::uint32_t device) {
   constexpr unsigned kMinorBits = 20;
-  const std::string number =
+  std::string number =
       std::to_string(device >> kMinorBits) + ":" + std::to_string(device & ((1U << kMinorBits) - 1));
   std::array<char, 256> target{};
   const ssize_t size = ::readlink(("/sys/dev/block/" + number).c_str(), target.data(), target.size());

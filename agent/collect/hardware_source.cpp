@@ -10,6 +10,13 @@
 namespace vedette {
 namespace {
 
+std::string below(const std::string& directory, const std::string& name) {
+  std::string path = directory;
+  path += '/';
+  path += name;
+  return path;
+}
+
 namespace fs = std::filesystem;
 
 // Names in `directory` that begin with `prefix`, in order; none if it is not there.
@@ -61,7 +68,7 @@ void HardwareReader::read_memory(HardwareReading& reading) {
   Entries corrected;
   Entries uncorrected;
   for (const auto& name : list(controllers, "mc")) {
-    const auto controller = controllers + "/" + name;
+    const auto controller = below(controllers, name);
     if (const auto count = number(controller + "/ce_count")) corrected[name] = *count;
     if (const auto count = number(controller + "/ue_count")) uncorrected[name] = *count;
   }
@@ -74,7 +81,7 @@ void HardwareReader::read_throttles(HardwareReading& reading) {
   const auto cpus = sys_ + "/devices/system/cpu";
   Entries most;
   for (const auto& name : list(cpus, "cpu")) {
-    const auto cpu = cpus + "/" + name;
+    const auto cpu = below(cpus, name);
     const auto core = number(cpu + "/thermal_throttle/core_throttle_count");
     if (!core) {
       if (name == "cpu0") break;  // no such counters here: spares hundreds of looks
@@ -98,10 +105,10 @@ void HardwareReader::read_btrfs(HardwareReading& reading) {
   const auto filesystems = sys_ + "/fs/btrfs";
   Entries errors;
   for (const auto& filesystem : list(filesystems)) {
-    const auto devices = filesystems + "/" + filesystem + "/devinfo";
+    const auto devices = below(filesystems, filesystem) + "/devinfo";
     for (const auto& device : list(devices)) {
       // "write_errs 0\nread_errs 0\n..."
-      auto text = buffer_.read_path(devices + "/" + device + "/error_stats");
+      auto text = buffer_.read_path(below(devices, device) + "/error_stats");
       if (!text) continue;
       std::uint64_t sum = 0;
       std::string_view line;
@@ -109,7 +116,7 @@ void HardwareReader::read_btrfs(HardwareReading& reading) {
         next_word(line);
         sum += parse_number(line).value_or(0);
       }
-      errors[filesystem + "/" + device] = sum;
+      errors[below(filesystem, device)] = sum;
     }
   }
   reading.btrfs_errors = enter(btrfs_, errors);
@@ -139,7 +146,7 @@ void HardwareReader::read_disks(HardwareReading& reading) {
   }
   // A dead NVMe controller loses its block devices, so it is asked itself.
   const auto controllers = sys_ + "/class/nvme";
-  for (const auto& name : list(controllers, "nvme")) judge(controllers + "/" + name + "/state");
+  for (const auto& name : list(controllers, "nvme")) judge(below(controllers, name) + "/state");
 }
 
 HardwareSource::HardwareSource(const std::string& sys, std::chrono::milliseconds interval)

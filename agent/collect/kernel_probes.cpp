@@ -61,8 +61,8 @@ struct DetailKey : detail_key {
 };
 struct HashDetailKey {
   std::size_t operator()(const DetailKey& key) const {
-    return std::hash<std::uint64_t>()(key.cgroup_id * 31 + static_cast<std::uint32_t>(key.label) * 7 +
-                                      key.detail);
+    const std::uint64_t label = static_cast<std::uint32_t>(key.label);
+    return std::hash<std::uint64_t>()(key.cgroup_id * 31 + label * 7 + key.detail);
   }
 };
 

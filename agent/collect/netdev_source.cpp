@@ -44,7 +44,7 @@ std::optional<SoftnetTotals> parse_softnet(std::string_view text) {
   return totals;
 }
 
-NetdevSource::NetdevSource(std::string proc, std::string sys, FileBudget& budget)
+NetdevSource::NetdevSource(const std::string& proc, std::string sys, FileBudget& budget)
     : sys_(std::move(sys)),
       softnet_(host_network(proc) + "/softnet_stat", budget),
       devices_file_(host_network(proc) + "/dev", budget),

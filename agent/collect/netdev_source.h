@@ -26,7 +26,7 @@ class NetdevSource {
 public:
   // `proc` is where procfs is mounted; the host's network is that of process 1, or our own where there is no
   // directory of process 1. `sys` is a sysfs that shows the same network.
-  NetdevSource(std::string proc, std::string sys, FileBudget& budget);
+  NetdevSource(const std::string& proc, std::string sys, FileBudget& budget);
 
   // softnet_*; nic_errors and nic_drops (both directions) and carrier_changes of devices that stand for
   // hardware: they have a "device" in sysfs. Bridges, bonds, veth, tunnels and lo do not: what they carry

@@ -67,6 +67,7 @@ TEST_CASE("a pause of the probes is not taken for a wait of the tasks") {
   const Cgroup cgroup(probes->cgroup_mount());
   // Three that always want the CPU, and a little of everything else: some of them wait when the pause begins.
   std::vector<std::unique_ptr<Child>> busy;
+  busy.reserve(4);
   for (int i = 0; i < 3; ++i) {
     busy.push_back(std::make_unique<Child>(std::vector{&cgroup}, [] {
       for (;;) {

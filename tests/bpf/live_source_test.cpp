@@ -348,6 +348,7 @@ TEST_CASE("The pages a process touches are the faults of its cgroup, and the nod
   auto made = LiveSource::make(options);
   REQUIRE(made.has_value());
   constexpr std::uint64_t kPages = 20'000;
+  constexpr std::uint64_t kBatch = 64;  // kernels before 6.x tell them in batches of 32 for each CPU
   constexpr std::uint64_t kSlack =
       2'000;  // the kernel flushes a cgroup's counts lazily, and the child lives on
   Child child(
@@ -374,7 +375,7 @@ TEST_CASE("The pages a process touches are the faults of its cgroup, and the nod
   child.step();
   CHECK(tick_until(**made, observation, [&] { return count() && faults >= kPages - kSlack; }));
   for (int i = 0; i < 20; ++i) tick_until(**made, observation, count);
-  CHECK(faults >= kPages);
+  CHECK(faults >= kPages - kBatch);
   CHECK(faults < kPages + kSlack);
   CHECK(of_node >= faults);
 }
@@ -399,6 +400,14 @@ public:
 
   bool mounted() const { return !device_.empty(); }
   void fail() const { std::ofstream("/sys/fs/ext4/" + device_ + "/trigger_fs_error") << "1"; }
+  bool says_read_only() const {
+    std::ifstream mounts("/proc/self/mounts");
+    for (std::string line; std::getline(mounts, line);) {
+      if (line.find(point_) == std::string::npos) continue;
+      return line.find(" ro,") != std::string::npos || line.find("emergency_ro") != std::string::npos;
+    }
+    return false;
+  }
 
 private:
   static void shell(const std::string& command) {
@@ -422,6 +431,9 @@ TEST_CASE("A real ext4 that stops taking writes is a read-only mount, as the ker
   REQUIRE(tick_until(**made, observation, [&] { return !std::isnan(read_only()); }));
   const double before = read_only();
   disk.fail();
+  // Since d3476f3dad4a (6.12, and in the stable releases of 6.1 and 6.6) it stays "rw"; since 6.15 it says
+  // so.
+  if (!disk.says_read_only()) VEDETTE_SKIP("this kernel's list of mounts does not tell (6.1.x to 6.14)");
   bool log_seen = !probe_works(observation, "log");
   CHECK(tick_until(**made, observation, [&] {
     for (const auto& event : observation.events) {

@@ -67,8 +67,8 @@ TEST_CASE(
   REQUIRE(kills.size() == 1);
   CHECK(kills[0].value == OOM_CGROUP_LIMIT);
   CHECK(kills[0].pid == static_cast<unsigned>(pid));
-  CHECK(kills[0].extra > 8 * 1024);  // kB resident: most of the 16 MiB
-  CHECK(kills[0].extra < 24 * 1024 + shared_pages * ::sysconf(_SC_PAGESIZE) / 1024);
+  CHECK(kills[0].extra > 8L * 1024);  // kB resident: most of the 16 MiB
+  CHECK(kills[0].extra < 24L * 1024 + shared_pages * ::sysconf(_SC_PAGESIZE) / 1024);
 }
 
 TEST_CASE("each zone that a task compacts is a stall of its cgroup, with its time") {
