@@ -124,12 +124,12 @@
 	FILE_COUNTER(clock_jumps,         clock,    "jumps",    NODE, "Times the wall clock was set by more than a second")
 
 #define VEDETTE_HISTOGRAMS(HISTOGRAM) \
-	HISTOGRAM(syscall_latency,        syscalls, "ns", POD, "Time in a system call; one call in about 16 is timed") \
-	HISTOGRAM(fsync_latency,          syscalls, "ns", POD, "Time of each fsync, fdatasync, sync_file_range and msync") \
+	HISTOGRAM(syscall_latency,        syscalls, "ns", POD, "Time in a system call; one call in about 32 is timed") \
+	HISTOGRAM(fsync_latency,          syscalls, "ns", POD, "Time of each fsync and fdatasync") \
 	HISTOGRAM(runqueue_latency,       sched,    "ns", POD, "Time from being queued to running") \
 	HISTOGRAM(blocked_disk_latency,   sched,    "ns", POD, "Time of each uninterruptible block") \
 	HISTOGRAM(tcp_connect_latency,    tcp,      "ns", POD, "Time from SYN to established") \
-	HISTOGRAM(tcp_round_trip,         tcp,      "ns", POD, "Smoothed round-trip time of TCP connections; one read in about 16 is sampled") \
+	HISTOGRAM(tcp_round_trip,         tcp,      "ns", POD, "Smoothed round-trip time of TCP connections; one read in about 32 is sampled") \
 	HISTOGRAM(dns_latency,            packets,  "ns", POD, "Time from a DNS query to its answer") \
 	HISTOGRAM(disk_read_latency,      disk,     "ns", POD, "Time from a block read's issue to its completion") \
 	HISTOGRAM(disk_write_latency,     disk,     "ns", POD, "Time from a block write's issue to its completion") \

@@ -17,8 +17,6 @@ enum wait_kind { WAIT_DISK = 0, WAIT_NETWORK, WAIT_LOCK, WAIT_SLEEP, WAIT_OTHER,
 struct call_traits {
 	__u8 class_plus_1;
 	__u8 wait; /* enum wait_kind */
-	__u8 timed; /* each call is timed, not one in about 16 */
-	__u8 unused;
 };
 
 static const struct call_traits call_table[CALLS] = {

@@ -279,7 +279,7 @@ int BPF_PROG(tcp_receive_reset, struct sock *sk)
 }
 
 /*
- * Whenever a program took data from a connection. One in about 16 is sampled, drawn as the system calls are; the
+ * Whenever a program took data from a connection. One in about 32 is sampled, drawn as the system calls are; the
  * kernel keeps eight times the smoothed time in us, 0 while it has none.
  */
 SEC("tp_btf/tcp_rcv_space_adjust")

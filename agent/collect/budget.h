@@ -43,7 +43,7 @@ struct BudgetStep {
 // From what costs an answer least to what costs it most. Never here: what is evidence by itself (faults,
 // ext4, mce, memory, ...), which runs rarely, and cgroups, which hands out the slots.
 inline constexpr std::array<BudgetStep, 7> kBudgetSteps{{
-    {.does = "everything is watched", .gap_mask = 31},
+    {.does = "everything is watched", .gap_mask = 63},
     // Quantiles of a busy pod want some hundred samples in 10 s; whoever calls so often still has them.
     {.does = "one call in 128 is timed", .gap_mask = 255},
     {.does = "one call in 2,048 is timed", .gap_mask = 4095},

@@ -25,7 +25,7 @@ public:
     now += budget.hurries() ? 5 * kSecond : 60 * kSecond;
     CostSample cost{.agent = load.agent, .probes = {}};
     for (const auto& [probe, share] : load.probes) {
-      double part = budget.gap_mask() == 31 ? share : 0.9 * share;
+      double part = budget.gap_mask() == 63 ? share : 0.9 * share;
       if (budget.in_time() && std::ranges::find(kHotProbes, probe) != kHotProbes.end()) part /= 10;
       const bool off = std::ranges::any_of(kBudgetSteps, [&, probe = probe](const BudgetStep& step) {
         return step.probe == probe && budget.sheds(probe, now);
@@ -49,7 +49,7 @@ TEST_CASE("within the budget nothing is given up") {
   scene.load.probes = {{"syscalls", 0.01}, {"locks", 0.005}};
   scene.samples(100);
   CHECK(scene.budget.step() == 0);
-  CHECK(scene.budget.gap_mask() == 31);
+  CHECK(scene.budget.gap_mask() == 63);
   CHECK_FALSE(scene.budget.hurries());
   CHECK_FALSE(scene.budget.sheds("locks", scene.now));
 }
