@@ -91,8 +91,8 @@ struct cpu_memo {
 struct probe_config {
 	unsigned int cpus;  /* possible ones */
 	unsigned int lanes; /* rows of a slot: as many as CPUs, or fewer that neighbours share */
+	unsigned int shared; /* fewer rows than CPUs: every add must be atomic */
 	unsigned int ring_bytes;
-	unsigned int unused;
 	unsigned long long slow_call_ns;
 };
 

@@ -115,7 +115,7 @@ static __always_inline __u32 lane_here(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
-	return config.lanes == config.cpus ? cpu : cpu * config.lanes / config.cpus;
+	return config.shared ? cpu * config.lanes / config.cpus : cpu;
 }
 
 /* The way with the hash lookup: a call, so that the hot path stays short. */
@@ -164,10 +164,10 @@ static __always_inline struct totals *totals_of(__u64 cgroup_id)
 /* Where a lane is shared by several CPUs, every add must be atomic; the verifier drops the other branch. */
 #define ADD_HERE(place, n)                               \
 	do {                                             \
-		if (config.lanes == config.cpus)         \
-			(place) += (n);                  \
-		else                                     \
+		if (config.shared)                       \
 			ADD_ANYWHERE(place, n);          \
+		else                                     \
+			(place) += (n);                  \
 	} while (0)
 
 /* `where` may be null: then there is nowhere to count (never seen; the verifier asks). */

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <linux/sched.h>
+#include <sched.h>
 #include <sys/syscall.h>
 
 #include "tests/bpf/bpf_fixture.h"
@@ -125,3 +126,30 @@ TEST_CASE("cgroups beyond the slots are counted as nobody's, and as lost") {
 }
 
 TEST_SUITE_END();
+
+TEST_CASE("CPUs that share a row lose no count to each other") {
+  if (::sysconf(_SC_NPROCESSORS_ONLN) < 2) VEDETTE_SKIP("one CPU only");
+  KernelOptions options;
+  options.lanes = 1;
+  const auto probes = attach(options);
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  constexpr int kCalls = 300'000;
+  const auto call_on = [](int cpu) {
+    return [cpu] {
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(cpu, &one);
+      ::syscall(SYS_sched_setaffinity, 0, sizeof(one), &one);
+      for (int i = 0; i < kCalls; ++i) ::syscall(SYS_getppid);
+      return 0;
+    };
+  };
+  Child first({&cgroup}, call_on(0));
+  Child second({&cgroup}, call_on(1));
+  REQUIRE(first.wait() == 0);
+  REQUIRE(second.wait() == 0);
+  // Each was let go by a read() and then chose its CPU.
+  CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == 2 * (kCalls + 2));
+  CHECK(heard.in(cgroup).counters[COUNTER_syscalls_process] == 2 * (kCalls + 1));
+}
