@@ -12,7 +12,7 @@ namespace {
 // A node and one pod; each tick is 500 ms after the one before.
 class Scene {
 public:
-  explicit Scene(AssessOptions options = {}) : assessor_(options) {
+  explicit Scene(AssessOptions options = {}) : assessor_(std::move(options)) {
     auto node = std::make_shared<Entity>();
     auto pod = std::make_shared<Entity>();
     pod->id = 1;

@@ -120,8 +120,8 @@ TEST_CASE("when the load is over, what was given up comes back, the last step fi
   const MonotonicNs began = scene.now;
   while (scene.budget.step() != 0 && scene.now < began + 3600 * kSecond) scene.sample();
   CHECK(scene.budget.step() == 0);
-  CHECK(scene.now - began >= 3 * 60 * kSecond);
-  CHECK(scene.now - began <= 6 * 60 * kSecond);
+  CHECK(scene.now - began >= 180 * kSecond);
+  CHECK(scene.now - began <= 360 * kSecond);
 }
 
 TEST_CASE("what would not fit stays off, but is tried once in an hour") {
@@ -141,7 +141,7 @@ TEST_CASE("a load that comes and goes does not make it flap: each return takes l
   Scene scene;
   std::vector<MonotonicNs> returns;
   MonotonicNs changed = 0;
-  while (scene.now < 6 * 3600 * kSecond) {
+  while (scene.now < 21'600 * kSecond) {
     // Spiteful: loud while all is watched, and until the agent has seen what the step saves.
     const bool quiet = scene.budget.step() != 0 && scene.now > changed + 10 * kSecond;
     scene.load.probes = {{"syscalls", quiet ? 0.0005 : 0.0205}};
