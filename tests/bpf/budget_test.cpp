@@ -60,8 +60,8 @@ TEST_CASE("a probe that is shed stops counting, and goes on where it stopped whe
 TEST_CASE("a pause of the probes is not taken for a wait of the tasks") {
   KernelOptions options;
   options.budget = {.step = static_cast<unsigned>(kBudgetSteps.size() - 1),
-                    .watch = std::chrono::seconds(2),
-                    .period = std::chrono::seconds(5)};
+                    .watch = std::chrono::seconds(6),  // to come back takes seconds on an emulated CPU
+                    .period = std::chrono::seconds(10)};
   const auto probes = attach(options);
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());
@@ -84,7 +84,7 @@ TEST_CASE("a pause of the probes is not taken for a wait of the tasks") {
   busy.clear();
   const CgroupTotals& totals = heard.in(cgroup);
   CHECK(totals.counters[COUNTER_context_switches] > 0);
-  // The pause is 3 s: bucket 22 begins at 2.1 s.
+  // The pause is 4 s: bucket 22 begins at 2.1 s.
   for (const vedette_histogram histogram : {HISTOGRAM_syscall_latency, HISTOGRAM_runqueue_latency}) {
     for (std::size_t bucket = 22; bucket < HISTOGRAM_BUCKETS; ++bucket)
       CHECK_MESSAGE(totals.histograms[histogram][bucket] == 0, int(histogram), " ", bucket);

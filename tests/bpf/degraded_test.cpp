@@ -81,6 +81,7 @@ TEST_CASE("a probe whose tracepoint this kernel lacks says which") {
 
 TEST_CASE(
     "a probe of which this kernel has no tracepoint at all is off, for there is nothing it could miss") {
+  if (!find_tracepoints().complete) VEDETTE_SKIP("modules do not tell what they have here (before 5.11)");
   // By type and by name: the two ways to a tracepoint.
   struct {
     const char* probe;
