@@ -65,14 +65,15 @@ TEST_CASE("a pause of the probes is not taken for a wait of the tasks") {
   const auto probes = attach(options);
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());
-  // Three that always want the CPU, and a little of everything else: some of them wait when the pause begins.
+  // Calls and sleeps, of which some are under way when the pause begins; few, for an emulated CPU has to
+  // attach the probes again beside them.
   std::vector<std::unique_ptr<Child>> busy;
   busy.reserve(4);
   for (int i = 0; i < 3; ++i) {
     busy.push_back(std::make_unique<Child>(std::vector{&cgroup}, [] {
       for (;;) {
-        for (int k = 0; k < 1000; ++k) ::syscall(SYS_getppid);
-        ::usleep(100);
+        for (int k = 0; k < 20; ++k) ::syscall(SYS_getppid);
+        ::usleep(5'000);
       }
       return 0;
     }));
