@@ -83,7 +83,7 @@ class Agent:
 
     def map_bytes(self):
         """Memory of the agent's BPF maps as the kernel accounts it."""
-        return sum(int(info["memlock"]) for info in self._bpf("map").values())
+        return sum(int(info["memlock"]) for info in self._bpf("map").values() if "memlock" in info)  # not of a link to one
 
     def memory_mib(self):
         return (self.rss_bytes() + self.map_bytes()) / 2**20
