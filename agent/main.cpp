@@ -91,6 +91,28 @@ private:
   std::uint64_t ticks_ = 0;
 };
 
+// A thousand containers that came and went leave holes in the heap, which glibc keeps for ever unless told.
+class HeapTrimmer {
+public:
+  void tick(std::size_t entities, MonotonicNs now) {
+    most_ = std::max(most_, entities);
+    if (now < next_ns_) return;
+    next_ns_ = now + kPeriodNs;
+    // One period after they went: the dead are remembered that long.
+    if (gone_) ::malloc_trim(0);
+    gone_ = most_ > entities + kMany;
+    most_ = entities;
+  }
+
+private:
+  static constexpr MonotonicNs kPeriodNs = 60'000'000'000;
+  static constexpr std::size_t kMany = 64;  // some MiB
+
+  MonotonicNs next_ns_ = 0;
+  std::size_t most_ = 0;  // within this period
+  bool gone_ = false;     // at the end of the last one
+};
+
 RecorderOptions recorder_options(const Config& config) {
   RecorderOptions options;
   options.path = config.record_file;
@@ -169,6 +191,7 @@ Status run_live(Config config) {
                config.kubernetes ? "node " + config.node_name : "without Kubernetes");
 
   SelfMeter self;
+  HeapTrimmer heap;
   for (;;) {
     const Result<Source::Wait> wait = (*source)->wait();
     if (!wait) return tl::unexpected(wait.error());
@@ -184,6 +207,7 @@ Status run_live(Config config) {
     snapshot->self.bpf_map_bytes = (*source)->bpf_map_bytes();
     snapshot->self.budget = (*source)->budget();
     for (Sink* sink : sinks) sink->publish(snapshot);
+    heap.tick(snapshot->observation.entities.size(), begin);
   }
   spdlog::info("vedette-agent ends");
   return {};

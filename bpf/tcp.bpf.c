@@ -67,13 +67,13 @@ struct destination {
 };
 
 /*
- * Where each cgroup connected to lately: until so many others came after that the oldest had to go. 8192 (some
- * 900 KiB): 110 pods with 70 peers each, more than the names and ports a service is configured with. A crawler
+ * Where each cgroup connected to lately: until so many others came after that the oldest had to go. 4096 (some
+ * 450 KiB): 110 pods with 37 peers each, more than the names and ports a service is configured with. A crawler
  * pushes others out, and they are new once more.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 4096);
 	__type(key, struct destination);
 	__type(value, __u8);
 } destinations SEC(".maps");

@@ -3,20 +3,20 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <string_view>
 
 namespace vedette {
 namespace {
 
-// One second each with the default windows: a rate then covers the last 9 to 10 s, and 111 entities need
-// little over 1 MiB.
+// One second each with the default windows: a rate then covers the last 9 to 10 s.
 constexpr std::size_t kRateBins = 10;
 constexpr std::size_t kTrendBins = 30;
 // What an eta can say at most: an hour ahead is beyond any forecast from 30 s.
 constexpr double kMaxEtaSeconds = 3600;
 constexpr double kQuantile = 0.99;
-// So that the sum of all bins fits 32 bits; 400 million samples of one bucket in a second do not happen.
-constexpr std::uint32_t kBucketCap = std::numeric_limits<std::uint32_t>::max() / kRateBins;
+// What is summed: each counter, then the buckets of each histogram.
+constexpr std::size_t kPlaces = COUNTER_COUNT + HISTOGRAM_COUNT * HISTOGRAM_BUCKETS;
 constexpr MonotonicNs kNoPoint = std::numeric_limits<MonotonicNs>::max();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 // Probes that fill counters or histograms.
@@ -34,12 +34,10 @@ constexpr std::size_t kOrigins = [] {
   return count;
 }();
 
-using BucketSums = std::array<std::uint32_t, HISTOGRAM_BUCKETS>;
-
 // Rank interpolated linearly inside its bucket; NaN without samples. Seconds.
-float p99_seconds(const BucketSums& buckets) {
+float p99_seconds(std::span<const std::uint64_t> buckets) {
   std::uint64_t total = 0;
-  for (const std::uint32_t count : buckets) total += count;
+  for (const std::uint64_t count : buckets) total += count;
   if (total == 0) return kNan;
   const double rank = kQuantile * static_cast<double>(total);
   double below = 0;
@@ -88,14 +86,17 @@ private:
 };
 
 struct FeatureBuilder::State {
+  // Of some 400 places a second of a pod touches a few dozen: only those are kept.
+  struct Count {
+    std::uint64_t count;
+    std::uint32_t place;
+  };
   struct Bin {
-    std::array<std::uint64_t, COUNTER_COUNT> counters{};
-    std::array<BucketSums, HISTOGRAM_COUNT> histograms{};
+    std::vector<Count> counts;              // by place, ascending
     std::array<float, kOrigins> seconds{};  // watched with that probe attached
   };
-  std::array<Bin, kRateBins> bins{};
-  std::array<std::uint64_t, COUNTER_COUNT> counters{};              // sum of the bins
-  std::array<BucketSums, HISTOGRAM_COUNT> histograms{};             // sum of the bins
+  std::array<Bin, kRateBins> bins;
+  std::array<std::uint64_t, kPlaces> sums{};                        // of the bins
   std::array<std::array<float, GAUGE_COUNT>, kTrendBins> points{};  // the newest value of each trend bin
   std::array<MonotonicNs, kTrendBins> point_ns{};
   std::uint64_t newest_bin = 0;
@@ -107,13 +108,15 @@ struct FeatureBuilder::State {
     const std::uint64_t steps = std::min<std::uint64_t>(bin - newest_bin, kRateBins);
     for (std::uint64_t step = 0; step < steps; ++step) {
       Bin& old = bins[(bin - step) % kRateBins];
-      for (std::size_t i = 0; i < counters.size(); ++i) counters[i] -= old.counters[i];
-      for (std::size_t h = 0; h < histograms.size(); ++h) {
-        for (std::size_t i = 0; i < HISTOGRAM_BUCKETS; ++i) histograms[h][i] -= old.histograms[h][i];
-      }
-      old = Bin{};
+      for (const Count& each : old.counts) sums[each.place] -= each.count;
+      old.counts.clear();
+      old.seconds.fill(0);
     }
     newest_bin = bin;
+  }
+
+  std::span<const std::uint64_t> histogram(std::size_t h) const {
+    return std::span(sums).subspan(COUNTER_COUNT + h * HISTOGRAM_BUCKETS, HISTOGRAM_BUCKETS);
   }
 };
 
@@ -127,8 +130,12 @@ FeatureBuilder::FeatureBuilder(FeatureOptions options)
 
 FeatureBuilder::~FeatureBuilder() = default;
 
-std::size_t FeatureBuilder::bytes_per_entity() {
-  return sizeof(State);
+std::size_t FeatureBuilder::bytes() const {
+  std::size_t sum = states_.size() * sizeof(State);
+  for (const auto& [id, state] : states_) {
+    for (const State::Bin& bin : state->bins) sum += bin.counts.capacity() * sizeof(State::Count);
+  }
+  return sum;
 }
 
 void FeatureBuilder::read_probes(const Observation& observation) {
@@ -155,21 +162,27 @@ void FeatureBuilder::add(const Sample& sample, double interval_s, MonotonicNs no
   for (std::size_t i = 0; i < counting_.size(); ++i) {
     if (counting_[i]) bin.seconds[i] += static_cast<float>(interval_s);
   }
+  std::size_t at = 0;
+  const auto count = [&](std::size_t place, std::uint64_t added) {  // in ascending order of places
+    if (added == 0) return;
+    while (at < bin.counts.size() && bin.counts[at].place < place) ++at;
+    if (at == bin.counts.size() || bin.counts[at].place != place) {
+      // In small steps: doubling would leave a third of all these bins empty for ever.
+      constexpr std::size_t kStep = 8;
+      if (bin.counts.size() == bin.counts.capacity()) bin.counts.reserve(bin.counts.size() + kStep);
+      bin.counts.insert(bin.counts.begin() + static_cast<std::ptrdiff_t>(at),
+                        {0, static_cast<std::uint32_t>(place)});
+    }
+    bin.counts[at].count += added;
+    state.sums[place] += added;
+  };
   for (std::size_t i = 0; i < COUNTER_COUNT; ++i) {
-    if (!counting_[layout_->counter_origin[i]]) continue;
-    bin.counters[i] += sample.counters[i];
-    state.counters[i] += sample.counters[i];
+    if (counting_[layout_->counter_origin[i]]) count(i, sample.counters[i]);
   }
   for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
     if (!counting_[layout_->histogram_origin[h]]) continue;
-    for (std::size_t i = 0; i < HISTOGRAM_BUCKETS; ++i) {
-      if (sample.histograms[h][i] == 0) continue;
-      std::uint32_t& bucket = bin.histograms[h][i];
-      const auto added =
-          static_cast<std::uint32_t>(std::min<std::uint64_t>(sample.histograms[h][i], kBucketCap - bucket));
-      bucket += added;
-      state.histograms[h][i] += added;
-    }
+    for (std::size_t i = 0; i < HISTOGRAM_BUCKETS; ++i)
+      count(COUNTER_COUNT + h * HISTOGRAM_BUCKETS + i, sample.histograms[h][i]);
   }
 }
 
@@ -185,12 +198,12 @@ void FeatureBuilder::write(const Sample& sample, MonotonicNs now, State& state, 
     const std::size_t origin = layout_->counter_origin[i];
     row[i] = counting_[origin] && seconds[origin] >= enough_s && !absent_counters_.test(i) &&
                      !sample.unknown.test(i)
-                 ? static_cast<float>(static_cast<double>(state.counters[i]) / seconds[origin])
+                 ? static_cast<float>(static_cast<double>(state.sums[i]) / seconds[origin])
                  : kNan;
   }
   for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
     row[COUNTER_COUNT + h] = counting_[layout_->histogram_origin[h]] && !absent_histograms_.test(h)
-                                 ? p99_seconds(state.histograms[h])
+                                 ? p99_seconds(state.histogram(h))
                                  : kNan;
   }
 

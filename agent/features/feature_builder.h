@@ -43,8 +43,8 @@ public:
   void update(const Observation& observation, FeatureTable& out);
 
   std::size_t entities() const { return states_.size(); }
-  // Memory kept for each entity.
-  static std::size_t bytes_per_entity();
+  // Memory kept for them.
+  std::size_t bytes() const;
 
 private:
   struct State;
