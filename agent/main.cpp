@@ -4,6 +4,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -98,9 +99,9 @@ public:
     most_ = std::max(most_, entities);
     if (now < next_ns_) return;
     next_ns_ = now + kPeriodNs;
-    // One period after they went: the dead are remembered that long.
-    if (gone_) ::malloc_trim(0);
-    gone_ = most_ > entities + kMany;
+    // Once more a period later: so long the dead are remembered.
+    const bool remembered = std::exchange(gone_, most_ > entities + kMany);
+    if (gone_ || remembered) ::malloc_trim(0);
     most_ = entities;
   }
 
@@ -110,7 +111,7 @@ private:
 
   MonotonicNs next_ns_ = 0;
   std::size_t most_ = 0;  // within this period
-  bool gone_ = false;     // at the end of the last one
+  bool gone_ = false;     // many went in the one before
 };
 
 RecorderOptions recorder_options(const Config& config) {

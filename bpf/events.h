@@ -85,6 +85,8 @@ struct cpu_memo {
 	unsigned int gap;        /* system calls left until the next one that is timed */
 	unsigned int packet_row; /* as row, for packets that come in: they are not the running task's */
 	unsigned int rtt_gap;    /* reads from TCP connections left until one's round-trip time is taken */
+	unsigned int disk_jiffy; /* in which so many disk requests were timed: */
+	unsigned int disk_timed;
 } __attribute__((aligned(64)));
 
 /* What the agent tells every probe as it loads it (const volatile struct probe_config config). */

@@ -131,8 +131,8 @@
 	HISTOGRAM(tcp_connect_latency,    tcp,      "ns", POD, "Time from SYN to established") \
 	HISTOGRAM(tcp_round_trip,         tcp,      "ns", POD, "Smoothed round-trip time of TCP connections; one read in about 32 is sampled") \
 	HISTOGRAM(dns_latency,            packets,  "ns", POD, "Time from a DNS query to its answer") \
-	HISTOGRAM(disk_read_latency,      disk,     "ns", POD, "Time from a block read's issue to its completion") \
-	HISTOGRAM(disk_write_latency,     disk,     "ns", POD, "Time from a block write's issue to its completion") \
+	HISTOGRAM(disk_read_latency,      disk,     "ns", POD, "Time from a block read's issue to its completion; up to 32 in a jiffy and CPU are timed") \
+	HISTOGRAM(disk_write_latency,     disk,     "ns", POD, "Time from a block write's issue to its completion; up to 32 in a jiffy and CPU are timed") \
 	HISTOGRAM(direct_reclaim_latency, memory,   "ns", POD, "Time of each direct reclaim") \
 	HISTOGRAM(compaction_latency,     memory,   "ns", POD, "Time of each direct compaction")
 

@@ -134,9 +134,11 @@ TEST_CASE("reads and writes of a disk are counted exactly, with bytes, times and
   REQUIRE(run_in(cgroup, [&] {
             for (std::size_t i = 0; i < 20; ++i) {
               if (!transfer(disk.device(), false, kPage, i * 3 * kPage)) return 1;
+              ::usleep(1000);  // no more than are timed
             }
             for (std::size_t i = 0; i < 30; ++i) {
               if (!transfer(disk.device(), true, 2 * kPage, i * 3 * kPage)) return 2;
+              ::usleep(1000);
             }
             return 0;
           }) == 0);
@@ -162,6 +164,23 @@ TEST_CASE("reads and writes of a disk are counted exactly, with bytes, times and
   const std::vector<std::uint64_t> after = disk.kernel_counts();
   CHECK(after[0] - before[0] == 20);
   CHECK(after[4] - before[4] == 30);
+}
+
+TEST_CASE("of a thousand reads in a row each is counted, and at least those of one jiffy are timed") {
+  const LoopDisk disk;
+  if (!disk.ready()) VEDETTE_SKIP("no loop device here");
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  REQUIRE(run_in(cgroup, [&] {
+            for (std::size_t i = 0; i < 1000; ++i) {
+              if (!transfer(disk.device(), false, kPage, i % 16 * kPage)) return 1;
+            }
+            return 0;
+          }) == 0);
+  CHECK(heard.in(cgroup).counters[COUNTER_disk_reads] == 1000);
+  CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_read_latency) >= 32);
+  CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_read_latency) <= 1000);
 }
 
 TEST_CASE(

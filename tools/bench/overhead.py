@@ -20,6 +20,20 @@ from agent_run import BUILD, Agent, figure, held
 
 ROUNDS = int(os.environ.get("ROUNDS", "9"))
 
+# What Vedette tells of every path, in bpftrace's language: a peer that leaves it out does another job.
+SYSCALLS = """
+tracepoint:raw_syscalls:sys_enter { @start[tid] = nsecs; }
+tracepoint:raw_syscalls:sys_exit /@start[tid]/ { @latency[cgroup] = hist(nsecs - @start[tid]); delete(@start[tid]); }
+"""
+SWITCHES = """
+tracepoint:sched:sched_wakeup, tracepoint:sched:sched_wakeup_new { @queued[args->pid] = nsecs; }
+tracepoint:sched:sched_switch {
+  if (args->prev_state == 0) { @queued[args->prev_pid] = nsecs; }
+  $since = @queued[args->next_pid];
+  if ($since) { @wait[cgroup] = hist(nsecs - $since); delete(@queued[args->next_pid]); }
+}
+"""
+
 
 def empty():
     return held(BUILD / "tools/bench/empty_probes")

@@ -16,7 +16,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <memory>
 #include <random>
 #include <string_view>
@@ -60,8 +59,9 @@ void check_size(ssize_t got, Size wanted, const char* what) {
   if (got != static_cast<ssize_t>(wanted)) fail(what);
 }
 
+// `share`: which of all runs, from the fastest, is told.
 template <typename Trip>
-void measure(Trip trip) {
+void measure(Trip trip, double share = 0) {
   const auto run = [&](int trips) {
     const std::uint64_t begin = vedette::monotonic_now();
     for (int i = 0; i < trips; ++i) trip();
@@ -69,11 +69,13 @@ void measure(Trip trip) {
   };
   int trips = 1;
   while (run(trips) < kRunNs / 2 && trips < 1 << 20) trips *= 2;
-  double best = std::numeric_limits<double>::max();
+  std::vector<double> runs;
   for (const std::uint64_t end = vedette::monotonic_now() + kMeasureNs; vedette::monotonic_now() < end;) {
-    best = std::min(best, static_cast<double>(run(trips)) / trips);
+    runs.push_back(static_cast<double>(run(trips)) / trips);
   }
-  std::printf("%.2f\n", best);
+  const auto told = runs.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(runs.size()));
+  std::nth_element(runs.begin(), told, runs.end());
+  std::printf("%.2f\n", *told);
 }
 
 void stay_on_last_cpu() {
@@ -204,12 +206,15 @@ void measure_read(const char* device) {
   const FileHandle disk(::open(device, O_RDONLY | O_DIRECT | O_CLOEXEC));
   std::uint64_t bytes = 0;
   check(disk && ::ioctl(disk.get(), BLKGETSIZE64, &bytes) == 0, device);
+  // In the fastest few runs, by a fifth, the loop's worker had not gone to sleep between two reads: chance.
   const std::unique_ptr<void, void (*)(void*)> block(std::aligned_alloc(kBlock, kBlock), std::free);
   std::minstd_rand random(1);
-  measure([&] {
-    const auto at = static_cast<off_t>(random() % (bytes / kBlock) * kBlock);
-    check_size(::pread(disk.get(), block.get(), kBlock, at), kBlock, "read from the device");
-  });
+  measure(
+      [&] {
+        const auto at = static_cast<off_t>(random() % (bytes / kBlock) * kBlock);
+        check_size(::pread(disk.get(), block.get(), kBlock, at), kBlock, "read from the device");
+      },
+      0.25);
 }
 
 }  // namespace
