@@ -107,6 +107,9 @@
 	FILE_COUNTER(swapped_in_pages,    kernel,   "pages",    NODE, "Pages read from swap") \
 	FILE_COUNTER(swapped_out_pages,   kernel,   "pages",    NODE, "Pages written to swap") \
 	FILE_COUNTER(huge_page_splits,    kernel,   "pages",    NODE, "Huge pages split into small ones") \
+	FILE_COUNTER(cpu_cycles,          pmu,      "cycles",   NODE, "Cycles of all CPUs that were not idle, where the machine counts them") \
+	FILE_COUNTER(cpu_instructions,    pmu,      "instructions", NODE, "Instructions all CPUs completed, where the machine counts them") \
+	FILE_COUNTER(cache_misses,        pmu,      "misses",   NODE, "Times all CPUs had to wait for memory beyond their caches, where the machine counts them") \
 	FILE_COUNTER(allocation_failures, log,      "failures", NODE, "Page allocations the kernel log reports as failed") \
 	FILE_COUNTER(softnet_squeezes,    netdev,   "rounds",   NODE, "Times packet processing used up its turn with packets left") \
 	FILE_COUNTER(softnet_drops,       netdev,   "packets",  NODE, "Packets dropped because a CPU's queue was full") \

@@ -47,6 +47,7 @@ void FileSources::read_node(MonotonicNs now, Gauges& gauges, FileCounts& counts)
   psi_ok_ = psi_.read_node(now, gauges);
   kernel_ok_ = kernel_.read(now, gauges, counts);
   netdev_ok_ = netdev_.read(now, gauges, counts);
+  pmu_.read(counts);
   clock_.take(read_clocks(), gauges, counts);
   hardware_.take(now, gauges, counts);
   hardware_reason_ = not_answered("a device", hardware_.held_s(now));
@@ -115,6 +116,8 @@ void FileSources::add_health(std::vector<ProbeHealth>& probes) const {
   add("netdev", netdev_ok_, "cannot read net/dev or net/softnet_stat in " + options_.proc);
   add("proc", proc_ok_, "cannot read " + options_.proc + "/sys/fs/file-nr");
   add("sockstat", sockstat_ok_, "cannot read net/netstat or net/snmp in " + options_.proc);
+  add("pmu", pmu_.works(), pmu_.reason());
+  if (pmu_.absent()) probes.back().state = ProbeState::kOff;
   add("clock", true, {});
   add("mounts", mounts_reason_.empty(), mounts_reason_);
   add("hardware", hardware_reason_.empty(), hardware_reason_);

@@ -16,6 +16,7 @@
 #include "agent/collect/kernel_source.h"
 #include "agent/collect/mounts_source.h"
 #include "agent/collect/netdev_source.h"
+#include "agent/collect/pmu_source.h"
 #include "agent/collect/proc_source.h"
 #include "agent/collect/psi_source.h"
 #include "agent/collect/services_source.h"
@@ -70,6 +71,7 @@ private:
   CgroupSource cgroup_;
   KernelSource kernel_;
   NetdevSource netdev_;
+  PmuSource pmu_;
   ClockSource clock_;
   ProcSource proc_;
   SockstatSource sockstat_;

@@ -20,10 +20,14 @@ int calls() {
 }
 
 bool comes_to(Heard& heard, const KernelProbes& probes, std::string_view name, ProbeState state) {
-  return eventually([&] {
-    heard.listen();
-    return health_of(probes, name).state == state;
-  });
+  constexpr int kLimitS =
+      60;  // a second or two; to attach all again takes an emulated CPU of old kernels twenty
+  return eventually(
+      [&] {
+        heard.listen();
+        return health_of(probes, name).state == state;
+      },
+      kLimitS);
 }
 
 }  // namespace
