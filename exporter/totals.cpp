@@ -114,7 +114,7 @@ void Totals::add(const Snapshot& snapshot) {
     const Sample& sample = observation.samples[i];
     Tracked& tracked = tracked_[entity->name];
     if (tracked.entity == nullptr && (entity->id == kNodeEntity || own_count_ < top_entities_)) {
-      tracked.own = true;
+      tracked.own = std::make_unique<Own>();
       if (entity->id != kNodeEntity) ++own_count_;
     }
     tracked.entity = entity;
@@ -122,7 +122,7 @@ void Totals::add(const Snapshot& snapshot) {
     tracked.troubled = troubled.contains(entity->id);
     tracked.activity +=
         static_cast<double>(sample.counters[COUNTER_syscalls] + sample.counters[COUNTER_context_switches]);
-    (tracked.own ? tracked.totals : rest_).add(sample);
+    (tracked.own ? tracked.own->totals : rest_).add(sample);
     if (!tracked.own) ++folded_;
   }
   add_details(observation);
@@ -145,7 +145,7 @@ void Totals::add_details(const Observation& observation) {
     if (added == 0) continue;
     const auto tracked = tracked_.find(now.entity->name);
     const bool own = tracked != tracked_.end() && tracked->second.own;
-    (own ? tracked->second.details : rest_details_).add(now.detail, std::get<2>(place->first), added);
+    (own ? tracked->second.own->details : rest_details_).add(now.detail, std::get<2>(place->first), added);
   }
   detail_counts_ = std::move(counts);
 }
@@ -153,9 +153,13 @@ void Totals::add_details(const Observation& observation) {
 void Totals::elect(MonotonicNs now_ns) {
   elected_ns_ = now_ns;
   rest_details_.elect();
-  for (auto& [name, tracked] : tracked_) tracked.details.elect();
+  for (auto& [name, tracked] : tracked_) {
+    if (tracked.own) tracked.own->details.elect();
+  }
+  // Who has no series leaves none behind.
   std::erase_if(tracked_, [&](const auto& item) {
-    return seconds_between(item.second.seen_ns, now_ns) > kDepartedSeconds;
+    const Tracked& tracked = item.second;
+    return seconds_between(tracked.seen_ns, now_ns) > (tracked.own ? kDepartedSeconds : 0);
   });
 
   std::vector<Tracked*> candidates;
@@ -164,20 +168,19 @@ void Totals::elect(MonotonicNs now_ns) {
   }
   std::sort(candidates.begin(), candidates.end(), [&](const Tracked* left, const Tracked* right) {
     if (left->troubled != right->troubled) return left->troubled;
-    const double of_left = weight(left->activity, left->own);
-    const double of_right = weight(right->activity, right->own);
+    const double of_left = weight(left->activity, left->own != nullptr);
+    const double of_right = weight(right->activity, right->own != nullptr);
     if (of_left != of_right) return of_left > of_right;
     return left->entity->name < right->entity->name;
   });
   own_count_ = std::min(candidates.size(), top_entities_);
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     Tracked& tracked = *candidates[i];
-    const bool own = i < own_count_;
-    if (own != tracked.own) {
-      tracked.totals = EntityTotals{};
-      tracked.details = DetailTotals{};
+    if (i >= own_count_) {
+      tracked.own.reset();
+    } else if (!tracked.own) {
+      tracked.own = std::make_unique<Own>();
     }
-    tracked.own = own;
     tracked.activity /= 2;
   }
 }
@@ -202,9 +205,9 @@ TotalsCopy Totals::copy() const {
   for (const auto& [name, tracked] : tracked_) {
     const bool departed = seconds_between(tracked.seen_ns, now_ns_) > kDepartedSeconds;
     if (!tracked.own || departed) continue;
-    copied.own.push_back({tracked.entity, tracked.totals, tracked.details.copy(kRestName)});
+    copied.own.push_back({tracked.entity, tracked.own->totals, tracked.own->details.copy(kRestName)});
     for (std::size_t i = 0; i < DETAIL_COUNT; ++i)
-      copied.folded_labels[i] += tracked.details.folded(static_cast<vedette_detail>(i));
+      copied.folded_labels[i] += tracked.own->details.folded(static_cast<vedette_detail>(i));
   }
   for (std::size_t i = 0; i < DETAIL_COUNT; ++i)
     copied.folded_labels[i] += rest_details_.folded(static_cast<vedette_detail>(i));

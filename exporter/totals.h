@@ -88,14 +88,16 @@ public:
   TotalsCopy copy() const;
 
 private:
+  struct Own {
+    EntityTotals totals;
+    DetailTotals details;
+  };
   struct Tracked {
     EntityPtr entity;
     MonotonicNs seen_ns = 0;
     double activity = 0;  // system calls and context switches, halved at each election
     bool troubled = false;
-    bool own = false;
-    EntityTotals totals;  // since it has its own series
-    DetailTotals details;
+    std::unique_ptr<Own> own;  // counted since it has its own series; null: it has none
   };
 
   void add_details(const Observation& observation);
