@@ -72,10 +72,17 @@ tl::unexpected<Error> fail_libbpf(const std::string& what, int error_number) {
   return fail(std::move(text));
 }
 
+// Without CAP_SYS_ADMIN, as in a pod, the kernel does not hand out the types of its modules.
+bool may_read_module_types() {
+  __u32 id = 0;
+  return bpf_btf_get_next_id(0, &id) == 0 || errno != EPERM;
+}
+
 constexpr std::string_view kFallback = "_fallback";
 constexpr std::string_view kTracepointSection = "tp_btf/";
 constexpr std::string_view kRawTracepointSection = "raw_tp/";
 constexpr const char* kTypes = "/sys/kernel/btf";
+constexpr const char* kKernelTypes = "/sys/kernel/btf/vmlinux";
 
 Error missing_tracepoint(const std::string& what, std::string_view tracepoint) {
   return {what + ": this kernel has no tracepoint " + std::string(tracepoint) +
@@ -258,6 +265,10 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
   libbpf_words.clear();
   ProbeObject result;
   LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name.c_str());
+  // A type that the kernel itself lacks, say one of another version, libbpf looks for in the modules, and
+  // gives up where it may not; where the types are a given, it does not look.
+  const bool module_types = may_read_module_types();
+  if (!module_types) options.btf_custom_path = kKernelTypes;
   result.object_.reset(bpf_object__open_mem(probe.object.data(), probe.object.size(), &options));
   if (!result.object_) return fail_libbpf("open the object of probe " + name, errno);
   bpf_object* object = result.object_.get();
@@ -284,8 +295,12 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
     bpf_program__set_autoload(program, is_fallback ? wanted : !replaced);
   }
 
-  if (const int error = bpf_object__load(object); error != 0)
-    return fail_libbpf("load probe " + name, -error);
+  if (const int error = bpf_object__load(object); error != 0) {
+    auto failed = fail_libbpf("load probe " + name, -error);
+    if (error == -EPERM && !module_types)
+      failed.value().text += "; tracepoints of modules need CAP_SYS_ADMIN";
+    return failed;
+  }
   result.cgroup_mount_ = cgroup_mount;
   if (auto attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
   bpf_object__for_each_program(program, object) {
