@@ -1,5 +1,5 @@
-// The kernel log as events: /dev/kmsg from its end on, only lines that mean trouble. Called by
-// collect/LiveSource, tick thread only.
+// The kernel log as events, from its end on, only lines that mean trouble: /dev/kmsg, or syslog(2) where a
+// container may not open that. Called by collect/LiveSource, tick thread only.
 #pragma once
 
 #include <cstddef>
@@ -31,12 +31,20 @@ struct LogRecord {
 // "6,339,5140900,-;message\n KEY=value\n", see Documentation/ABI/testing/dev-kmsg.
 std::optional<LogRecord> parse_log_record(std::string_view record);
 
+// "<6>[    5.140900] message" as syslog(2) has it: without a sequence number, and without a time where
+// printk.time is off.
+std::optional<LogRecord> parse_syslog_line(std::string_view line);
+
+// What follows `end`, the last bytes of an earlier reading, in `text`; nothing if that is no longer there.
+std::optional<std::string_view> find_news(std::string_view text, std::string_view end);
+
 // A line of the kernel that a rule names, or of level err or worse that no rule knows.
 bool is_trouble(const LogRecord& record, const LogRules& rules);
 
 class LogSource {
 public:
-  // Opens `path` at its end; needs CAP_SYSLOG where kernel.dmesg_restrict is 1.
+  // Opens `path` at its end, or, where it is there and may not be opened, asks syslog(2) from now on; needs
+  // CAP_SYSLOG where kernel.dmesg_restrict is 1.
   static Result<LogSource> make(const std::string& path, std::shared_ptr<const LogRules> rules);
   // `file`: non-blocking, each read gives one record.
   LogSource(FileHandle file, std::shared_ptr<const LogRules> rules)
@@ -49,8 +57,15 @@ public:
   Status read(MonotonicNs now, std::vector<KernelEvent>& events, FileCounts& counts, std::uint64_t& lost);
 
 private:
-  FileHandle file_;
+  Status read_device(MonotonicNs now, std::vector<KernelEvent>& events, std::uint64_t& lost);
+  Status read_syslog(MonotonicNs now, std::vector<KernelEvent>& events, std::uint64_t& lost);
+  void take(const LogRecord& record, MonotonicNs now, std::vector<KernelEvent>& events);
+
+  FileHandle file_;  // none: syslog(2)
   std::shared_ptr<const LogRules> rules_;
+  std::string buffer_;  // the whole log, as syslog(2) gives it
+  std::string end_;     // of what was read
+  MonotonicNs due_ns_ = 0;
   std::uint64_t allocation_failures_ = 0;
   std::optional<std::uint64_t> last_sequence_;
   MonotonicNs last_read_ns_ = 0;

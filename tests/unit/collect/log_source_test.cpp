@@ -37,6 +37,32 @@ TEST_CASE("A record of the kernel log is taken apart") {
   CHECK_FALSE(parse_log_record("6,x,3,-;text").has_value());
 }
 
+TEST_CASE("A line of syslog(2) is taken apart, with or without its time") {
+  const auto parsed = parse_syslog_line("<2>[    5.140900] EXT4-fs error (device loop0): [x] y");
+  REQUIRE(parsed.has_value());
+  CHECK(parsed->level == 2);
+  CHECK(parsed->from_kernel);
+  CHECK(parsed->time_us == 5140900);
+  CHECK(parsed->message == "EXT4-fs error (device loop0): [x] y");
+  CHECK(parse_syslog_line("<6>[15847.072779][  T123] text")->message == "text");
+  CHECK(parse_syslog_line("<6>[    5.140900][   C1] text")->message == "text");
+  CHECK(parse_syslog_line("<3>[drm] text")->message == "[drm] text");
+  CHECK(parse_syslog_line("<3>[    5.140900] [drm] text")->message == "[drm] text");
+  CHECK(parse_syslog_line("<3>text")->time_us == 0);
+  REQUIRE(parse_syslog_line("<12>from a program").has_value());
+  CHECK_FALSE(parse_syslog_line("<12>from a program")->from_kernel);
+  CHECK_FALSE(parse_syslog_line("").has_value());
+  CHECK_FALSE(parse_syslog_line("no priority").has_value());
+  CHECK_FALSE(parse_syslog_line("<x>text").has_value());
+}
+
+TEST_CASE("What is new in a log is what follows the end of the last reading") {
+  CHECK(find_news("one\ntwo\nthree\n", "one\ntwo\n").value() == "three\n");
+  CHECK(find_news("one\ntwo\n", "two\n").value().empty());
+  CHECK(find_news("one\n", "").value() == "one\n");  // it was empty
+  CHECK_FALSE(find_news("three\n", "two\n").has_value());
+}
+
 TEST_CASE("Errors and known words are trouble, chatter and user space are not") {
   CHECK(trouble(record(3, "anything")));
   CHECK(trouble(record(6, "oom-kill:constraint=CONSTRAINT_MEMCG")));
