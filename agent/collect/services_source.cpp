@@ -27,6 +27,8 @@ constexpr std::uint16_t kHttpPort = 80;
 constexpr std::uint16_t kDnsPort = 53;
 constexpr const char* kOff = "off";
 constexpr const char* kKubeletUrl = "http://127.0.0.1:10248/healthz";
+// Where kubelet says which pod has which device: a service of the same process.
+constexpr const char* kKubeletSocket = "/var/lib/kubelet/pod-resources/kubelet.sock";
 // Docker's last: where systemd listens for it, a question would start it.
 constexpr std::array<const char*, 3> kRuntimeSockets{"/run/containerd/containerd.sock", "/run/crio/crio.sock",
                                                      "/run/docker.sock"};
@@ -241,13 +243,22 @@ ServicesReading ServicesReader::read(const std::stop_token& stop) {
 }
 
 ServiceAnswer ServicesReader::ask_kubelet(const std::stop_token& stop) {
-  const auto target = parse_http_url(options_.kubelet_url.empty() ? kKubeletUrl : options_.kubelet_url);
-  if (!target) return {};
-  const auto words = http_get(target->path, target->host);
   Question question;
-  question.words = words;
-  question.judge = judge_http;
-  return judge(target->address, question, options_.timeout, stop, kubelet_expected_);
+  if (!kubelet_by_socket_) {
+    const auto target = parse_http_url(options_.kubelet_url.empty() ? kKubeletUrl : options_.kubelet_url);
+    if (!target) return {};
+    const auto words = http_get(target->path, target->host);
+    question.words = words;
+    question.judge = judge_http;
+    const auto answer = judge(target->address, question, options_.timeout, stop, kubelet_expected_);
+    if (kubelet_expected_) return answer;
+  }
+  // Nothing ever listened: in a pod's network, the loopback is not the node's. Its files are.
+  const auto address = unix_address(host_ + kKubeletSocket);
+  if (!address) return {};
+  question.words = kHttp2Preface;
+  question.judge = judge_http2;
+  return judge(*address, question, options_.timeout, stop, kubelet_by_socket_);
 }
 
 ServiceAnswer ServicesReader::ask_runtime(const std::stop_token& stop) {

@@ -20,7 +20,9 @@ namespace vedette {
 
 // "" finds a service by itself, "off" leaves it alone.
 struct ServicesOptions {
-  std::string kubelet_url;     // found: http://127.0.0.1:10248/healthz, if anything ever listened there
+  // found: http://127.0.0.1:10248/healthz, or the socket of its pod resources, if anything ever listened
+  // there
+  std::string kubelet_url;
   std::string runtime_socket;  // found: the first socket of containerd, CRI-O, Docker that is there
   std::string dns_server;      // found: the first nameserver of the host's resolv.conf
   // A kubelet's own probes have the same pace; a question costs each of them well under a millisecond.
@@ -79,6 +81,7 @@ private:
   // Configured, or met once. Before that, one who refuses is not there: it may not be installed, or listen on
   // the loopback of the host while we are in a pod's network.
   bool kubelet_expected_;
+  bool kubelet_by_socket_ = false;
   bool dns_expected_;
   std::string runtime_socket_;  // the one that is expected; empty: none was found yet
   std::uint16_t query_id_;
