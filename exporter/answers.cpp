@@ -129,6 +129,7 @@ void fill(const BudgetUse& use, api::Budget& out) {
   out.set_kernel_share(use.kernel_share.value_or(0));
   out.set_agent_share(use.agent_share);
   out.set_maps(use.maps);
+  out.set_unmeasured(use.unmeasured);
 }
 
 void fill(const Losses& losses, api::Losses& out) {

@@ -121,7 +121,8 @@ struct BudgetUse {
   double cpu_share = 0;                  // allowed, of all CPUs' time
   std::optional<double> kernel_share{};  // of the newest sample; none yet
   double agent_share = 0;
-  std::string maps{};  // why maps are smaller than configured; empty: they are not
+  std::string unmeasured{};  // why there is no sample; empty: there is, or will be
+  std::string maps{};        // why maps are smaller than configured; empty: they are not
 };
 
 struct MapSizes {

@@ -120,6 +120,11 @@ void print_address(::event& event) {
   ::inet_ntop(address.family == 6 ? AF_INET6 : AF_INET, address.bytes, event.text, sizeof(event.text));
 }
 
+bool always_measured() {
+  std::ifstream file("/proc/sys/kernel/bpf_stats_enabled");
+  return file.get() == '1';
+}
+
 std::uint64_t process_cpu_ns() {
   timespec time{};
   ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
@@ -181,7 +186,9 @@ struct KernelProbes::State {
   std::vector<RawEvent>* events = nullptr;                              // during read_events()
   std::unordered_map<DetailKey, std::uint64_t, HashDetailKey> details;  // as of the last read
 
-  FileHandle cost_stats;             // open while the kernel measures
+  bool measuring = false;
+  FileHandle cost_stats;             // open while the kernel measures for us
+  std::string unmeasured;            // why it does not
   std::uint64_t cost_began_ns = 0;   // the newest sample
   std::uint64_t cost_due_ns = 0;     // the next one
   std::uint64_t agent_since_ns = 0;  // the agent's own share is measured from one sample's end to the next's
@@ -425,16 +432,26 @@ std::uint64_t KernelProbes::State::no_slot() const {
 
 void KernelProbes::State::sample_cost(std::uint64_t now_ns) {
   if (options.cost_sample.count() == 0) return;
-  if (!cost_stats) {
+  if (!measuring) {
     if (now_ns < cost_due_ns) return;
-    probes->begin_cost(now_ns);
-    cost_stats = FileHandle(bpf_enable_stats(BPF_STATS_RUN_TIME));
     cost_began_ns = now_ns;
+    cost_stats = FileHandle(bpf_enable_stats(BPF_STATS_RUN_TIME));
+    if (!cost_stats && !always_measured()) {
+      unmeasured =
+          "not measured, for the kernel times programs for CAP_SYS_ADMIN only, or where sysctl "
+          "kernel.bpf_stats_enabled is 1";
+      cost_due_ns = now_ns + static_cast<std::uint64_t>(options.cost_period.count());
+      return;
+    }
+    unmeasured.clear();
+    measuring = true;
+    probes->begin_cost(now_ns);
     return;
   }
   // What is watched in turns is measured over a whole turn.
   const auto sample = budget.in_time() ? options.budget.period : options.cost_sample;
   if (now_ns - cost_began_ns < static_cast<std::uint64_t>(sample.count())) return;
+  measuring = false;
   cost_stats.reset();
   CostSample cost{.agent = 0, .probes = probes->end_cost(now_ns)};
   const auto online = static_cast<double>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
@@ -622,6 +639,7 @@ BudgetUse KernelProbes::budget() const {
                 .exhausted = budget.exhausted(),
                 .cpu_share = budget.options().cpu_share,
                 .agent_share = budget.newest().agent,
+                .unmeasured = state_->unmeasured,
                 .maps = state_->maps_reduced};
   if (!budget.newest().probes.empty()) use.kernel_share = budget.newest().kernel();
   return use;

@@ -12,7 +12,8 @@ std::string budget_text(const api::Budget& budget) {
            format_percent(budget.kernel_share()) + ", agent " + format_percent(budget.agent_share()) + "), " +
            format_percent(budget.cpu_share()) + " allowed";
   } else {
-    text = format_percent(budget.cpu_share()) + " of all CPUs' time allowed, not measured yet";
+    text = format_percent(budget.cpu_share()) + " of all CPUs' time allowed, " +
+           (budget.unmeasured().empty() ? "not measured yet" : budget.unmeasured());
   }
   text += " · step " + std::to_string(budget.step()) + " of " + std::to_string(budget.steps()) +
           (budget.fixed() ? " (fixed): " : ": ") + budget.does();

@@ -75,6 +75,7 @@ Json json_of(const api::Budget& budget) {
           {"cpu_share", budget.cpu_share()},
           {"kernel_share", budget.measured() ? Json(budget.kernel_share()) : missing},
           {"agent_share", budget.measured() ? Json(budget.agent_share()) : missing},
+          {"unmeasured", budget.unmeasured()},
           {"maps", budget.maps()}};
 }
 

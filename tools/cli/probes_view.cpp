@@ -36,7 +36,7 @@ std::string probes_view(const api::Response& response, const Screen& screen) {
   }
   const bool none_counted = std::all_of(probes.probes().begin(), probes.probes().end(),
                                         [](const api::Probe& probe) { return probe.runs() == 0; });
-  if (none_counted)
+  if (none_counted && probes.budget().unmeasured().empty())
     text += screen.paint(Paint::kDim,
                          "runs are counted for a second in each minute: no such second has passed yet\n");
   if (probes.has_budget()) {
