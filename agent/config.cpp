@@ -37,7 +37,7 @@ Status read_rules(YamlSection& root, Config& config) {
   return {};
 }
 
-Status read(YamlSection root, Config& config) {
+Status read(YamlSection root, const std::string& path, Config& config) {
   root.milliseconds("tick_ms", config.live.tick_interval, 50, 10'000)
       .milliseconds("file_ms", config.live.files.interval, 100, 60'000)
       .count<std::uint32_t>("slots", config.live.kernel.slots, 16, 65'536)
@@ -81,18 +81,18 @@ Status read(YamlSection root, Config& config) {
       .number("risk_hold_s", config.assess.risk_hold_s, 0, 600)
       .number("anomaly_hold_s", config.assess.anomaly_hold_s, 0, 600);
   if (Status ok = assess.finish(); !ok) return ok;
-  config.decide.adopted_hold_s = config.assess.recovery_s;
+  config.decide.recovery_s = config.assess.recovery_s;
 
   YamlSection act = root.section("act");
   std::size_t mode = 0;
-  std::size_t effect = 1;
   act.choice("mode", mode, {"observe", "enforce"})
-      .choice("effect", effect, {"PreferNoSchedule", "NoSchedule", "NoExecute"})
-      .number("min_confidence", config.decide.min_confidence, 0, 1)
       .count<unsigned>("max_taints_per_hour", config.decide.max_taints_per_hour, 1, 1'000'000);
   if (Status ok = act.finish(); !ok) return ok;
   config.decide.mode = mode == 0 ? Mode::kObserve : Mode::kEnforce;
-  config.decide.effect = effect == 0 ? "PreferNoSchedule" : effect == 1 ? "NoSchedule" : "NoExecute";
+
+  Result<Policy> policy = Policy::read(root, path);
+  if (!policy) return tl::unexpected(policy.error());
+  config.decide.policy = std::make_shared<const Policy>(std::move(*policy));
 
   YamlSection kube = root.section("kube");
   std::string node_name;
@@ -125,7 +125,7 @@ Result<Config> load_config(const std::string& file, bool in_cluster) {
   if (!optional || ::access(path.c_str(), F_OK) == 0) {
     Result<YamlSection> root = YamlSection::load(path);
     if (!root) return tl::unexpected(root.error());
-    if (Status ok = read(std::move(*root), config); !ok) return tl::unexpected(ok.error());
+    if (Status ok = read(std::move(*root), path, config); !ok) return tl::unexpected(ok.error());
   }
   config.kubernetes =
       !config.kube.url.empty() || (in_cluster && !environment("KUBERNETES_SERVICE_HOST").empty());

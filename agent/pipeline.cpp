@@ -18,7 +18,8 @@ void Pipeline::tick(Snapshot& snapshot) {
   for (const std::unique_ptr<Scorer>& scorer : scorers_) scorer->score(snapshot.features, snapshot.scores);
 
   snapshot.conditions = assessor_.update(snapshot.observation, snapshot.features, snapshot.scores);
-  snapshot.decision = decider_.update(snapshot.observation.time, snapshot.conditions, snapshot.act);
+  snapshot.decision = decider_.update(snapshot.observation.time, snapshot.conditions,
+                                      snapshot.observation.entities, snapshot.act);
 }
 
 }  // namespace vedette

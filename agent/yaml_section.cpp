@@ -5,6 +5,8 @@
 #include <sstream>
 #include <utility>
 
+#include "agent/base/duration.h"
+
 namespace vedette {
 namespace {
 
@@ -49,8 +51,7 @@ void YamlSection::reject(const YAML::Node& node, const std::string& key, const s
 
 YAML::Node YamlSection::scalar(const std::string& key) {
   known_.insert(key);
-  if (!error_.empty() || !node_.IsMap() || !node_[key].IsDefined())
-    return YAML::Node(YAML::NodeType::Undefined);
+  if (!error_.empty() || !has(key)) return YAML::Node(YAML::NodeType::Undefined);
   YAML::Node value = node_[key];
   if (!value.IsScalar()) {
     reject(value, path_ + key, "a single value");
@@ -80,6 +81,18 @@ void YamlSection::whole(const std::string& key, double& target, double min, doub
   if (error_.empty()) target = parsed;
 }
 
+YamlSection& YamlSection::duration(const std::string& key, double& target, double max_s) {
+  const YAML::Node value = scalar(key);
+  if (!value.IsDefined()) return *this;
+  const std::optional<double> seconds = parse_duration(value.Scalar());
+  if (!seconds || *seconds > max_s) {
+    reject(value, path_ + key, std::string(kDurationForm) + ", at most " + duration_text(max_s));
+  } else {
+    target = *seconds;
+  }
+  return *this;
+}
+
 YamlSection& YamlSection::text(const std::string& key, std::string& target) {
   const YAML::Node value = scalar(key);
   if (value.IsDefined()) target = value.Scalar();
@@ -88,18 +101,18 @@ YamlSection& YamlSection::text(const std::string& key, std::string& target) {
 
 YamlSection& YamlSection::required(const std::string& key, std::string& target) {
   text(key, target);
-  if (!node_.IsMap() || !node_[key].IsDefined()) reject(node_, path_ + key, "a value");
+  if (!has(key)) reject(node_, path_ + key, "a value");
   return *this;
 }
 
 YamlSection& YamlSection::refuse(const std::string& key, const std::string& expected) {
-  if (node_.IsMap() && node_[key].IsDefined()) reject(node_[key], path_ + key, expected);
+  if (has(key)) reject(node_[key], path_ + key, expected);
   return *this;
 }
 
 YamlSection& YamlSection::words(const std::string& key, std::vector<std::string>& target) {
   known_.insert(key);
-  if (!error_.empty() || !node_.IsMap() || !node_[key].IsDefined()) return *this;
+  if (!error_.empty() || !has(key)) return *this;
   std::vector<std::string> parsed;
   for (const YAML::Node& word : node_[key]) {
     if (word.IsScalar()) parsed.push_back(word.Scalar());
@@ -133,14 +146,14 @@ YamlSection& YamlSection::choice(const std::string& key, std::size_t& target,
 YamlSection YamlSection::section(const std::string& key) {
   known_.insert(key);
   YAML::Node below;
-  if (error_.empty() && node_.IsMap() && node_[key].IsDefined()) below = node_[key];
+  if (error_.empty() && has(key)) below = node_[key];
   return {below, file_, path_ + key + "."};
 }
 
 std::vector<YamlSection> YamlSection::sections(const std::string& key) {
   known_.insert(key);
   std::vector<YamlSection> list;
-  if (!error_.empty() || !node_.IsMap() || !node_[key].IsDefined() || node_[key].IsNull()) return list;
+  if (!error_.empty() || !has(key) || node_[key].IsNull()) return list;
   if (!node_[key].IsSequence()) reject(node_[key], path_ + key, "a list");
   if (!node_[key].IsSequence()) return list;
   for (const YAML::Node& below : node_[key]) {

@@ -52,6 +52,9 @@ public:
         std::chrono::duration<double, std::milli>(value));
     return *this;
   }
+  // A time as base/duration.h reads it, in seconds, up to `max_s`.
+  YamlSection& duration(const std::string& key, double& target, double max_s);
+  bool has(const std::string& key) const { return node_.IsMap() && node_[key].IsDefined(); }
   // The mapping below `key` (empty where absent), to be read and finished by itself.
   YamlSection section(const std::string& key);
   // Those of the list at `key` (none where absent), likewise.

@@ -2,108 +2,234 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
+
+#include "agent/base/duration.h"
 
 namespace vedette {
 namespace {
 
 constexpr MonotonicNs kHourNs = 3600ULL * 1'000'000'000ULL;
+constexpr MonotonicNs kDayNs = 24 * kHourNs;
 constexpr std::size_t kMaxMessage = 1024;  // the API server's bound of an event's note
 
 std::string seconds(double value) {
   return std::to_string(static_cast<long>(std::ceil(value))) + " s";
 }
 
-std::string explain(const Condition& condition) {
+std::string two_digits(double value) {
+  return std::to_string(value).substr(0, 4);
+}
+
+std::string explain(const Condition& condition, const std::string& addition) {
   std::string text = condition.message;
   if (condition.count > 1 && condition.evidence == Evidence::kEvent) {
     text += " (" + std::to_string(condition.count) + " times)";
   }
   for (const std::string& detail : condition.details) text += "; " + detail;
-  if (text.size() > kMaxMessage) text.resize(kMaxMessage);
-  return text;
+  if (text.size() + addition.size() > kMaxMessage) text.resize(kMaxMessage - addition.size());
+  return text + addition;
+}
+
+MonotonicNs nanoseconds(double value_s) {
+  return static_cast<MonotonicNs>(value_s * kNsPerSecond);
 }
 
 }  // namespace
 
 Decider::Decider(DecideOptions options) : options_(std::move(options)) {
   decision_.mode = options_.mode;
-  decision_.effect = options_.effect;
 }
 
-Decision Decider::update(const Instant& now, const std::vector<Condition>& conditions, const ActState& act) {
-  if (!seen_state_ && act.known) {
-    seen_state_ = true;
-    if (act.adopted && act.tainted && !decision_.taint) {
-      adopted_until_ns_ = now.monotonic_ns + static_cast<MonotonicNs>(options_.adopted_hold_s * kNsPerSecond);
-      decision_.taint = true;
-      decision_.reason = act.taint_reason;
-      decision_.message = "set before this agent started";
-      decision_.since_wall_ns = act.tainted_since_wall_ns;
-      ++decision_.generation;
-    }
+Decision Decider::update(const Instant& now, const std::vector<Condition>& conditions,
+                         const std::vector<EntityPtr>& entities, const ActState& act) {
+  adopt(now, act);
+  decision_.policy = options_.policy;
+  decision_.held_back.clear();
+  decision_.judgements.clear();
+  for (auto& [reason, claim] : claims_) claim.active = false;
+  std::erase_if(past_, [&](const auto& past) {
+    return past.second.ended_ns + kDayNs <= now.monotonic_ns && !claims_.contains(past.first);
+  });
+  for (const Condition& condition : conditions) {
+    decision_.judgements.push_back(judge(condition, entities, now));
+  }
+  expire(now);
+  decide(now, act);
+  decision_.next = next(now);
+  return decision_;
+}
+
+void Decider::adopt(const Instant& now, const ActState& act) {
+  if (seen_state_ || !act.known) return;
+  seen_state_ = true;
+  if (!act.adopted || !act.tainted || decision_.taint) return;
+  Claim& found = claims_[act.taint_reason];
+  found.effect = parse_effect(act.taint_effect).value_or(Effect::kNoSchedule);
+  found.message = "set before this agent started";
+  found.since_ns = now.monotonic_ns;
+  found.until_ns = now.monotonic_ns + nanoseconds(options_.recovery_s);
+  decision_.taint = true;
+  decision_.effect = to_string(found.effect);
+  decision_.reason = act.taint_reason;
+  decision_.message = found.message;
+  decision_.since_wall_ns = act.tainted_since_wall_ns;
+  ++decision_.generation;
+}
+
+Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr>& entities,
+                         const Instant& now) {
+  Judgement judgement{condition.reason, condition.entity->name, "", false, ""};
+  if (condition.entity->kind != EntityKind::kNode) {
+    judgement.why = "never taints: the trouble is not the node's own";
+    return judgement;
+  }
+  const Policy& policy = *options_.policy;
+  const std::size_t number = policy.find(condition);
+  if (number == policy.rules.size()) {
+    judgement.why = "does nothing: no rule is about it";
+    return judgement;
+  }
+  const PolicyRule& rule = policy.rules[number];
+  judgement.rule = std::to_string(number + 1) + ": " + describe(rule).about;
+  if (rule.effect == Effect::kNone && rule.escalate_to == Effect::kNone) {
+    judgement.why = "does nothing: so the rule says";
+    return judgement;
   }
 
-  // The worst one that may act; conditions come worst first.
-  const Condition* cause = nullptr;
-  std::string held_back;
-  for (const Condition& condition : conditions) {
-    if (condition.severity != Severity::kUnhealthy || condition.entity->kind != EntityKind::kNode) continue;
-    if (condition.confidence < options_.min_confidence) {
-      held_back = condition.reason + ": confidence " + std::to_string(condition.confidence).substr(0, 4) +
-                  " is below " + std::to_string(options_.min_confidence).substr(0, 4);
+  const double evidence_s = seconds_between(condition.first_evidence_ns, condition.evidence_ns);
+  const bool escalated = rule.escalate_to != Effect::kNone && evidence_s >= rule.escalate_after_s;
+  const auto holds_back = [&](std::string why) {
+    if (decision_.held_back.empty()) decision_.held_back = condition.reason + ": " + why;
+    judgement.why = "holds back: " + std::move(why);
+    return judgement;
+  };
+  if (condition.confidence < rule.confidence) {
+    return holds_back("confidence " + two_digits(condition.confidence) + " is below " +
+                      two_digits(rule.confidence));
+  }
+  if (evidence_s < rule.for_s) {
+    return holds_back("evidence for " + seconds(evidence_s) + ", it takes " + duration_text(rule.for_s));
+  }
+  if (rule.effect == Effect::kNone && !escalated) {
+    judgement.why = std::string(to_string(rule.escalate_to)) + " when evidence has come for " +
+                    duration_text(rule.escalate_after_s) + ", " + seconds(evidence_s) + " so far";
+    return judgement;
+  }
+  judgement.acts = true;
+  std::string why;
+  const Effect effect = spared(escalated ? rule.escalate_to : rule.effect, entities, why);
+  judgement.why = std::string(to_string(effect)) + why;
+  if (escalated) judgement.why += ", escalated: evidence has come for " + seconds(evidence_s);
+  claim(condition, rule, effect, now).message = explain(condition, why);
+  return judgement;
+}
+
+// What may not be moved turns NoExecute into NoSchedule; `why` says so.
+Effect Decider::spared(Effect effect, const std::vector<EntityPtr>& entities, std::string& why) const {
+  if (effect != Effect::kNoExecute) return effect;
+  for (const EntityPtr& entity : entities) {
+    if (entity->kind != EntityKind::kPod) continue;
+    const std::string pod = entity->namespace_name + "/" + entity->pod_name;
+    if (!options_.policy->is_critical(pod)) continue;
+    why = " instead of NoExecute, for the critical pod " + pod + " runs here";
+    return Effect::kNoSchedule;
+  }
+  return effect;
+}
+
+Decider::Claim& Decider::claim(const Condition& condition, const PolicyRule& rule, Effect effect,
+                               const Instant& now) {
+  const auto [position, fresh] = claims_.try_emplace(condition.reason);
+  Claim& claim = position->second;
+  const auto past = past_.find(condition.reason);
+  if (fresh) {
+    claim.since_ns = condition.since.monotonic_ns;
+    if (past != past_.end()) ++past->second.relapses;
+  }
+  const unsigned relapses = past == past_.end() ? 0 : past->second.relapses;
+  const double recovery_s = rule.recovery_s.value_or(options_.recovery_s) *
+                            std::exp2(std::min(relapses, options_.policy->relapse_doublings));
+  claim.effect = effect;
+  claim.evidence_ns = condition.evidence_ns;
+  claim.until_ns = std::max(condition.evidence_ns + nanoseconds(recovery_s),
+                            now.monotonic_ns + nanoseconds(condition.recovers_in_s));
+  claim.active = true;
+  return claim;
+}
+
+void Decider::expire(const Instant& now) {
+  for (auto position = claims_.begin(); position != claims_.end();) {
+    const auto& [reason, claim] = *position;
+    if (claim.active || now.monotonic_ns < claim.until_ns) {
+      ++position;
       continue;
     }
-    cause = &condition;
-    break;
+    past_[reason].ended_ns = now.monotonic_ns;
+    position = claims_.erase(position);
   }
+}
 
+// The oldest of the strongest: what joins later does not change the reason.
+Decider::Claims::const_iterator Decider::strongest() const {
+  return std::ranges::max_element(claims_, [](const auto& a, const auto& b) {
+    if (a.second.effect != b.second.effect) return a.second.effect < b.second.effect;
+    return a.second.since_ns > b.second.since_ns;
+  });
+}
+
+void Decider::decide(const Instant& now, const ActState& act) {
   while (!taints_.empty() && taints_.front() + kHourNs <= now.monotonic_ns) taints_.pop_front();
-  const bool holds_adopted = adopted_until_ns_ != 0 && now.monotonic_ns < adopted_until_ns_;
-  decision_.held_back.clear();
-
-  if (cause != nullptr) {
-    if (!decision_.taint && taints_.size() >= options_.max_taints_per_hour) {
-      decision_.held_back =
-          cause->reason + ": already tainted " + std::to_string(taints_.size()) + " times within the hour";
-    } else {
-      if (!decision_.taint) {
-        taints_.push_back(now.monotonic_ns);
-        decision_.since_wall_ns = now.wall_ns;
-      }
-      if (!decision_.taint || decision_.reason != cause->reason) {
-        decision_.reason = cause->reason;
-        decision_.evidence_ns = cause->evidence_ns;
-        ++decision_.generation;
-      }
-      decision_.taint = true;
-      decision_.message = explain(*cause);
-      adopted_until_ns_ = 0;
+  const auto cause = strongest();
+  if (cause == claims_.end()) {
+    if (decision_.taint) {
+      decision_.taint = false;
+      decision_.reason.clear();
+      decision_.message = "recovered";
+      decision_.since_wall_ns = now.wall_ns;
+      decision_.evidence_ns = 0;
+      ++decision_.generation;
+    } else if (decision_.generation == 0 && (act.known || options_.mode == Mode::kObserve)) {
+      decision_.since_wall_ns = now.wall_ns;
+      decision_.generation = 1;
     }
-  } else if (decision_.taint && !holds_adopted) {
-    decision_.taint = false;
-    decision_.reason.clear();
-    decision_.message = "recovered";
-    decision_.since_wall_ns = now.wall_ns;
-    decision_.evidence_ns = 0;
-    adopted_until_ns_ = 0;
-    ++decision_.generation;
-  } else if (decision_.generation == 0 && (act.known || options_.mode == Mode::kObserve)) {
-    decision_.since_wall_ns = now.wall_ns;
-    decision_.generation = 1;
+    return;
   }
-  if (cause == nullptr) decision_.held_back = held_back;
+  const auto& [reason, claim] = *cause;
+  if (!decision_.taint && taints_.size() >= options_.max_taints_per_hour) {
+    decision_.held_back =
+        reason + ": already tainted " + std::to_string(taints_.size()) + " times within the hour";
+    return;
+  }
+  decision_.held_back.clear();
+  if (!decision_.taint) {
+    taints_.push_back(now.monotonic_ns);
+    decision_.since_wall_ns = now.wall_ns;
+  }
+  if (!decision_.taint || decision_.reason != reason || decision_.effect != to_string(claim.effect)) {
+    decision_.taint = true;
+    decision_.reason = reason;
+    decision_.effect = to_string(claim.effect);
+    decision_.evidence_ns = claim.evidence_ns;
+    ++decision_.generation;
+  }
+  decision_.message = claim.message;
+}
 
+std::string Decider::next(const Instant& now) const {
   const std::string verb = options_.mode == Mode::kEnforce ? "will" : "would";
   if (decision_.taint) {
-    const double left =
-        cause != nullptr ? cause->recovers_in_s : seconds_between(now.monotonic_ns, adopted_until_ns_);
-    decision_.next = verb + " lift the taint in " + seconds(left) + " unless there is new evidence";
-  } else if (!decision_.held_back.empty()) {
-    decision_.next = "holds back: " + decision_.held_back;
-  } else {
-    decision_.next = verb + " taint (" + options_.effect + ") on evidence of an unhealthy node";
+    MonotonicNs until_ns = now.monotonic_ns;
+    for (const auto& [reason, claim] : claims_) until_ns = std::max(until_ns, claim.until_ns);
+    return verb + " lift the taint in " + seconds(seconds_between(now.monotonic_ns, until_ns)) +
+           " unless there is new evidence";
   }
-  return decision_;
+  if (!decision_.held_back.empty()) return "holds back: " + decision_.held_back;
+  for (const PolicyRule& rule : options_.policy->rules) {
+    if (rule.effect == Effect::kNone) continue;
+    return verb + " taint (" + std::string(to_string(rule.effect)) + ") on " + describe(rule).about;
+  }
+  return "nothing: no rule of the policy taints";
 }
 
 }  // namespace vedette

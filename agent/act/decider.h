@@ -1,41 +1,70 @@
-// Conditions become what the agent wants of its node object. A pure function of what it was shown so far: the
-// safety rules live here, the API calls in node_writer.h. Called by the tick thread only.
+// Conditions become what the agent wants of its node object, as the policy says. A pure function of what it
+// was shown so far: the safety rules live here, the API calls in node_writer.h. Called by the tick thread
+// only.
 #pragma once
 
 #include <deque>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "agent/act/decision.h"
+#include "agent/act/policy.h"
 #include "agent/assess/condition.h"
 
 namespace vedette {
 
 struct DecideOptions {
   Mode mode = Mode::kObserve;
-  std::string effect = "NoSchedule";  // moves nothing that runs; NoExecute is the operator's choice
-  // Below it a verdict may not taint. Telemetry loss brings every score-based verdict below it.
-  double min_confidence = 0.8;
+  std::shared_ptr<const Policy> policy = Policy::builtin();  // never null
   // New taints an hour. A node that needs more is flapping: then a human should look.
   unsigned max_taints_per_hour = 4;
-  // How long a taint found at start is held without evidence: the process that set it knew why, and the
-  // evidence may come again. Same as AssessOptions::recovery_s.
-  double adopted_hold_s = 300;
+  // How long a taint lasts after its evidence where the rule does not say, and how long one found at start is
+  // held without evidence: the process that set it knew why, and the evidence may come again. Same as
+  // AssessOptions::recovery_s.
+  double recovery_s = 300;
 };
 
 class Decider {
 public:
   explicit Decider(DecideOptions options);
 
-  // `act` is what the writer knew when the tick began. Generation 0 until the node's present state is known
-  // (or, in observe mode, until the first tick).
-  Decision update(const Instant& now, const std::vector<Condition>& conditions, const ActState& act);
+  // `act` is what the writer knew when the tick began, `entities` what is on the node. Generation 0 until the
+  // node's present state is known (or, in observe mode, until the first tick).
+  Decision update(const Instant& now, const std::vector<Condition>& conditions,
+                  const std::vector<EntityPtr>& entities, const ActState& act);
 
 private:
+  // One trouble's title to a taint. It outlives its condition by the recovery time.
+  struct Claim {
+    Effect effect = Effect::kNone;
+    std::string message;
+    MonotonicNs evidence_ns = 0;
+    MonotonicNs since_ns = 0;
+    MonotonicNs until_ns = 0;
+    bool active = false;  // in this tick
+  };
+  using Claims = std::map<std::string, Claim>;  // by reason
+  struct Past {
+    MonotonicNs ended_ns = 0;
+    unsigned relapses = 0;
+  };
+
+  void adopt(const Instant& now, const ActState& act);
+  Judgement judge(const Condition& condition, const std::vector<EntityPtr>& entities, const Instant& now);
+  Effect spared(Effect effect, const std::vector<EntityPtr>& entities, std::string& why) const;
+  Claim& claim(const Condition& condition, const PolicyRule& rule, Effect effect, const Instant& now);
+  void expire(const Instant& now);
+  Claims::const_iterator strongest() const;
+  void decide(const Instant& now, const ActState& act);
+  std::string next(const Instant& now) const;
+
   DecideOptions options_;
   Decision decision_;
+  Claims claims_;
+  std::map<std::string, Past> past_;  // claims that ended within the last day
   std::deque<MonotonicNs> taints_;    // times of new taints within the last hour
-  MonotonicNs adopted_until_ns_ = 0;  // 0: nothing adopted
   bool seen_state_ = false;
 };
 

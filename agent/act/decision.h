@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,21 +12,34 @@
 
 namespace vedette {
 
+struct Policy;
+
 enum class Mode : std::uint8_t { kObserve, kEnforce };
 std::string_view to_string(Mode mode);
+
+// What the policy makes of one present condition.
+struct Judgement {
+  std::string reason;
+  std::string entity;
+  std::string rule;  // "2: levels of storage"; empty: no rule is asked
+  bool acts = false;
+  std::string why;  // one sentence: what it does, or why it does nothing
+};
 
 // The desired state of the node object, level-triggered: the writer makes it so, however often it must try.
 struct Decision {
   Mode mode = Mode::kObserve;
-  bool taint = false;  // vedette.dev/unhealthy wanted on the node
-  std::string effect = "NoSchedule";
-  std::string reason;            // the worst condition's, CamelCase; the taint's value
-  std::string message;           // its explanation, at most 1024 bytes
-  MonotonicNs evidence_ns = 0;   // kernel time of the evidence that set it
-  WallNs since_wall_ns = 0;      // when `taint` took its present value
-  std::uint64_t generation = 0;  // grows with every change of what is wanted
-  std::string held_back;         // why a taint that the evidence asks for is not wanted; empty otherwise
-  std::string next;              // one sentence: what would happen next, and when
+  bool taint = false;                 // vedette.dev/unhealthy wanted on the node
+  std::string effect = "NoSchedule";  // of the taint; without one, the last it had
+  std::string reason;                 // the worst condition's, CamelCase; the taint's value
+  std::string message;                // its explanation, at most 1024 bytes
+  MonotonicNs evidence_ns = 0;        // kernel time of the evidence that set it
+  WallNs since_wall_ns = 0;           // when `taint` took its present value
+  std::uint64_t generation = 0;       // grows with every change of what is wanted
+  std::string held_back;              // why a taint that the evidence asks for is not wanted; empty otherwise
+  std::string next;                   // one sentence: what would happen next, and when
+  std::shared_ptr<const Policy> policy;  // in force; null before the first tick
+  std::vector<Judgement> judgements;     // parallel to the snapshot's conditions
 };
 
 // What the writer knows of the API server's side. `acked_generation` == a decision's generation: it is true
@@ -36,7 +50,7 @@ struct ActState {
   bool tainted = false;              // our taint is on the node
   bool adopted = false;              // it was there before this process started
   WallNs tainted_since_wall_ns = 0;  // the taint's timeAdded
-  std::string taint_reason;
+  std::string taint_reason, taint_effect;
   std::uint64_t acked_generation = 0;
   std::uint64_t patches = 0, conflicts = 0, failures = 0, events_written = 0;
   double last_evidence_to_ack_s = 0;      // kernel's evidence to HTTP 200; 0: none yet

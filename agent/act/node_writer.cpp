@@ -211,6 +211,7 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
   state_.tainted = !seen.our_taints.empty();
   state_.tainted_since_wall_ns = state_.tainted ? parse_time(seen.our_taints[0].time_added) : 0;
   state_.taint_reason = state_.tainted ? seen.our_taints[0].value : std::string();
+  state_.taint_effect = state_.tainted ? seen.our_taints[0].effect : std::string();
   if (!state_.known) {
     state_.known = true;
     state_.adopted = state_.tainted;

@@ -17,7 +17,7 @@ namespace {
 
 // After a loss, totals of the longest feature window (30 s) are incomplete; one more window to settle.
 constexpr double kLossMemoryS = 60;
-constexpr double kConfidenceAfterLoss = 0.6;  // below any sensible act.min_confidence (default 0.8)
+constexpr double kConfidenceAfterLoss = 0.6;  // below any sensible rule's (default 0.8)
 constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word, but its text may change
 
 std::string number(double value) {

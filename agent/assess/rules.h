@@ -111,9 +111,9 @@ inline constexpr std::array<LevelRule, 14> kLevelRules{{
     // A rate over ten seconds, which one error raises above zero; a corrected error is no news (kEventRules).
     {"memory_errors_uncorrected.rate", "MemoryErrorUncorrected", Domain::kHardware, 1e-6, 1e-6, 0,
      Severity::kDegraded, "memory errors a second that the controller could not correct"},
-    {"kubelet_up", "KubeletDown", Domain::kKernel, 0, 0.5, kServiceS, Severity::kDegraded,
+    {"kubelet_up", "KubeletDown", Domain::kRuntime, 0, 0.5, kServiceS, Severity::kDegraded,
      "the kubelet does not answer /healthz"},
-    {"runtime_up", "RuntimeDown", Domain::kKernel, 0, 0.5, kServiceS, Severity::kDegraded,
+    {"runtime_up", "RuntimeDown", Domain::kRuntime, 0, 0.5, kServiceS, Severity::kDegraded,
      "the container runtime does not answer on its socket"},
     {"dns_up", "DnsDown", Domain::kNetwork, 0, 0.5, kServiceS, Severity::kDegraded,
      "the node's name server does not answer"},

@@ -28,6 +28,8 @@ std::string_view to_string(Domain domain) {
       return "network";
     case Domain::kHardware:
       return "hardware";
+    case Domain::kRuntime:
+      return "runtime";
   }
   return "";
 }

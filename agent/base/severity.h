@@ -8,7 +8,7 @@
 namespace vedette {
 
 enum class Severity : std::uint8_t { kInfo, kDegraded, kUnhealthy };
-enum class Domain : std::uint8_t { kKernel, kMemory, kCpu, kStorage, kNetwork, kHardware };
+enum class Domain : std::uint8_t { kKernel, kMemory, kCpu, kStorage, kNetwork, kHardware, kRuntime };
 
 std::string_view to_string(Severity severity);
 std::string_view to_string(Domain domain);

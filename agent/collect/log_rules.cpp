@@ -45,7 +45,7 @@ Result<std::vector<LogRule>> read_log_rules(YamlSection& root) {
     std::size_t severity = 1;
     section.required("pattern", rule.pattern)
         .required("reason", rule.reason)
-        .choice("domain", domain, {"kernel", "memory", "cpu", "storage", "network", "hardware"})
+        .choice("domain", domain, {"kernel", "memory", "cpu", "storage", "network", "hardware", "runtime"})
         .choice("severity", severity, {"info", "degraded"})
         .count<std::uint32_t>("unhealthy_at", rule.unhealthy_at, 0, 1'000'000)
         .text("probe", rule.probe);

@@ -31,9 +31,9 @@ bool same_losses(const Losses& a, const Losses& b) {
 bool same_act(const ActState& a, const ActState& b) {
   return a.connected == b.connected && a.known == b.known && a.tainted == b.tainted &&
          a.adopted == b.adopted && a.tainted_since_wall_ns == b.tainted_since_wall_ns &&
-         a.taint_reason == b.taint_reason && a.acked_generation == b.acked_generation &&
-         a.patches == b.patches && a.conflicts == b.conflicts && a.failures == b.failures &&
-         a.events_written == b.events_written &&
+         a.taint_reason == b.taint_reason && a.taint_effect == b.taint_effect &&
+         a.acked_generation == b.acked_generation && a.patches == b.patches && a.conflicts == b.conflicts &&
+         a.failures == b.failures && a.events_written == b.events_written &&
          same_bits(a.last_evidence_to_ack_s, b.last_evidence_to_ack_s) && a.last_error == b.last_error;
 }
 
@@ -209,6 +209,7 @@ void TickEncoder::encode_act(const ActState& act, recording::Tick& tick) {
   message.set_adopted(act.adopted);
   message.set_tainted_since_wall_ns(act.tainted_since_wall_ns);
   message.set_taint_reason(act.taint_reason);
+  message.set_taint_effect(act.taint_effect);
   message.set_acked_generation(act.acked_generation);
   message.set_patches(act.patches);
   message.set_conflicts(act.conflicts);
@@ -484,6 +485,7 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
     act_.adopted = message.adopted();
     act_.tainted_since_wall_ns = message.tainted_since_wall_ns();
     act_.taint_reason = message.taint_reason();
+    act_.taint_effect = message.taint_effect();
     act_.acked_generation = message.acked_generation();
     act_.patches = message.patches();
     act_.conflicts = message.conflicts();

@@ -52,7 +52,8 @@ TEST_CASE("every section reaches the options of its stage") {
       "tick_ms: 250\nprobes_off: [tcp]\nservices: {kubelet_url: 'http://[::1]:10248/healthz', "
       "runtime_socket: off, dns_server: 10.0.0.10}\n"
       "budget: {cpu_share: 0.05, map_mib: 8, step: 2}\nscore: {model: 'off'}\nassess: {recovery_s: 42}\n"
-      "act: {mode: enforce, effect: NoExecute, max_taints_per_hour: 9}\n"
+      "act: {mode: enforce, max_taints_per_hour: 9}\n"
+      "policy: {rules: [{reason: DiskError, effect: NoExecute}], critical: [a/b]}\n"
       "kube: {url: 'https://127.0.0.1:6443', ca: /ca, token_file: /token, node_name: n1}\n"
       "export: {listen: '', socket: /run/x, top_pods: 5}\nrecord: {file: /r, max_mib: 8}\n");
   const Result<Config> config = load_config(file.path(), false);
@@ -67,9 +68,11 @@ TEST_CASE("every section reaches the options of its stage") {
   CHECK(config->live.kernel.budget.step == 2);
   CHECK(config->model == "off");
   CHECK(config->assess.recovery_s == 42);
-  CHECK(config->decide.adopted_hold_s == 42);
+  CHECK(config->decide.recovery_s == 42);
   CHECK(config->decide.mode == Mode::kEnforce);
-  CHECK(config->decide.effect == "NoExecute");
+  REQUIRE(config->decide.policy->rules.size() == 1);
+  CHECK(config->decide.policy->rules[0].effect == Effect::kNoExecute);
+  CHECK(config->decide.policy->origin == file.path());
   CHECK(config->decide.max_taints_per_hour == 9);
   CHECK(config->kubernetes);
   CHECK(config->kube.token_file == "/token");
@@ -83,8 +86,8 @@ TEST_CASE("a wrong value names the file, the line, the field and what was expect
   CHECK(error_of("tick_ms: fast\n") == ":1: tick_ms: expected a number from 50 to 10000, found 'fast'");
   CHECK(error_of("tick_ms: 100.5\n") ==
         ":1: tick_ms: expected a whole number from 50 to 10000, found '100.5'");
-  CHECK(error_of("act: {min_confidence: .nan}\n") ==
-        ":1: act.min_confidence: expected a number from 0 to 1, found '.nan'");
+  CHECK(error_of("budget: {cpu_share: .nan}\n") ==
+        ":1: budget.cpu_share: expected a number from 0.0001 to 1, found '.nan'");
   CHECK(error_of("\n\nassess: 5\n") == ":3: assess: expected a mapping of keys to values, found '5'");
   CHECK(error_of("kube: {url: [a]}\n") == ":1: kube.url: expected a single value");
   CHECK(error_of("probes_off: tcp\n") == ":1: probes_off: expected a list of words, found 'tcp'");
@@ -100,7 +103,7 @@ TEST_CASE("a wrong value names the file, the line, the field and what was expect
 TEST_CASE("an unknown key is an error that lists the known ones") {
   CHECK(error_of("export:\n  lisen: 1\n") ==
         ":2: export.lisen: expected one of listen socket top_pods, found 'lisen'");
-  CHECK(error_of("act: {moed: x}\n").find("act.moed: expected one of effect") != std::string::npos);
+  CHECK(error_of("act: {moed: x}\n").find("act.moed: expected one of max_taints") != std::string::npos);
 }
 
 TEST_CASE("what is not YAML is one sentence with its line") {

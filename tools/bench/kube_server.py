@@ -88,6 +88,7 @@ def agent_config(server, node, recovery_s):
     path = pathlib.Path(server.dir, "agent.yaml")
     path.write_text(f"""\
 act: {{mode: enforce, max_taints_per_hour: 1000000}}
+policy: {{relapse_doublings: 0}}
 assess: {{recovery_s: {recovery_s}}}
 kube: {{url: "{server.url}", ca: "{server.ca}", token_file: "{server.token_file}", node_name: {node}}}
 """)

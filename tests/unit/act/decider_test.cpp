@@ -14,8 +14,7 @@ Condition unhealthy_node(MonotonicNs evidence_ns, double confidence = 1) {
   condition.severity = Severity::kUnhealthy;
   condition.entity = std::make_shared<const Entity>();
   condition.confidence = confidence;
-  condition.evidence_ns = evidence_ns;
-  condition.recovers_in_s = 300;
+  condition.evidence_ns = condition.first_evidence_ns = evidence_ns;
   condition.message = "ext4 found an error";
   condition.count = 1;
   return condition;
@@ -24,6 +23,30 @@ Condition unhealthy_node(MonotonicNs evidence_ns, double confidence = 1) {
 Instant at(double seconds) {
   const auto ns = static_cast<std::uint64_t>(seconds * 1e9);
   return {ns, 1'000'000'000'000 + ns};
+}
+
+std::shared_ptr<const Policy> policy_of(const std::string& yaml) {
+  auto root = YamlSection::parse("policy: " + yaml, "f");
+  REQUIRE(root);
+  auto policy = Policy::read(*root, "f");
+  if (!policy) FAIL(policy.error().text);
+  return std::make_shared<const Policy>(std::move(*policy));
+}
+
+// Hard evidence that has come for `length_s`, the newest a moment ago.
+Condition going_on(const std::string& reason, double until_s, double length_s) {
+  Condition condition = unhealthy_node(static_cast<MonotonicNs>(until_s * 1e9));
+  condition.reason = reason;
+  condition.first_evidence_ns -= static_cast<MonotonicNs>(length_s * 1e9);
+  return condition;
+}
+
+EntityPtr pod(const std::string& space, const std::string& name) {
+  auto entity = std::make_shared<Entity>();
+  entity->kind = EntityKind::kPod;
+  entity->namespace_name = space;
+  entity->pod_name = name;
+  return entity;
 }
 
 ActState known() {
@@ -36,26 +59,26 @@ ActState known() {
 
 TEST_CASE("nothing is decided before the node's state is known, unless there is evidence") {
   Decider decider({.mode = Mode::kEnforce});
-  CHECK(decider.update(at(1), {}, {}).generation == 0);
-  CHECK(decider.update(at(2), {}, known()).generation == 1);
+  CHECK(decider.update(at(1), {}, {}, {}).generation == 0);
+  CHECK(decider.update(at(2), {}, {}, known()).generation == 1);
 
   Decider hurried({.mode = Mode::kEnforce});
-  const Decision decision = hurried.update(at(1), {unhealthy_node(900'000'000)}, {});
+  const Decision decision = hurried.update(at(1), {unhealthy_node(900'000'000)}, {}, {});
   CHECK(decision.generation == 1);
   CHECK(decision.taint);
 }
 
 TEST_CASE("evidence taints once, newer evidence keeps the generation, recovery lifts") {
   Decider decider({.mode = Mode::kEnforce});
-  decider.update(at(1), {}, known());
-  const Decision first = decider.update(at(2), {unhealthy_node(1'900'000'000)}, known());
+  decider.update(at(1), {}, {}, known());
+  const Decision first = decider.update(at(2), {unhealthy_node(1'900'000'000)}, {}, known());
   CHECK(first.taint);
   CHECK(first.reason == "FilesystemError");
   CHECK(first.evidence_ns == 1'900'000'000);
-  const Decision again = decider.update(at(3), {unhealthy_node(2'900'000'000)}, known());
+  const Decision again = decider.update(at(3), {unhealthy_node(2'900'000'000)}, {}, known());
   CHECK(again.generation == first.generation);
   CHECK(again.since_wall_ns == first.since_wall_ns);
-  const Decision lifted = decider.update(at(400), {}, known());
+  const Decision lifted = decider.update(at(400), {}, {}, known());
   CHECK_FALSE(lifted.taint);
   CHECK(lifted.generation == first.generation + 1);
 }
@@ -68,54 +91,138 @@ TEST_CASE("a pod's trouble, a degraded node and a doubtful verdict do not taint"
   Condition degraded = unhealthy_node(1);
   degraded.severity = Severity::kDegraded;
   Decider decider({.mode = Mode::kEnforce});
-  CHECK_FALSE(decider.update(at(1), {pod, degraded}, known()).taint);
-  const Decision doubtful = decider.update(at(2), {unhealthy_node(1, 0.6)}, known());
+  CHECK_FALSE(decider.update(at(1), {pod, degraded}, {}, known()).taint);
+  const Decision doubtful = decider.update(at(2), {unhealthy_node(1, 0.6)}, {}, known());
   CHECK_FALSE(doubtful.taint);
   CHECK(doubtful.held_back.find("confidence 0.60 is below 0.80") != std::string::npos);
 }
 
 TEST_CASE("the node's own rate limit holds back the fifth taint of an hour and lets go later") {
-  Decider decider({.mode = Mode::kEnforce, .max_taints_per_hour = 4});
+  Decider decider({.mode = Mode::kEnforce, .policy = policy_of("{relapse_doublings: 0}")});
   double now = 1;
+  const auto evidence = [&] { return unhealthy_node(static_cast<MonotonicNs>(now * 1e9)); };
   for (int i = 0; i < 4; ++i) {
-    CHECK(decider.update(at(now++), {unhealthy_node(1)}, known()).taint);
-    CHECK_FALSE(decider.update(at(now++), {}, known()).taint);
+    CHECK(decider.update(at(now), {evidence()}, {}, known()).taint);
+    now += 301;
+    CHECK_FALSE(decider.update(at(now), {}, {}, known()).taint);
+    now += 1;
   }
-  const Decision held = decider.update(at(now), {unhealthy_node(1)}, known());
+  const Decision held = decider.update(at(now), {evidence()}, {}, known());
   CHECK_FALSE(held.taint);
   CHECK(held.held_back.find("4 times within the hour") != std::string::npos);
-  CHECK(decider.update(at(now + 3600), {unhealthy_node(1)}, known()).taint);
+  CHECK(decider.update(at(now + 3600), {unhealthy_node(1)}, {}, known()).taint);
 }
 
 TEST_CASE("a taint found at start is kept for the hold time and then lifted") {
   ActState found = known();
   found.tainted = found.adopted = true;
   found.taint_reason = "DiskError";
+  found.taint_effect = "NoExecute";
   found.tainted_since_wall_ns = 77;
-  Decider decider({.mode = Mode::kEnforce, .adopted_hold_s = 60});
-  CHECK(decider.update(at(1), {}, {}).generation == 0);
-  const Decision adopted = decider.update(at(2), {}, found);
+  Decider decider({.mode = Mode::kEnforce, .recovery_s = 60});
+  CHECK(decider.update(at(1), {}, {}, {}).generation == 0);
+  const Decision adopted = decider.update(at(2), {}, {}, found);
   CHECK(adopted.taint);
   CHECK(adopted.reason == "DiskError");
+  CHECK(adopted.effect == "NoExecute");
   CHECK(adopted.since_wall_ns == 77);
-  CHECK(decider.update(at(61), {}, found).taint);
-  CHECK_FALSE(decider.update(at(63), {}, found).taint);
+  CHECK(decider.update(at(61), {}, {}, found).taint);
+  CHECK_FALSE(decider.update(at(63), {}, {}, found).taint);
 }
 
 TEST_CASE("a taint found at start is held longer when its evidence comes again") {
   ActState found = known();
   found.tainted = found.adopted = true;
   found.taint_reason = "FilesystemError";
-  Decider decider({.mode = Mode::kEnforce, .adopted_hold_s = 60});
-  decider.update(at(2), {}, found);
-  CHECK(decider.update(at(30), {unhealthy_node(29'000'000'000)}, found).taint);
-  CHECK(decider.update(at(70), {unhealthy_node(29'000'000'000)}, found).taint);
-  CHECK_FALSE(decider.update(at(80), {}, found).taint);
+  Decider decider({.mode = Mode::kEnforce, .recovery_s = 60});
+  decider.update(at(2), {}, {}, found);
+  CHECK(decider.update(at(30), {unhealthy_node(29'000'000'000)}, {}, found).taint);
+  CHECK(decider.update(at(70), {unhealthy_node(29'000'000'000)}, {}, found).taint);
+  CHECK(decider.update(at(88), {}, {}, found).taint);
+  CHECK_FALSE(decider.update(at(90), {}, {}, found).taint);
 }
 
 TEST_CASE("the explanation fits an event's note, whatever the reasons say") {
   Condition condition = unhealthy_node(1);
   condition.message = std::string(5000, 'x');
   Decider decider({.mode = Mode::kObserve});
-  CHECK(decider.update(at(1), {condition}, {}).message.size() == 1024);
+  CHECK(decider.update(at(1), {condition}, {}, {}).message.size() == 1024);
+}
+
+TEST_CASE("the first rule about a condition decides, and the judgement says which and why") {
+  Decider decider(
+      {.policy = policy_of("{rules: [{reason: TaskHung, effect: None}, {effect: NoSchedule, for: 10s}]}")});
+  Condition of_pod = going_on("OOMKilled", 100, 0);
+  of_pod.entity = pod("shop", "cart");
+  const Decision decision = decider.update(
+      at(100), {going_on("TaskHung", 100, 50), going_on("DiskError", 100, 9), of_pod}, {}, known());
+  CHECK_FALSE(decision.taint);
+  CHECK(decision.held_back == "DiskError: evidence for 9 s, it takes 10s");
+  REQUIRE(decision.judgements.size() == 3);
+  CHECK(decision.judgements[0].rule == "1: TaskHung");
+  CHECK(decision.judgements[0].why == "does nothing: so the rule says");
+  CHECK(decision.judgements[1].rule == "2: any evidence");
+  CHECK(decision.judgements[1].why == "holds back: evidence for 9 s, it takes 10s");
+  CHECK_FALSE(decision.judgements[1].acts);
+  CHECK(decision.judgements[2].rule.empty());
+  CHECK(decision.judgements[2].why == "never taints: the trouble is not the node's own");
+
+  const Decision later = decider.update(at(101), {going_on("DiskError", 101, 10)}, {}, known());
+  CHECK(later.taint);
+  CHECK(later.judgements[0].acts);
+  CHECK(later.judgements[0].why == "NoSchedule");
+}
+
+TEST_CASE("evidence that goes on escalates the taint, and the strongest effect wins until its recovery") {
+  Decider decider({.policy = policy_of("{rules: [{reason: DiskError, effect: NoSchedule, recovery: 1m, "
+                                       "escalate: {after: 5m, effect: NoExecute}}, "
+                                       "{effect: PreferNoSchedule, recovery: 10m}]}")});
+  Decision decision = decider.update(at(1000), {going_on("TaskHung", 1000, 0)}, {}, known());
+  CHECK(decision.effect == "PreferNoSchedule");
+  const std::uint64_t generation = decision.generation;
+  decision = decider.update(at(1001), {going_on("TaskHung", 1001, 1), going_on("DiskError", 1001, 299)}, {},
+                            known());
+  CHECK(decision.effect == "NoSchedule");
+  CHECK(decision.reason == "DiskError");
+  CHECK(decision.generation == generation + 1);
+  decision = decider.update(at(1002), {going_on("DiskError", 1002, 300)}, {}, known());
+  CHECK(decision.effect == "NoExecute");
+  CHECK(decision.generation == generation + 2);
+  CHECK(decision.judgements[0].why == "NoExecute, escalated: evidence has come for 300 s");
+  decision = decider.update(at(1061), {}, {}, known());
+  CHECK(decision.effect == "NoExecute");
+  decision = decider.update(at(1063), {}, {}, known());
+  CHECK(decision.taint);
+  CHECK(decision.effect == "PreferNoSchedule");
+  CHECK(decision.reason == "TaskHung");
+  CHECK_FALSE(decider.update(at(1602), {}, {}, known()).taint);
+}
+
+TEST_CASE("the same trouble again within a day recovers twice as slowly, up to a bound; another does not") {
+  Decider decider(
+      {.policy = policy_of("{relapse_doublings: 2, rules: [{effect: NoSchedule, recovery: 100s}]}"),
+       .max_taints_per_hour = 1000});
+  double now = 1000;
+  for (const double recovery : {100.0, 200.0, 400.0, 400.0}) {
+    CHECK(decider.update(at(now), {going_on("DiskError", now, 0)}, {}, known()).taint);
+    CHECK(decider.update(at(now + recovery - 1), {}, {}, known()).taint);
+    CHECK_FALSE(decider.update(at(now + recovery), {}, {}, known()).taint);
+    now += recovery + 10;
+  }
+  CHECK(decider.update(at(now), {going_on("TaskHung", now, 0)}, {}, known()).taint);
+  CHECK_FALSE(decider.update(at(now + 100), {}, {}, known()).taint);
+  now += 86'500;
+  CHECK(decider.update(at(now), {going_on("DiskError", now, 0)}, {}, known()).taint);
+  CHECK_FALSE(decider.update(at(now + 100), {}, {}, known()).taint);
+}
+
+TEST_CASE("a node that runs a critical pod is not emptied, and the decision says why") {
+  Decider decider({.policy = policy_of("{critical: ['kube-system/*'], rules: [{effect: NoExecute}]}")});
+  const Decision spared = decider.update(at(1), {going_on("DiskError", 1, 0)},
+                                         {pod("shop", "cart"), pod("kube-system", "dns-1")}, known());
+  CHECK(spared.effect == "NoSchedule");
+  CHECK(spared.message.find("instead of NoExecute, for the critical pod kube-system/dns-1 runs here") !=
+        std::string::npos);
+  CHECK(decider.update(at(2), {going_on("DiskError", 2, 0)}, {pod("shop", "cart")}, known()).effect ==
+        "NoExecute");
 }
