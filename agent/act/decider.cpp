@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "agent/act/node_verdict.h"
 #include "agent/base/duration.h"
 
 namespace vedette {
@@ -55,7 +56,9 @@ Decision Decider::update(const Instant& now, const std::vector<Condition>& condi
     decision_.judgements.push_back(judge(condition, entities, now));
   }
   expire(now);
+  const std::uint64_t generation = decision_.generation;
   decide(now, act);
+  if (describe_node(conditions) && generation != 0) decision_.generation = generation + 1;
   decision_.next = next(now);
   return decision_;
 }
@@ -214,6 +217,19 @@ void Decider::decide(const Instant& now, const ActState& act) {
     ++decision_.generation;
   }
   decision_.message = claim.message;
+}
+
+// True: in substance something else than before. A number in a message is none.
+bool Decider::describe_node(const std::vector<Condition>& conditions) {
+  std::vector<WantedCondition> wanted = node_conditions(conditions);
+  std::string verdict = verdict_json(decision_, conditions);
+  const bool same = verdict == decision_.verdict &&
+                    std::ranges::equal(wanted, decision_.conditions, [](const auto& a, const auto& b) {
+                      return a.healthy == b.healthy && a.reason == b.reason;
+                    });
+  decision_.conditions = std::move(wanted);
+  decision_.verdict = std::move(verdict);
+  return !same;
 }
 
 std::string Decider::next(const Instant& now) const {

@@ -58,6 +58,7 @@ private:
   void expire(const Instant& now);
   Claims::const_iterator strongest() const;
   void decide(const Instant& now, const ActState& act);
+  bool describe_node(const std::vector<Condition>& conditions);
   std::string next(const Instant& now) const;
 
   DecideOptions options_;

@@ -26,18 +26,28 @@ struct Judgement {
   std::string why;  // one sentence: what it does, or why it does nothing
 };
 
+// One of the node's conditions as it should be. Healthy is "True", whatever the type.
+struct WantedCondition {
+  std::string type;  // "VedetteStorageHealthy"
+  bool healthy = true;
+  std::string reason;   // CamelCase
+  std::string message;  // one sentence
+};
+
 // The desired state of the node object, level-triggered: the writer makes it so, however often it must try.
 struct Decision {
   Mode mode = Mode::kObserve;
-  bool taint = false;                 // vedette.dev/unhealthy wanted on the node
-  std::string effect = "NoSchedule";  // of the taint; without one, the last it had
-  std::string reason;                 // the worst condition's, CamelCase; the taint's value
-  std::string message;                // its explanation, at most 1024 bytes
-  MonotonicNs evidence_ns = 0;        // kernel time of the evidence that set it
-  WallNs since_wall_ns = 0;           // when `taint` took its present value
-  std::uint64_t generation = 0;       // grows with every change of what is wanted
-  std::string held_back;              // why a taint that the evidence asks for is not wanted; empty otherwise
-  std::string next;                   // one sentence: what would happen next, and when
+  bool taint = false;                       // vedette.dev/unhealthy wanted on the node
+  std::string effect = "NoSchedule";        // of the taint; without one, the last it had
+  std::string reason;                       // the worst condition's, CamelCase; the taint's value
+  std::string message;                      // its explanation, at most 1024 bytes
+  MonotonicNs evidence_ns = 0;              // kernel time of the evidence that set it
+  WallNs since_wall_ns = 0;                 // when `taint` took its present value
+  std::uint64_t generation = 0;             // grows with every change of what is wanted
+  std::vector<WantedCondition> conditions;  // all types, always in the same order
+  std::string verdict;    // the same for programs: JSON of at most 4 KiB, changed only in substance
+  std::string held_back;  // why a taint that the evidence asks for is not wanted; empty otherwise
+  std::string next;       // one sentence: what would happen next, and when
   std::shared_ptr<const Policy> policy;  // in force; null before the first tick
   std::vector<Judgement> judgements;     // parallel to the snapshot's conditions
 };

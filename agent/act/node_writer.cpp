@@ -24,7 +24,11 @@ constexpr unsigned kMaxConflicts = 64;
 constexpr milliseconds kConflictPause{4};       // about one GET + PATCH of a competitor
 constexpr milliseconds kMaxRetryAfter{60'000};  // a server that asks for more is not believed
 constexpr std::size_t kMaxTaintValue = 63;      // of a label value
-constexpr std::size_t kMaxEventStem = 230;      // 253 for an object's name, less "." and 16 digits
+constexpr const char* kVerdictAnnotation = "vedette.dev/verdict";
+// As long as the API server keeps an event that nothing renews (--event-ttl): later there is none to
+// continue.
+constexpr WallNs kSeriesNs = 3600ULL * 1'000'000'000ULL;
+constexpr std::size_t kMaxEventStem = 230;  // 253 for an object's name, less "." and 16 digits
 
 // A label value: letters, digits, '-', '_', '.', beginning and ending with a letter or digit.
 std::string taint_value(const std::string& reason) {
@@ -56,14 +60,6 @@ std::optional<Taint> wanted_taint(const NodeState& seen, const Decision& wanted,
   }
   if (taint.time_added.empty()) taint.time_added = format_time(wall_now());
   return taint;
-}
-
-NodeCondition wanted_condition(const Decision& wanted) {
-  NodeCondition condition;
-  condition.status = wanted.taint ? "False" : "True";
-  condition.reason = wanted.taint ? wanted.reason : "NodeHealthy";
-  condition.message = wanted.message.empty() ? "no evidence of an unhealthy node" : wanted.message;
-  return condition;
 }
 
 }  // namespace
@@ -146,7 +142,7 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   publish_state();
 
   // Both are tried, so that one that is refused does not hold back the other.
-  auto after = match_condition(std::move(*seen), *wanted);
+  auto after = match_status(std::move(*seen), *wanted);
   if (after) state_.acked_generation = wanted->generation;
   if (Status written = write_events(); !written) return written;
   if (!after) return tl::unexpected(after.error());
@@ -183,23 +179,36 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
   }
 }
 
-Result<NodeState> NodeWriter::match_condition(NodeState seen, const Decision& wanted) {
-  NodeCondition condition = wanted_condition(wanted);
+// All of them in one patch when one differs: an object of the node's size is written either way.
+Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wanted) {
   const WallNs now = wall_now();
-  condition.heartbeat_ns = now;
-  condition.transition_ns = now;
-  if (seen.our_condition) {
-    const NodeCondition& present = *seen.our_condition;
-    const bool same = present.status == condition.status && present.reason == condition.reason;
-    const bool news = wanted.generation != state_.acked_generation && present.message != condition.message;
-    const auto heartbeat = static_cast<WallNs>(std::chrono::nanoseconds(options_.heartbeat).count());
+  const auto heartbeat = static_cast<WallNs>(std::chrono::nanoseconds(options_.heartbeat).count());
+  const bool decided = wanted.generation != state_.acked_generation;
+  bool differs = false;
+  std::vector<NodeCondition> conditions;
+  for (const WantedCondition& condition : wanted.conditions) {
+    NodeCondition made{.type = condition.type,
+                       .status = condition.healthy ? "True" : "False",
+                       .reason = condition.reason,
+                       .message = condition.message,
+                       .heartbeat_ns = now,
+                       .transition_ns = now};
+    const NodeCondition& present = seen.our_conditions[made.type];
+    const bool same = present.status == made.status && present.reason == made.reason;
+    const bool news = decided && present.message != made.message;
     const bool fresh = present.heartbeat_ns <= now && now - present.heartbeat_ns < heartbeat;
-    if (same && !news && fresh) return seen;
-    if (present.status == condition.status && present.transition_ns != 0) {
-      condition.transition_ns = present.transition_ns;
+    differs |= !same || news || !fresh;
+    if (present.status == made.status && present.transition_ns != 0) {
+      made.transition_ns = present.transition_ns;
     }
+    conditions.push_back(std::move(made));
   }
-  auto after = node_.write_condition(condition);
+  std::map<std::string, std::string> annotations;
+  if (!wanted.verdict.empty() && seen.our_annotations[kVerdictAnnotation] != wanted.verdict) {
+    annotations[kVerdictAnnotation] = wanted.verdict;
+  }
+  if (!differs && annotations.empty()) return seen;
+  auto after = node_.write_status(conditions, annotations);
   if (after) ++state_.patches;
   return after;
 }
@@ -245,11 +254,18 @@ void NodeWriter::queue_event(const Decision& wanted) {
   event.note = wanted.taint
                    ? key + "=" + taint_value(wanted.reason) + ":" + wanted.effect + " set: " + wanted.message
                    : key + " lifted: " + wanted.message;
-  std::string stem = options_.node.name.substr(0, kMaxEventStem);
-  while (!stem.empty() && (stem.back() == '.' || stem.back() == '-')) stem.pop_back();
-  char digits[20];
-  std::snprintf(digits, sizeof digits, ".%016llx", static_cast<unsigned long long>(event.time_ns));
-  event.name = stem + digits;
+  std::erase_if(series_, [&](const auto& old) { return old.second.last_ns + kSeriesNs < event.time_ns; });
+  Series& series = series_[event.reason + wanted.reason];
+  if (series.count == 0) {
+    std::string stem = options_.node.name.substr(0, kMaxEventStem);
+    while (!stem.empty() && (stem.back() == '.' || stem.back() == '-')) stem.pop_back();
+    char digits[20];
+    std::snprintf(digits, sizeof digits, ".%016llx", static_cast<unsigned long long>(event.time_ns));
+    series.name = stem + digits;
+  }
+  event.name = series.name;
+  event.count = ++series.count;
+  series.last_ns = event.time_ns;
   spdlog::info("node {}: {}", options_.node.name, event.note);
   if (events_.size() == kMaxPendingEvents) {
     events_.pop_front();

@@ -1,10 +1,11 @@
-// Makes the Node object what the newest Decision asks for: taint first, then condition and event. Level-
+// Makes the Node object what the newest Decision asks for: taint first, then conditions and events. Level-
 // triggered: it compares with what is there, so a lost answer, a restart or an outage only delays. The tick
 // thread calls publish(); a thread of its own does everything else; state() is safe from any thread.
 #pragma once
 
 #include <chrono>
 #include <deque>
+#include <map>
 #include <memory>
 #include <random>
 #include <stop_token>
@@ -57,8 +58,15 @@ private:
   void run();
   Status match(std::shared_ptr<const Decision> wanted);
   Result<NodeState> match_taint(std::shared_ptr<const Decision>& wanted);
-  Result<NodeState> match_condition(NodeState seen, const Decision& wanted);
+  Result<NodeState> match_status(NodeState seen, const Decision& wanted);
   void note_node(const NodeState& seen, const Decision* wanted);
+  // How often what an event says has happened since the first one of its series, and that one's name.
+  struct Series {
+    std::string name;
+    std::uint32_t count = 0;
+    WallNs last_ns = 0;
+  };
+
   void queue_event(const Decision& wanted);
   Status write_events();
   bool asks(const Decision* wanted) const;
@@ -81,6 +89,7 @@ private:
   MonotonicNs measured_evidence_ns_ = 0;  // the newest evidence that evidence_to_ack_s holds
   bool announced_tainted_ = false;        // what the last event (or the adopted state) said
   std::deque<PendingEvent> events_;
+  std::map<std::string, Series> series_;  // by reason of event and taint
   std::minstd_rand random_;
   std::jthread thread_;  // last: it uses all of the above
 };

@@ -111,14 +111,23 @@ Result<NodeState> KubeNode::parse(const KubeReply& reply) const {
   const json& conditions = child(child(node, "status"), "conditions");
   if (conditions.is_array()) {
     for (const json& condition : conditions) {
-      if (!condition.is_object() || text_at(condition, "type") != options_.condition_type) continue;
-      state.our_condition =
-          NodeCondition{.type = options_.condition_type,
+      if (!condition.is_object()) continue;
+      const std::string type = text_at(condition, "type");
+      if (!type.starts_with(options_.condition_prefix)) continue;
+      state.our_conditions[type] =
+          NodeCondition{.type = type,
                         .status = text_at(condition, "status"),
                         .reason = text_at(condition, "reason"),
                         .message = text_at(condition, "message"),
                         .heartbeat_ns = parse_time(text_at(condition, "lastHeartbeatTime")),
                         .transition_ns = parse_time(text_at(condition, "lastTransitionTime"))};
+    }
+  }
+  const json& annotations = child(metadata, "annotations");
+  if (annotations.is_object()) {
+    for (const auto& [key, value] : annotations.items()) {
+      if (key.starts_with(options_.annotation_prefix) && value.is_string())
+        state.our_annotations[key] = value.get<std::string>();
     }
   }
   return state;
@@ -156,15 +165,20 @@ Result<std::optional<NodeState>> KubeNode::write_taint(const NodeState& seen,
   return parse(*reply).map([](NodeState state) { return std::optional(std::move(state)); });
 }
 
-Result<NodeState> KubeNode::write_condition(const NodeCondition& condition) {
-  const json body = {{"status",
-                      {{"conditions",
-                        {{{"type", options_.condition_type},
-                          {"status", condition.status},
-                          {"reason", condition.reason},
-                          {"message", cut_text(condition.message, kMaxConditionMessage)},
-                          {"lastHeartbeatTime", format_time(condition.heartbeat_ns)},
-                          {"lastTransitionTime", format_time(condition.transition_ns)}}}}}}};
+Result<NodeState> KubeNode::write_status(const std::vector<NodeCondition>& conditions,
+                                         const std::map<std::string, std::string>& annotations) {
+  json list = json::array();
+  for (const NodeCondition& condition : conditions) {
+    list.push_back({{"type", condition.type},
+                    {"status", condition.status},
+                    {"reason", condition.reason},
+                    {"message", cut_text(condition.message, kMaxConditionMessage)},
+                    {"lastHeartbeatTime", format_time(condition.heartbeat_ns)},
+                    {"lastTransitionTime", format_time(condition.transition_ns)}});
+  }
+  json body = {{"status", {{"conditions", std::move(list)}}}};
+  // The status carries metadata too: the kubelet writes its own annotations this way.
+  if (!annotations.empty()) body["metadata"]["annotations"] = annotations;
   auto reply = checked(client_.patch(path_ + "/status", PatchType::kStrategic, to_text(body)),
                        "PATCH " + path_ + "/status");
   if (!reply) return tl::unexpected(reply.error());
@@ -172,6 +186,17 @@ Result<NodeState> KubeNode::write_condition(const NodeCondition& condition) {
 }
 
 Status KubeNode::write_event(const std::string& node_uid, const NodeEvent& event) {
+  if (event.count > 1) {
+    // All else of an event is immutable.
+    const json series = {
+        {"series", {{"count", event.count}, {"lastObservedTime", format_time(event.time_ns, true)}}}};
+    const std::string path = std::string(kEventPath) + "/" + event.name;
+    auto raw = client_.patch(path, PatchType::kMerge, to_text(series));
+    if (!raw || raw->status != 404) {
+      auto reply = checked(std::move(raw), "PATCH " + path);
+      return reply ? Status{} : tl::unexpected(reply.error());
+    }
+  }
   const json body = {
       {"apiVersion", "events.k8s.io/v1"},
       {"kind", "Event"},

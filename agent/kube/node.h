@@ -1,10 +1,11 @@
 // One Node object at the API server: reading it, putting one taint of ours on or off without touching any
-// other, one condition of ours, events about it. Called by act/node_writer's thread; as KubeClient, one
-// thread.
+// other, conditions and an annotation of ours, events about it. Called by act/node_writer's thread; as
+// KubeClient, one thread.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,22 +38,25 @@ struct NodeState {
   std::string resource_version;
   std::string taints_json;        // spec.taints as the server sent it; "[]" when there are none
   std::vector<Taint> our_taints;  // those with our key: none or one, unless someone else meddled
-  std::optional<NodeCondition> our_condition;
+  std::map<std::string, NodeCondition> our_conditions;  // by type: those with our prefix
+  std::map<std::string, std::string> our_annotations;   // those with our prefix
 };
 
 struct NodeEvent {
-  std::string name;    // unique; the same name again is the same event
-  std::string type;    // "Normal" or "Warning"
-  std::string reason;  // CamelCase
-  std::string action;  // CamelCase: what was done
-  std::string note;    // cut to the API's 1024 bytes
+  std::string name;         // unique; the same name again is the same event
+  std::uint32_t count = 1;  // above 1: it happened again, at `time_ns`
+  std::string type;         // "Normal" or "Warning"
+  std::string reason;       // CamelCase
+  std::string action;       // CamelCase: what was done
+  std::string note;         // cut to the API's 1024 bytes
   WallNs time_ns = 0;
 };
 
 struct KubeNodeOptions {
   std::string name;
   std::string taint_key = "vedette.dev/unhealthy";
-  std::string condition_type = "VedetteHealthy";
+  std::string condition_prefix = "Vedette";
+  std::string annotation_prefix = "vedette.dev/";
 };
 
 class KubeNode {
@@ -71,11 +75,12 @@ public:
   // the answer is nullopt (HTTP 409); then read() and try again. Otherwise the node as it is now.
   Result<std::optional<NodeState>> write_taint(const NodeState& seen, const std::optional<Taint>& ours);
 
-  // Conditions merge by type: no other condition is sent, none is touched.
-  Result<NodeState> write_condition(const NodeCondition& condition);
+  // One patch. Conditions merge by type and annotations by key: no other is sent, none is touched.
+  Result<NodeState> write_status(const std::vector<NodeCondition>& conditions,
+                                 const std::map<std::string, std::string>& annotations);
 
   // `node_uid` as in NodeState. An event that is there already (a first try whose answer was lost) counts as
-  // written.
+  // written. One that happened again becomes a series, or a new event where the first has expired.
   Status write_event(const std::string& node_uid, const NodeEvent& event);
 
   const KubeNodeOptions& options() const { return options_; }

@@ -151,6 +151,9 @@ TEST_CASE("with the rights of the manifests the agent can do all it has to") {
     snapshot->decision.taint = taint;
     snapshot->decision.reason = "FilesystemError";
     snapshot->decision.generation = generation;
+    snapshot->decision.conditions = {
+        {"VedetteStorageHealthy", !taint, "FilesystemError", "because of a test"}};
+    snapshot->decision.verdict = taint ? "{\"tainted\":true}" : "{}";
     (*writer)->publish(snapshot);
   };
   publish(true, 1);
@@ -158,10 +161,15 @@ TEST_CASE("with the rights of the manifests the agent can do all it has to") {
   INFO((*writer)->state()->last_error);
   CHECK((*writer)->state()->acked_generation == 1);
   CHECK(taints_of(server->node(node)).count("vedette.dev/unhealthy") == 1);
-  CHECK(condition_of(server->node(node), "VedetteHealthy")->at("status") == "False");
+  CHECK(condition_of(server->node(node), "VedetteStorageHealthy")->at("status") == "False");
+  CHECK(server->node(node)["metadata"]["annotations"]["vedette.dev/verdict"] == "{\"tainted\":true}");
   publish(false, 2);
   CHECK(eventually([&] { return (*writer)->state()->events_written == 2; }));
   CHECK(taints_of(server->node(node)) == taints_of(before));
+  publish(true, 3);  // the same again: patches the event
+  CHECK(eventually([&] { return (*writer)->state()->events_written == 3; }));
+  INFO((*writer)->state()->last_error);
+  CHECK((*writer)->state()->failures == 0);
 
   PodWatchOptions watching;
   watching.client = token;
@@ -198,6 +206,7 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
                                   event_about(other, "early"))
                .first == 422;
   }));
+  server->request("PATCH", nodes + mine, {{"metadata", {{"annotations", {{"example.com/keep", "x"}}}}}});
   const json mine_before = server->node(mine);
   const json other_before = server->node(other);
 
@@ -214,7 +223,7 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
   const std::vector<Abuse> abuses = {
       {"another node's taint", bound, "PATCH", nodes + other, our_taint, 422, "own node only"},
       {"another node's condition", bound, "PATCH", nodes + other + "/status",
-       status_condition("VedetteHealthy"), 422, "own node only"},
+       status_condition("VedetteStorageHealthy"), 422, "own node only"},
       {"a token of no pod", unbound, "PATCH", nodes + mine, our_taint, 422, "own node only"},
       {"a foreign taint added",
        bound,
@@ -267,7 +276,21 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
        nodes + mine,
        {{"metadata", {{"annotations", {{"a", "b"}}}}}},
        422,
-       "metadata"},
+       "vedette.dev/verdict only"},
+      {"the operator's annotation through status",
+       bound,
+       "PATCH",
+       nodes + mine + "/status",
+       {{"metadata", {{"annotations", {{"vedette.dev/pause", "true"}}}}}},
+       422,
+       "vedette.dev/verdict only"},
+      {"an annotation removed",
+       bound,
+       "PATCH",
+       nodes + mine,
+       {{"metadata", {{"annotations", {{"example.com/keep", nullptr}}}}}},
+       422,
+       "vedette.dev/verdict only"},
       {"a finalizer",
        bound,
        "PATCH",
@@ -276,7 +299,9 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
        422,
        "metadata"},
       {"the kubelet's condition", bound, "PATCH", nodes + mine + "/status", status_condition("Ready"), 422,
-       "VedetteHealthy only"},
+       "own conditions only"},
+      {"a condition of another name", bound, "PATCH", nodes + mine + "/status",
+       status_condition("VedetteHealthy"), 422, "own conditions only"},
       {"capacity",
        bound,
        "PATCH",
@@ -315,7 +340,8 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
   CHECK(server->node(other) == other_before);
   // And what it may do still works.
   CHECK(ApiServer::try_request(bound, "PATCH", nodes + mine, our_taint).first == 200);
-  CHECK(ApiServer::try_request(bound, "PATCH", nodes + mine + "/status", status_condition("VedetteHealthy"))
+  CHECK(ApiServer::try_request(bound, "PATCH", nodes + mine + "/status",
+                               status_condition("VedetteStorageHealthy"))
             .first == 200);
   CHECK(ApiServer::try_request(bound, "POST", events, event_about(mine, "mine")).first == 201);
 }

@@ -42,12 +42,20 @@ public:
     decision_.reason = reason;
     decision_.message = message;
     decision_.evidence_ns = evidence_ns;
+    decision_.conditions = {{"VedetteKernelHealthy", true, "Healthy", "no evidence of trouble"},
+                            {"VedetteStorageHealthy", false, reason, message}};
     publish();
   }
   void lift() {
     decision_.taint = false;
     decision_.reason.clear();
     decision_.message = "recovered";
+    decision_.conditions = {{"VedetteKernelHealthy", true, "Healthy", "no evidence of trouble"},
+                            {"VedetteStorageHealthy", true, "Healthy", "no evidence of trouble"}};
+    publish();
+  }
+  void verdict(const std::string& text) {
+    decision_.verdict = text;
     publish();
   }
   void effect(const std::string& effect) { decision_.effect = effect; }
@@ -96,7 +104,7 @@ TEST_CASE("a taint comes with a condition and an event, and all that was there b
   CHECK(taints.at(kKey)["effect"] == "NoSchedule");
   CHECK(parse_time(taints.at(kKey)["timeAdded"].get<std::string>()) != 0);
   CHECK(*condition_of(now, "Ready") == ready);
-  const json sick = *condition_of(now, "VedetteHealthy");
+  const json sick = *condition_of(now, "VedetteStorageHealthy");
   CHECK(sick["status"] == "False");
   CHECK(sick["reason"] == "FilesystemError");
   CHECK(sick["message"].get<std::string>().starts_with("ext4 error on loop0"));
@@ -123,7 +131,7 @@ TEST_CASE("a taint comes with a condition and an event, and all that was there b
     CHECK(taints.size() == 1);
     CHECK(taints.at("example.com/dedicated") == kForeign);
     CHECK(*condition_of(now, "Ready") == ready);
-    CHECK(condition_of(now, "VedetteHealthy")->at("status") == "True");
+    CHECK(condition_of(now, "VedetteStorageHealthy")->at("status") == "True");
     REQUIRE(eventually([&] { return writer->state()->events_written == 2; }));
     CHECK(events_of(*server, node).size() == 2);
     CHECK_FALSE(writer->state()->tainted);
@@ -135,11 +143,83 @@ TEST_CASE("a taint comes with a condition and an event, and all that was there b
     now = server->node(node);
     CHECK(taints_of(now).at(kKey)["value"] == "DiskFull");
     CHECK(taints_of(now).at(kKey)["timeAdded"] == taints.at(kKey)["timeAdded"]);
-    CHECK(condition_of(now, "VedetteHealthy")->at("reason") == "DiskFull");
-    CHECK(condition_of(now, "VedetteHealthy")->at("lastTransitionTime") == sick["lastTransitionTime"]);
+    CHECK(condition_of(now, "VedetteStorageHealthy")->at("reason") == "DiskFull");
+    CHECK(condition_of(now, "VedetteStorageHealthy")->at("lastTransitionTime") == sick["lastTransitionTime"]);
     CHECK(events_of(*server, node).size() == 1);
     CHECK(writer->state()->evidence_to_ack_s.size() == 1);
   }
+}
+
+TEST_CASE(
+    "a condition's transition time changes on its own transition only, and one patch carries all with the "
+    "verdict") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("domains");
+  const std::string old = "2026-01-02T03:04:05Z";
+  const auto condition = [&](const std::string& type) {
+    return json{{"type", type},     {"status", "True"},         {"reason", "Healthy"},
+                {"message", "old"}, {"lastHeartbeatTime", old}, {"lastTransitionTime", old}};
+  };
+  server->request(
+      "PATCH", "/api/v1/nodes/" + node + "/status",
+      {{"status",
+        {{"conditions", {condition("VedetteKernelHealthy"), condition("VedetteStorageHealthy")}}}}});
+  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(30));
+  Tick tick(*writer);
+  tick.lift();
+  REQUIRE(tick.acked());
+  CHECK(writer->state()->patches == 1);  // both heartbeats
+  tick.verdict(R"({"effect":"None"})");
+  REQUIRE(tick.acked());
+  CHECK(writer->state()->patches == 2);
+  tick.taint("DiskError");
+  REQUIRE(tick.acked());
+  CHECK(writer->state()->patches == 4);  // the taint, and the status
+  json now = server->node(node);
+  CHECK(condition_of(now, "VedetteKernelHealthy")->at("lastTransitionTime") == old);
+  CHECK(condition_of(now, "VedetteKernelHealthy")->at("message") == "no evidence of trouble");
+  CHECK(condition_of(now, "VedetteStorageHealthy")->at("status") == "False");
+  CHECK(condition_of(now, "VedetteStorageHealthy")->at("lastTransitionTime") != old);
+  CHECK(now["metadata"]["annotations"]["vedette.dev/verdict"] == R"({"effect":"None"})");
+  const std::string version = now["metadata"]["resourceVersion"];
+  tick.publish();  // a new generation that wants nothing else
+  REQUIRE(tick.acked());
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // several looks at the node
+  CHECK(server->node(node)["metadata"]["resourceVersion"] == version);
+}
+
+TEST_CASE("the same taint again is a series of one event, or a new event where the first is gone") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("series");
+  const auto writer = make_writer(server->admin(), node);
+  Tick tick(*writer);
+  const auto flap = [&](std::uint64_t events) {
+    tick.taint("DiskError");
+    REQUIRE(tick.acked());
+    tick.lift();
+    REQUIRE(tick.acked());
+    REQUIRE(eventually([&] { return writer->state()->events_written == events; }));
+  };
+  flap(2);
+  flap(4);
+  flap(6);
+  auto events = events_of(*server, node);
+  REQUIRE(events.size() == 2);
+  for (const json& event : events) {
+    CHECK(event["series"]["count"] == 3);
+    CHECK(parse_time(event["series"]["lastObservedTime"]) > parse_time(event["eventTime"]));
+    server->request("DELETE", "/apis/events.k8s.io/v1/namespaces/default/events/" +
+                                  event["metadata"]["name"].get<std::string>());
+  }
+  flap(8);
+  CHECK(events_of(*server, node).size() == 2);
+  tick.taint("TaskHung");
+  REQUIRE(tick.acked());
+  REQUIRE(eventually([&] { return writer->state()->events_written == 9; }));
+  CHECK(events_of(*server, node).size() == 3);
+  CHECK(writer->state()->failures == 0);
 }
 
 TEST_CASE("a healthy node gets its condition and no taint") {
@@ -153,7 +233,7 @@ TEST_CASE("a healthy node gets its condition and no taint") {
   REQUIRE(tick.acked());
   const json now = server->node(node);
   CHECK(taints_of(now) == before);
-  CHECK(condition_of(now, "VedetteHealthy")->at("status") == "True");
+  CHECK(condition_of(now, "VedetteStorageHealthy")->at("status") == "True");
   CHECK(writer->state()->events_written == 0);
 }
 

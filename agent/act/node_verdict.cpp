@@ -1,0 +1,87 @@
+#include "agent/act/node_verdict.h"
+
+#include <array>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "agent/kube/node.h"
+
+namespace vedette {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kMaxVerdict = 4096;
+
+constexpr std::array<std::pair<Domain, const char*>, 7> kTypes{{
+    {Domain::kKernel, "VedetteKernelHealthy"},
+    {Domain::kMemory, "VedetteMemoryHealthy"},
+    {Domain::kCpu, "VedetteCPUHealthy"},
+    {Domain::kStorage, "VedetteStorageHealthy"},
+    {Domain::kNetwork, "VedetteNetworkHealthy"},
+    {Domain::kHardware, "VedetteHardwareHealthy"},
+    {Domain::kRuntime, "VedetteRuntimeHealthy"},
+}};
+
+std::string text_of(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// The first that `fits`, for they come worst first; the others are counted.
+template <typename Fits>
+WantedCondition wanted(const char* type, const char* healthy, const std::vector<Condition>& conditions,
+                       Fits fits) {
+  WantedCondition made{type, true, "Healthy", healthy};
+  std::size_t more = 0;
+  for (const Condition& condition : conditions) {
+    if (condition.severity == Severity::kInfo || !fits(condition)) continue;
+    if (!made.healthy) {
+      ++more;
+      continue;
+    }
+    made.healthy = false;
+    made.reason = condition.reason;
+    made.message = condition.message;
+    if (condition.entity->kind != EntityKind::kNode) made.message.insert(0, condition.entity->name + ": ");
+  }
+  if (more > 0) made.message += "; and " + std::to_string(more) + " more";
+  return made;
+}
+
+}  // namespace
+
+std::vector<WantedCondition> node_conditions(const std::vector<Condition>& conditions) {
+  std::vector<WantedCondition> list;
+  for (const auto& [domain, type] : kTypes) {
+    list.push_back(wanted(type, "no evidence of trouble", conditions, [d = domain](const Condition& c) {
+      return c.evidence != Evidence::kRisk && c.domain == d && c.entity->kind == EntityKind::kNode;
+    }));
+  }
+  list.push_back(wanted("VedetteForecastHealthy", "no failure is predicted", conditions,
+                        [](const Condition& c) { return c.evidence == Evidence::kRisk; }));
+  return list;
+}
+
+std::string verdict_json(const Decision& decision, const std::vector<Condition>& conditions) {
+  Json verdict = {{"mode", to_string(decision.mode)},
+                  {"effect", decision.taint ? decision.effect : "None"},
+                  {"reason", decision.reason},
+                  {"since", format_time(decision.since_wall_ns)},
+                  {"conditions", Json::array()}};
+  std::size_t size = text_of(verdict).size();
+  for (const Condition& condition : conditions) {
+    if (condition.severity == Severity::kInfo || condition.entity->kind != EntityKind::kNode) continue;
+    Json entry = {{"reason", condition.reason},
+                  {"domain", to_string(condition.domain)},
+                  {"evidence", to_string(condition.evidence)},
+                  {"severity", to_string(condition.severity)},
+                  {"since", format_time(condition.since.wall_ns)}};
+    size += text_of(entry).size() + 1;  // and its comma
+    if (size > kMaxVerdict) break;
+    verdict["conditions"].push_back(std::move(entry));
+  }
+  return text_of(verdict);
+}
+
+}  // namespace vedette

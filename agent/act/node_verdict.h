@@ -1,0 +1,21 @@
+// The node's conditions for people and the verdict for programs, as they should stand on the node object.
+// Pure functions; called by act/decider.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "agent/act/decision.h"
+#include "agent/assess/condition.h"
+
+namespace vedette {
+
+// One for each domain, and one for predicted failures (of the node or of anything on it). Information is no
+// trouble.
+std::vector<WantedCondition> node_conditions(const std::vector<Condition>& conditions);
+
+// `decision` and the node's own conditions that are no mere information, as many of them, worst first, as fit
+// into 4 KiB. It holds nothing that changes while they stay the same, so that it need not be written.
+std::string verdict_json(const Decision& decision, const std::vector<Condition>& conditions);
+
+}  // namespace vedette

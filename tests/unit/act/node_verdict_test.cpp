@@ -1,0 +1,111 @@
+#include "agent/act/node_verdict.h"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "agent/act/decider.h"
+
+using namespace vedette;
+
+namespace {
+
+Condition condition(const std::string& reason, Domain domain, Severity severity,
+                    Evidence evidence = Evidence::kEvent, EntityKind kind = EntityKind::kNode) {
+  auto entity = std::make_shared<Entity>();
+  entity->kind = kind;
+  if (kind == EntityKind::kPod) entity->name = "pod/shop/cart";
+  Condition made;
+  made.reason = reason;
+  made.domain = domain;
+  made.severity = severity;
+  made.evidence = evidence;
+  made.entity = entity;
+  made.message = "what happened";
+  made.since.wall_ns = 1'600'000'000'000'000'000;
+  return made;
+}
+
+const WantedCondition& of(const std::vector<WantedCondition>& list, const std::string& type) {
+  for (const WantedCondition& one : list) {
+    if (one.type == type) return one;
+  }
+  FAIL(type);
+  return list.front();
+}
+
+}  // namespace
+
+TEST_CASE("each domain has a condition of its own, false from a degraded node on") {
+  const auto list = node_conditions(
+      {condition("DiskError", Domain::kStorage, Severity::kUnhealthy),
+       condition("DiskFull", Domain::kStorage, Severity::kDegraded, Evidence::kLevel),
+       condition("CpuThrottled", Domain::kCpu, Severity::kInfo),
+       condition("OOMKilled", Domain::kMemory, Severity::kDegraded, Evidence::kEvent, EntityKind::kPod)});
+  REQUIRE(list.size() == 8);
+  CHECK_FALSE(of(list, "VedetteStorageHealthy").healthy);
+  CHECK(of(list, "VedetteStorageHealthy").reason == "DiskError");
+  CHECK(of(list, "VedetteStorageHealthy").message == "what happened; and 1 more");
+  for (const char* type :
+       {"VedetteKernelHealthy", "VedetteMemoryHealthy", "VedetteCPUHealthy", "VedetteNetworkHealthy",
+        "VedetteHardwareHealthy", "VedetteRuntimeHealthy", "VedetteForecastHealthy"}) {
+    CHECK(of(list, type).healthy);
+    CHECK(of(list, type).reason == "Healthy");
+  }
+}
+
+TEST_CASE("a predicted failure of a pod is the forecast's condition and no domain's") {
+  const auto list = node_conditions({condition("PredictedFailure", Domain::kMemory, Severity::kDegraded,
+                                               Evidence::kRisk, EntityKind::kPod)});
+  CHECK_FALSE(of(list, "VedetteForecastHealthy").healthy);
+  CHECK(of(list, "VedetteForecastHealthy").message == "pod/shop/cart: what happened");
+  CHECK(of(list, "VedetteMemoryHealthy").healthy);
+}
+
+TEST_CASE("the verdict is JSON of at most 4 KiB, cut at whole conditions") {
+  Decision decision;
+  decision.mode = Mode::kEnforce;
+  decision.taint = true;
+  decision.reason = "DiskError";
+  decision.since_wall_ns = 1'600'000'000'000'000'000;
+  std::vector<Condition> conditions;
+  for (int i = 0; i < 100; ++i) {
+    conditions.push_back(condition("Reason" + std::to_string(i), Domain::kStorage, Severity::kDegraded));
+  }
+  const std::string text = verdict_json(decision, conditions);
+  CHECK(text.size() <= 4096);
+  CHECK(text.size() > 3900);
+  const auto verdict = nlohmann::json::parse(text);
+  CHECK(verdict["mode"] == "enforce");
+  CHECK(verdict["effect"] == "NoSchedule");
+  CHECK(verdict["reason"] == "DiskError");
+  CHECK(verdict["since"] == "2020-09-13T12:26:40Z");
+  CHECK(verdict["conditions"].size() > 20);
+  CHECK(verdict["conditions"][0]["reason"] == "Reason0");
+  CHECK(verdict["conditions"][0]["severity"] == "degraded");
+  decision.taint = false;
+  CHECK(nlohmann::json::parse(verdict_json(decision, {}))["effect"] == "None");
+}
+
+TEST_CASE("a new condition is a new decision, a new number in its message is not") {
+  ActState act;
+  act.known = true;
+  Decider decider({.mode = Mode::kEnforce});
+  const auto at = [](std::uint64_t s) { return Instant{s * 1'000'000'000, s * 1'000'000'000}; };
+  const std::uint64_t quiet = decider.update(at(1), {}, {}, act).generation;
+  CHECK(decider.update(at(2), {}, {}, act).generation == quiet);
+  Condition full = condition("DiskFull", Domain::kStorage, Severity::kDegraded, Evidence::kLevel);
+  const Decision told = decider.update(at(3), {full}, {}, act);
+  CHECK_FALSE(told.taint);
+  CHECK(told.generation == quiet + 1);
+  full.message = "disk_space_use at 99 %";
+  ++full.count;
+  CHECK(decider.update(at(4), {full}, {}, act).generation == quiet + 1);
+  CHECK(decider.update(at(5), {}, {}, act).generation == quiet + 2);
+}
+
+TEST_CASE("what is not known yet is not decided by a condition that does not act") {
+  Decider decider({.mode = Mode::kEnforce});
+  const Condition full = condition("DiskFull", Domain::kStorage, Severity::kDegraded, Evidence::kLevel);
+  CHECK(decider.update({1, 1}, {full}, {}, {}).generation == 0);
+  CHECK(decider.update({2, 2}, {}, {}, {}).generation == 0);
+}
