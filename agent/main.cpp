@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "agent/act/node_writer.h"
+#include "agent/act/operator_store.h"
 #include "agent/base/clock.h"
 #include "agent/base/handle.h"
 #include "agent/collect/live_source.h"
@@ -168,7 +169,14 @@ Status run_live(Config config) {
     if (!writing) return tl::unexpected(writing.error());
     writer = std::move(*writing);
   }
-  Result<std::unique_ptr<Exporter>> exporter = Exporter::make(config.exporter);
+  std::unique_ptr<OperatorStore> operator_store;
+  if (!config.exporter.socket_path.empty()) {
+    Result<std::unique_ptr<OperatorStore>> opened =
+        OperatorStore::open(config.exporter.socket_path + ".operator.json");
+    if (!opened) return tl::unexpected(opened.error());
+    operator_store = std::move(*opened);
+  }
+  Result<std::unique_ptr<Exporter>> exporter = Exporter::make(config.exporter, operator_store.get());
   if (!exporter) return tl::unexpected(exporter.error());
   std::unique_ptr<Recorder> recorder;
   if (!config.record_file.empty()) {
@@ -202,6 +210,7 @@ Status run_live(Config config) {
     const MonotonicNs begin = monotonic_now();
     if (Status ok = (*source)->collect(snapshot->observation); !ok) return ok;
     if (writer) snapshot->act = *writer->state();
+    if (operator_store) snapshot->act.local = *operator_store->get();
     const MonotonicNs collected = monotonic_now();
     pipeline.tick(*snapshot);
     snapshot->self = self.measure(begin, collected, monotonic_now());

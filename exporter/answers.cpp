@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "agent/act/operator_store.h"
 #include "agent/assess/overall.h"
 #include "agent/base/syscall_names.h"
 #include "agent/collect/signals.h"
@@ -21,6 +22,8 @@ constexpr std::size_t kMaxRows = 1000;
 constexpr int kMaxCandidates = 20;
 // One line of `status`; `explain` lists all.
 constexpr std::size_t kReasonsPerCondition = 3;
+constexpr double kMaxSayS = 365 * 86'400.0;  // longer is what "until resumed" is for
+constexpr std::size_t kMaxReason = 63;       // of a taint's value
 // eta is capped by features/ at 3600 s: beyond that nothing is forecast.
 constexpr float kMaxEtaSeconds = 3600;
 
@@ -97,6 +100,69 @@ void fill(const ActState& act, const Decision& decision, api::Act& out) {
   out.set_events_written(act.events_written);
   out.set_last_evidence_to_ack_s(act.last_evidence_to_ack_s);
   out.set_last_error(clean_text(act.last_error));
+}
+
+void fill(const OperatorSay& say, const char* by, api::OperatorSay& out) {
+  out.set_by(by);
+  out.set_paused_until_wall_ns(say.paused_until_wall_ns);
+  for (const auto& [reason, until] : say.vetoes) {
+    api::Veto& veto = *out.add_vetoes();
+    veto.set_reason(clean_text(reason));
+    veto.set_until_wall_ns(until);
+  }
+  out.set_healthy_wall_ns(say.healthy_wall_ns);
+  out.set_error(clean_text(say.error));
+}
+
+// What is over is not worth a line.
+OperatorSay in_force(OperatorSay say, WallNs now_wall_ns) {
+  if (say.paused_until_wall_ns <= now_wall_ns) say.paused_until_wall_ns = 0;
+  std::erase_if(say.vetoes, [&](const auto& veto) { return veto.second <= now_wall_ns; });
+  return say;
+}
+
+void answer_say(const api::OperatorRequest& request, const AnswerContext& context, api::Response& response) {
+  if (context.operator_store == nullptr || !context.trusted) {
+    set_error(response, api::Error::FORBIDDEN, "only root may say what the agent does: use sudo");
+    return;
+  }
+  const bool names_reason =
+      request.word() == api::OperatorRequest::VETO || request.word() == api::OperatorRequest::LIFT_VETO;
+  if (!(request.seconds() >= 0) || request.seconds() > kMaxSayS || request.reason().empty() == names_reason ||
+      request.reason().size() > kMaxReason) {
+    set_error(response, api::Error::BAD_REQUEST,
+              "expected up to 365 days, and for a veto a reason as `vedette status` prints it");
+    return;
+  }
+  const WallNs until = request.seconds() > 0
+                           ? context.now_wall_ns + static_cast<WallNs>(request.seconds() * kNsPerSecond)
+                           : kForever;
+  OperatorSay say = in_force(*context.operator_store->get(), context.now_wall_ns);
+  switch (request.word()) {
+    case api::OperatorRequest::PAUSE:
+      say.paused_until_wall_ns = until;
+      break;
+    case api::OperatorRequest::RESUME:
+      say.paused_until_wall_ns = 0;
+      break;
+    case api::OperatorRequest::VETO:
+      say.vetoes[clean_text(request.reason())] = until;
+      break;
+    case api::OperatorRequest::LIFT_VETO:
+      say.vetoes.erase(clean_text(request.reason()));
+      break;
+    case api::OperatorRequest::HEALTHY:
+      say.healthy_wall_ns = context.now_wall_ns;
+      break;
+    default:
+      set_error(response, api::Error::BAD_REQUEST, "expected pause, resume, veto or healthy");
+      return;
+  }
+  if (Status ok = context.operator_store->set(say); !ok) {
+    set_error(response, api::Error::FAILED, ok.error().text);
+    return;
+  }
+  fill(say, "local", *response.mutable_said());
 }
 
 void fill(const ProbeHealth& probe, MonotonicNs now_ns, api::Probe& out) {
@@ -230,6 +296,11 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
   }
   fill(snapshot.decision, *out.mutable_decision());
   fill(snapshot.act, snapshot.decision, *out.mutable_act());
+  for (const auto& [say, by] :
+       {std::pair(&snapshot.act.annotated, "annotation"), {&snapshot.act.local, "local"}}) {
+    const OperatorSay now = in_force(*say, snapshot.observation.time.wall_ns);
+    if (now != OperatorSay{}) fill(now, by, *out.add_said());
+  }
   std::uint32_t off = 0;
   for (const ProbeHealth& probe : snapshot.observation.probes) {
     if (probe.state == ProbeState::kOff) {
@@ -442,6 +513,10 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
               "the request asks for nothing: expected status, top, explain or probes");
     return response;
   }
+  if (request.has_say()) {
+    answer_say(request.say(), context, response);
+    return response;
+  }
   if (context.snapshot == nullptr) {
     set_error(response, api::Error::NOT_READY,
               "the agent has just started and has not judged anything yet: try again in a second");
@@ -489,6 +564,7 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
         fill(snapshot.self.budget, *response.mutable_probes()->mutable_budget());
       fill(snapshot.observation.losses, *response.mutable_probes()->mutable_losses());
       break;
+    case api::Request::kSay:
     case api::Request::ASK_NOT_SET:
       break;
   }

@@ -1,5 +1,5 @@
-// From a request and the newest snapshot to what the client reads. Pure but for the history's lock; called by
-// the socket thread.
+// From a request and the newest snapshot to what the client reads. Pure but for the history's lock and what
+// an operator says, which it stores; called by the socket thread.
 #pragma once
 
 #include <memory>
@@ -12,6 +12,8 @@
 
 namespace vedette {
 
+class OperatorStore;
+
 namespace api {
 class Request;
 class Response;
@@ -23,6 +25,9 @@ struct AnswerContext {
   std::string node;            // this node's name
   MonotonicNs started_ns = 0;  // when the agent started
   MonotonicNs now_ns = 0;
+  WallNs now_wall_ns = 0;
+  OperatorStore* operator_store = nullptr;  // null: nothing can be said
+  bool trusted = false;                     // the client may say something
 };
 
 // Always an answer: an Error where the request cannot be met.

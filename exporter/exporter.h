@@ -14,6 +14,7 @@ namespace vedette {
 class History;
 class HttpServer;
 class SocketServer;
+class OperatorStore;
 class Totals;
 
 struct ExporterOptions {
@@ -31,7 +32,10 @@ struct ExporterOptions {
 class Exporter : public Sink {
 public:
   // Errors: an address or path that is taken, malformed or forbidden.
-  static Result<std::unique_ptr<Exporter>> make(const ExporterOptions& options);
+  // What root says on the socket goes to `operator_store`, which must outlive this; null: nothing can be
+  // said.
+  static Result<std::unique_ptr<Exporter>> make(const ExporterOptions& options,
+                                                OperatorStore* operator_store = nullptr);
   ~Exporter() override;
 
   void publish(const std::shared_ptr<const Snapshot>& snapshot) override;

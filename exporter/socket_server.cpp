@@ -98,6 +98,14 @@ std::string framed_error(api::Error::Code code, const std::string& text) {
   return framed(response);
 }
 
+// The path's mode lets a group read; to say something takes root, or whoever the agent runs as.
+bool may_say(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.uid == 0 || peer.uid == ::geteuid();
+}
+
 }  // namespace
 
 struct SocketServer::Client {
@@ -227,6 +235,11 @@ void SocketServer::read_from(Client& client) {
   answer_requests(client);
 }
 
+AnswerContext SocketServer::context(const Client& client) const {
+  return {latest_.get(),   history_,   options_.node,           started_ns_,
+          monotonic_now(), wall_now(), options_.operator_store, may_say(client.socket.get())};
+}
+
 void SocketServer::answer_requests(Client& client) {
   // One at a time: the next is looked at when its answer has gone out, so `in` never holds more than a
   // request and one read, and `out` never more than an answer.
@@ -256,8 +269,7 @@ void SocketServer::answer_requests(Client& client) {
           client.streamed_version = latest_.version();
           client.streamed_ns = monotonic_now();
         }
-        const api::Response response =
-            answer(request, {latest_.get(), history_, options_.node, started_ns_, monotonic_now()});
+        const api::Response response = answer(request, context(client));
         client.closing = response.has_error() && response.error().code() == api::Error::BAD_REQUEST;
         client.out = framed(response);
       }
@@ -301,7 +313,7 @@ void SocketServer::stream_to(Client& client) {
   }
   client.streamed_version = latest_.version();
   client.streamed_ns = now_ns;
-  client.out = framed(answer(*client.stream, {latest_.get(), history_, options_.node, started_ns_, now_ns}));
+  client.out = framed(answer(*client.stream, context(client)));
   write_to(client);
 }
 

@@ -17,9 +17,13 @@
 
 namespace vedette {
 
+class OperatorStore;
+struct AnswerContext;
+
 struct SocketServerOptions {
   std::string path;
-  std::string node;  // this node's name, in every answer
+  std::string node;                         // this node's name, in every answer
+  OperatorStore* operator_store = nullptr;  // what root says goes here; must outlive the server
 };
 
 class SocketServer {
@@ -41,6 +45,7 @@ private:
   SocketServer(SocketServerOptions options, const Latest<Snapshot>& latest, const History& history,
                FileHandle listener, FileHandle wake, MonotonicNs started_ns);
 
+  AnswerContext context(const Client& client) const;
   void run(const std::stop_token& stop);
   void accept_clients();
   void read_from(Client& client);

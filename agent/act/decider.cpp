@@ -6,6 +6,7 @@
 
 #include "agent/act/node_verdict.h"
 #include "agent/base/duration.h"
+#include "agent/kube/node.h"
 
 namespace vedette {
 namespace {
@@ -32,6 +33,10 @@ std::string explain(const Condition& condition, const std::string& addition) {
   return text + addition;
 }
 
+WallNs wall_of(MonotonicNs time_ns, const Instant& now) {
+  return now.wall_ns - std::min(now.wall_ns, now.monotonic_ns - std::min(now.monotonic_ns, time_ns));
+}
+
 MonotonicNs nanoseconds(double value_s) {
   return static_cast<MonotonicNs>(value_s * kNsPerSecond);
 }
@@ -44,6 +49,8 @@ Decider::Decider(DecideOptions options) : options_(std::move(options)) {
 
 Decision Decider::update(const Instant& now, const std::vector<Condition>& conditions,
                          const std::vector<EntityPtr>& entities, const ActState& act) {
+  say_ = merged(act.annotated, act.local);
+  decision_.paused = say_.paused_until_wall_ns > now.wall_ns;
   adopt(now, act);
   decision_.policy = options_.policy;
   decision_.held_back.clear();
@@ -52,13 +59,15 @@ Decision Decider::update(const Instant& now, const std::vector<Condition>& condi
   std::erase_if(past_, [&](const auto& past) {
     return past.second.ended_ns + kDayNs <= now.monotonic_ns && !claims_.contains(past.first);
   });
+  std::vector<Condition> counted;  // without what an operator set aside
   for (const Condition& condition : conditions) {
     decision_.judgements.push_back(judge(condition, entities, now));
+    if (!is_set_aside(wall_of(condition.evidence_ns, now), now)) counted.push_back(condition);
   }
   expire(now);
   const std::uint64_t generation = decision_.generation;
   decide(now, act);
-  if (describe_node(conditions) && generation != 0) decision_.generation = generation + 1;
+  if (describe_node(counted) && generation != 0) decision_.generation = generation + 1;
   decision_.next = next(now);
   return decision_;
 }
@@ -69,6 +78,7 @@ void Decider::adopt(const Instant& now, const ActState& act) {
   if (!act.adopted || !act.tainted || decision_.taint) return;
   Claim& found = claims_[act.taint_reason];
   found.effect = parse_effect(act.taint_effect).value_or(Effect::kNoSchedule);
+  found.evidence_wall_ns = act.tainted_since_wall_ns;
   found.message = "set before this agent started";
   found.since_ns = now.monotonic_ns;
   found.until_ns = now.monotonic_ns + nanoseconds(options_.recovery_s);
@@ -100,6 +110,11 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
     return judgement;
   }
 
+  const std::string objected = objection(condition.reason, wall_of(condition.evidence_ns, now), now);
+  if (!objected.empty()) {
+    judgement.why = "does nothing: " + objected;
+    return judgement;
+  }
   const double evidence_s = seconds_between(condition.first_evidence_ns, condition.evidence_ns);
   const bool escalated = rule.escalate_to != Effect::kNone && evidence_s >= rule.escalate_after_s;
   const auto holds_back = [&](std::string why) {
@@ -155,15 +170,37 @@ Decider::Claim& Decider::claim(const Condition& condition, const PolicyRule& rul
                             std::exp2(std::min(relapses, options_.policy->relapse_doublings));
   claim.effect = effect;
   claim.evidence_ns = condition.evidence_ns;
+  claim.evidence_wall_ns = wall_of(condition.evidence_ns, now);
   claim.until_ns = std::max(condition.evidence_ns + nanoseconds(recovery_s),
                             now.monotonic_ns + nanoseconds(condition.recovers_in_s));
   claim.active = true;
   return claim;
 }
 
+bool Decider::is_set_aside(WallNs evidence_wall_ns, const Instant& now) const {
+  // A mark in the future is no mark yet: it would hide what nobody has seen.
+  return say_.healthy_wall_ns != 0 && say_.healthy_wall_ns <= now.wall_ns &&
+         evidence_wall_ns <= say_.healthy_wall_ns;
+}
+
+std::string Decider::objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const {
+  if (is_set_aside(evidence_wall_ns, now)) {
+    return "marked healthy at " + format_time(say_.healthy_wall_ns) + ", no evidence since";
+  }
+  const auto veto = say_.vetoes.find(reason);
+  if (veto == say_.vetoes.end() || veto->second <= now.wall_ns) return "";
+  return veto->second == kForever ? "vetoed" : "vetoed " + until_text(veto->second);
+}
+
 void Decider::expire(const Instant& now) {
   for (auto position = claims_.begin(); position != claims_.end();) {
     const auto& [reason, claim] = *position;
+    // No relapse: an operator says that there was nothing.
+    if (!objection(reason, claim.evidence_wall_ns, now).empty()) {
+      past_.erase(reason);
+      position = claims_.erase(position);
+      continue;
+    }
     if (claim.active || now.monotonic_ns < claim.until_ns) {
       ++position;
       continue;
@@ -184,6 +221,11 @@ Decider::Claims::const_iterator Decider::strongest() const {
 void Decider::decide(const Instant& now, const ActState& act) {
   while (!taints_.empty() && taints_.front() + kHourNs <= now.monotonic_ns) taints_.pop_front();
   const auto cause = strongest();
+  if (decision_.paused && decision_.generation != 0) {
+    if (cause != claims_.end() && !decision_.taint)
+      decision_.held_back = cause->first + ": paused " + until_text(say_.paused_until_wall_ns);
+    return;
+  }
   if (cause == claims_.end()) {
     if (decision_.taint) {
       decision_.taint = false;
@@ -234,6 +276,10 @@ bool Decider::describe_node(const std::vector<Condition>& conditions) {
 
 std::string Decider::next(const Instant& now) const {
   const std::string verb = options_.mode == Mode::kEnforce ? "will" : "would";
+  if (decision_.paused) {
+    return "paused " + until_text(say_.paused_until_wall_ns) + ": " +
+           (decision_.taint ? "the taint stays as it is" : "no taint");
+  }
   if (decision_.taint) {
     MonotonicNs until_ns = now.monotonic_ns;
     for (const auto& [reason, claim] : claims_) until_ns = std::max(until_ns, claim.until_ns);

@@ -41,6 +41,7 @@ private:
     Effect effect = Effect::kNone;
     std::string message;
     MonotonicNs evidence_ns = 0;
+    WallNs evidence_wall_ns = 0;
     MonotonicNs since_ns = 0;
     MonotonicNs until_ns = 0;
     bool active = false;  // in this tick
@@ -55,6 +56,9 @@ private:
   Judgement judge(const Condition& condition, const std::vector<EntityPtr>& entities, const Instant& now);
   Effect spared(Effect effect, const std::vector<EntityPtr>& entities, std::string& why) const;
   Claim& claim(const Condition& condition, const PolicyRule& rule, Effect effect, const Instant& now);
+  bool is_set_aside(WallNs evidence_wall_ns, const Instant& now) const;
+  // Why an operator will not have it count; empty: nobody said so.
+  std::string objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const;
   void expire(const Instant& now);
   Claims::const_iterator strongest() const;
   void decide(const Instant& now, const ActState& act);
@@ -63,6 +67,7 @@ private:
 
   DecideOptions options_;
   Decision decision_;
+  OperatorSay say_;  // as of this tick
   Claims claims_;
   std::map<std::string, Past> past_;  // claims that ended within the last day
   std::deque<MonotonicNs> taints_;    // times of new taints within the last hour

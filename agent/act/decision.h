@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/act/operator_say.h"
 #include "agent/base/clock.h"
 
 namespace vedette {
@@ -37,7 +38,8 @@ struct WantedCondition {
 // The desired state of the node object, level-triggered: the writer makes it so, however often it must try.
 struct Decision {
   Mode mode = Mode::kObserve;
-  bool taint = false;                       // vedette.dev/unhealthy wanted on the node
+  bool paused = false;  // by an operator: the taint on the node stays as it is, whatever is wanted
+  bool taint = false;   // vedette.dev/unhealthy wanted on the node
   std::string effect = "NoSchedule";        // of the taint; without one, the last it had
   std::string reason;                       // the worst condition's, CamelCase; the taint's value
   std::string message;                      // its explanation, at most 1024 bytes
@@ -61,6 +63,8 @@ struct ActState {
   bool adopted = false;              // it was there before this process started
   WallNs tainted_since_wall_ns = 0;  // the taint's timeAdded
   std::string taint_reason, taint_effect;
+  OperatorSay annotated;  // what the node's annotations say
+  OperatorSay local;      // what was said on the socket
   std::uint64_t acked_generation = 0;
   std::uint64_t patches = 0, conflicts = 0, failures = 0, events_written = 0;
   double last_evidence_to_ack_s = 0;      // kernel's evidence to HTTP 200; 0: none yet

@@ -65,6 +65,7 @@ std::vector<WantedCondition> node_conditions(const std::vector<Condition>& condi
 
 std::string verdict_json(const Decision& decision, const std::vector<Condition>& conditions) {
   Json verdict = {{"mode", to_string(decision.mode)},
+                  {"paused", decision.paused},
                   {"effect", decision.taint ? decision.effect : "None"},
                   {"reason", decision.reason},
                   {"since", format_time(decision.since_wall_ns)},

@@ -156,7 +156,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
   for (unsigned conflicts = 0;; ++conflicts) {
     if (!seen) return seen;
     note_node(*seen, wanted.get());
-    if (!asks(wanted.get()) || taint_is_as_wanted(*seen, *wanted)) return seen;
+    if (!asks(wanted.get()) || wanted->paused || taint_is_as_wanted(*seen, *wanted)) return seen;
     auto written = node_.write_taint(*seen, wanted_taint(*seen, *wanted, options_.node.taint_key));
     if (!written) return tl::unexpected(written.error());
     if (*written) {
@@ -217,6 +217,10 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
   const bool was_tainted = state_.tainted;
   state_.connected = true;
   uid_ = seen.uid;
+  OperatorSay said = say_of(seen.our_annotations);
+  if (said.error != state_.annotated.error && !said.error.empty())
+    spdlog::warn("node {}: {}", options_.node.name, said.error);
+  state_.annotated = std::move(said);
   state_.tainted = !seen.our_taints.empty();
   state_.tainted_since_wall_ns = state_.tainted ? parse_time(seen.our_taints[0].time_added) : 0;
   state_.taint_reason = state_.tainted ? seen.our_taints[0].value : std::string();

@@ -31,9 +31,9 @@ bool same_losses(const Losses& a, const Losses& b) {
 bool same_act(const ActState& a, const ActState& b) {
   return a.connected == b.connected && a.known == b.known && a.tainted == b.tainted &&
          a.adopted == b.adopted && a.tainted_since_wall_ns == b.tainted_since_wall_ns &&
-         a.taint_reason == b.taint_reason && a.taint_effect == b.taint_effect &&
-         a.acked_generation == b.acked_generation && a.patches == b.patches && a.conflicts == b.conflicts &&
-         a.failures == b.failures && a.events_written == b.events_written &&
+         a.taint_reason == b.taint_reason && a.taint_effect == b.taint_effect && a.annotated == b.annotated &&
+         a.local == b.local && a.acked_generation == b.acked_generation && a.patches == b.patches &&
+         a.conflicts == b.conflicts && a.failures == b.failures && a.events_written == b.events_written &&
          same_bits(a.last_evidence_to_ack_s, b.last_evidence_to_ack_s) && a.last_error == b.last_error;
 }
 
@@ -47,6 +47,23 @@ bool same_condition(const RecordedVerdict::ConditionVerdict& a, const RecordedVe
   return a.reason == b.reason && a.entity == b.entity && a.severity == b.severity &&
          a.since_ns == b.since_ns && same_bits(a.confidence, b.confidence) && a.count == b.count &&
          a.recovering == b.recovering;
+}
+
+void encode_say(const OperatorSay& say, recording::OperatorSay& message) {
+  message.set_paused_until_wall_ns(say.paused_until_wall_ns);
+  for (const auto& [reason, until] : say.vetoes) {
+    message.add_veto(reason);
+    message.add_veto_until_wall_ns(until);
+  }
+  message.set_healthy_wall_ns(say.healthy_wall_ns);
+}
+
+OperatorSay decode_say(const recording::OperatorSay& message) {
+  OperatorSay say;
+  say.paused_until_wall_ns = message.paused_until_wall_ns();
+  for (int i = 0; i < message.veto_size(); ++i) say.vetoes[message.veto(i)] = message.veto_until_wall_ns(i);
+  say.healthy_wall_ns = message.healthy_wall_ns();
+  return say;
 }
 
 tl::unexpected<Error> impossible(std::uint64_t tick, std::string_view field) {
@@ -210,6 +227,8 @@ void TickEncoder::encode_act(const ActState& act, recording::Tick& tick) {
   message.set_tainted_since_wall_ns(act.tainted_since_wall_ns);
   message.set_taint_reason(act.taint_reason);
   message.set_taint_effect(act.taint_effect);
+  encode_say(act.annotated, *message.mutable_annotated());
+  encode_say(act.local, *message.mutable_local());
   message.set_acked_generation(act.acked_generation);
   message.set_patches(act.patches);
   message.set_conflicts(act.conflicts);
@@ -486,6 +505,12 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
     act_.tainted_since_wall_ns = message.tainted_since_wall_ns();
     act_.taint_reason = message.taint_reason();
     act_.taint_effect = message.taint_effect();
+    if (message.annotated().veto_size() != message.annotated().veto_until_wall_ns_size() ||
+        message.local().veto_size() != message.local().veto_until_wall_ns_size()) {
+      return impossible(ticks_, "number of vetoes");
+    }
+    act_.annotated = decode_say(message.annotated());
+    act_.local = decode_say(message.local());
     act_.acked_generation = message.acked_generation();
     act_.patches = message.patches();
     act_.conflicts = message.conflicts();

@@ -54,6 +54,7 @@ public:
                             {"VedetteStorageHealthy", true, "Healthy", "no evidence of trouble"}};
     publish();
   }
+  void pause(bool paused) { decision_.paused = paused; }
   void verdict(const std::string& text) {
     decision_.verdict = text;
     publish();
@@ -187,6 +188,36 @@ TEST_CASE(
   REQUIRE(tick.acked());
   std::this_thread::sleep_for(std::chrono::milliseconds(200));  // several looks at the node
   CHECK(server->node(node)["metadata"]["resourceVersion"] == version);
+}
+
+TEST_CASE("what an operator annotates is known at the next look, and a pause keeps hands off the taint") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("operator");
+  const auto annotate = [&](const json& annotations) {
+    server->request("PATCH", "/api/v1/nodes/" + node, {{"metadata", {{"annotations", annotations}}}});
+  };
+  annotate({{"vedette.dev/pause", "true"}, {"vedette.dev/veto", "DiskError"}});
+  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(30));
+  REQUIRE(eventually([&] { return writer->state()->known; }));
+  CHECK(writer->state()->annotated.paused_until_wall_ns == kForever);
+  CHECK(writer->state()->annotated.vetoes.contains("DiskError"));
+
+  Tick tick(*writer);
+  tick.pause(true);
+  tick.taint("TaskHung");
+  REQUIRE(tick.acked());
+  CHECK(taints_of(server->node(node)).count(kKey) == 0);
+  CHECK(condition_of(server->node(node), "VedetteStorageHealthy")->at("status") == "False");
+  CHECK(writer->state()->events_written == 0);
+
+  annotate({{"vedette.dev/pause", nullptr}, {"vedette.dev/healthy", "2026-01-02T03:04:05Z"}});
+  REQUIRE(eventually([&] { return writer->state()->annotated.paused_until_wall_ns == 0; }));
+  CHECK(writer->state()->annotated.healthy_wall_ns == parse_time("2026-01-02T03:04:05Z"));
+  tick.pause(false);
+  tick.taint("TaskHung");
+  REQUIRE(tick.acked());
+  CHECK(taints_of(server->node(node)).count(kKey) == 1);
 }
 
 TEST_CASE("the same taint again is a series of one event, or a new event where the first is gone") {

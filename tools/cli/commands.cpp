@@ -6,11 +6,13 @@
 
 #include <CLI/CLI.hpp>
 
+#include "agent/base/duration.h"
 #include "exporter/api.pb.h"
 #include "exporter/wire.h"
 #include "tools/cli/agent_client.h"
 #include "tools/cli/format.h"
 #include "tools/cli/live_top.h"
+#include "tools/cli/said_text.h"
 #include "tools/cli/views.h"
 
 namespace vedette {
@@ -71,7 +73,24 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   std::string entity;
   explain.add_option("ENTITY", entity, "Its name, or a part that only it has")->required();
   CLI::App& probes = *app.add_subcommand("probes", "Kernel probes: state, cost, losses");
-  for (CLI::App* command : {&status, &top, &explain, &probes}) command->fallthrough();
+  CLI::App& pause =
+      *app.add_subcommand("pause", "Leave this node's taint as it is, for DURATION or until resumed");
+  CLI::App& resume = *app.add_subcommand("resume", "End a pause");
+  CLI::App& veto = *app.add_subcommand("veto", "Let REASON set no taint, for DURATION or until lifted");
+  CLI::App& healthy =
+      *app.add_subcommand("healthy", "Set all evidence so far aside: only what comes from now on counts");
+  std::string duration;
+  std::string reason;
+  bool lift = false;
+  veto.add_option("REASON", reason, "As `vedette status` prints it")->required();
+  veto.add_flag("--lift", lift, "Lift the veto");
+  for (CLI::App* command : {&pause, &veto}) {
+    command->add_option("DURATION", duration, "Like 30s, 5m, 2h or 1d")->check([&](const std::string& text) {
+      return parse_duration(text).value_or(0) > 0 ? "" : "expected " + std::string(kDurationForm);
+    });
+  }
+  for (CLI::App* command : {&status, &top, &explain, &probes, &pause, &resume, &veto, &healthy})
+    command->fallthrough();
 
   try {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
@@ -90,6 +109,15 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   if (top.parsed()) request.mutable_top();
   if (explain.parsed()) request.mutable_explain()->set_entity(entity);
   if (probes.parsed()) request.mutable_probes();
+  if (pause.parsed()) request.mutable_say()->set_word(api::OperatorRequest::PAUSE);
+  if (resume.parsed()) request.mutable_say()->set_word(api::OperatorRequest::RESUME);
+  if (veto.parsed())
+    request.mutable_say()->set_word(lift ? api::OperatorRequest::LIFT_VETO : api::OperatorRequest::VETO);
+  if (healthy.parsed()) request.mutable_say()->set_word(api::OperatorRequest::HEALTHY);
+  if (request.has_say()) {
+    request.mutable_say()->set_reason(reason);
+    request.mutable_say()->set_seconds(parse_duration(duration).value_or(0));
+  }
   Result<AgentClient> client = AgentClient::connect(socket_path);
   if (!client) return fail_with(streams, kExitUnreachable, client.error().text);
   const Result<api::Response> response = client->ask(std::move(request));
@@ -108,6 +136,8 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
     streams.out << explain_view(*response, streams.screen);
   } else if (response->has_probes()) {
     streams.out << probes_view(*response, streams.screen);
+  } else if (response->has_said()) {
+    streams.out << said_text(response->said(), response->agent().wall_ns());
   } else {
     return fail_with(streams, kExitUnreachable, "the agent sent an unexpected answer");
   }

@@ -23,6 +23,7 @@ Json json_of(const api::Probe& probe);
 Json json_of(const api::TopRow& row);
 Json json_of(const api::Forecast& forecast);
 Json json_of(const api::Event& event);
+Json json_of(const api::OperatorSay& said);
 
 template <typename List>
 Json json_list(const List& list) {
@@ -128,6 +129,16 @@ Json json_of(const api::Event& event) {
           {"container", event.container()}, {"text", event.text()}};
 }
 
+Json json_of(const api::OperatorSay& said) {
+  Json vetoes = Json::object();
+  for (const api::Veto& veto : said.vetoes()) vetoes[veto.reason()] = veto.until_wall_ns();
+  return {{"by", said.by()},
+          {"paused_until_wall_ns", said.paused_until_wall_ns()},
+          {"vetoes", vetoes},
+          {"healthy_wall_ns", said.healthy_wall_ns()},
+          {"error", said.error()}};
+}
+
 void add_status(const api::Status& status, Json& json) {
   const api::Decision& decision = status.decision();
   const api::Act& act = status.act();
@@ -151,6 +162,7 @@ void add_status(const api::Status& status, Json& json) {
                  {"events_written", act.events_written()},
                  {"last_evidence_to_ack_s", act.last_evidence_to_ack_s()},
                  {"last_error", act.last_error()}};
+  json["operator"] = json_list(status.said());
   json["telemetry"] = {{"probes", status.probes()},
                        {"probes_off", status.probes_off()},
                        {"troubled_probes", json_list(status.troubled_probes())},
@@ -178,6 +190,10 @@ const char* code_name(api::Error::Code code) {
       return "unknown_entity";
     case api::Error::AMBIGUOUS:
       return "ambiguous";
+    case api::Error::FORBIDDEN:
+      return "forbidden";
+    case api::Error::FAILED:
+      return "failed";
     default:
       return "unspecified";
   }
@@ -225,6 +241,9 @@ std::string json_view(const api::Response& response) {
       json["probes"] = json_list(response.probes().probes());
       json["losses"] = json_of(response.probes().losses());
       if (response.probes().has_budget()) json["budget"] = json_of(response.probes().budget());
+      break;
+    case api::Response::kSaid:
+      json["operator"] = json_of(response.said());
       break;
     case api::Response::ANSWER_NOT_SET:
       break;

@@ -4,6 +4,7 @@
 #include "tools/cli/budget_text.h"
 #include "tools/cli/condition_text.h"
 #include "tools/cli/format.h"
+#include "tools/cli/said_text.h"
 #include "tools/cli/views.h"
 
 namespace vedette {
@@ -102,6 +103,12 @@ private:
     text_ += "\n";
     row("Mode", observes ? "observe: the agent says what it would do and changes nothing"
                          : "enforce: the agent taints and untaints its node");
+    for (const api::OperatorSay& said : status_.said()) {
+      std::string lines = said_text(said, agent_.wall_ns());
+      for (std::size_t end; (end = lines.find('\n')) != std::string::npos; lines.erase(0, end + 1)) {
+        row("Operator", lines.substr(0, end), Paint::kYellow);
+      }
+    }
     const std::string taint = "vedette.dev/unhealthy=" + decision.reason() + ":" + decision.effect();
     if (decision.taint()) {
       row(observes ? "Would do" : "Wants",

@@ -1,0 +1,177 @@
+#include <cstdlib>
+#include <fstream>
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include "agent/act/decider.h"
+#include "agent/act/operator_store.h"
+
+using namespace vedette;
+
+namespace {
+
+constexpr WallNs kStart = 1'600'000'000'000'000'000;
+
+Instant at(double seconds) {
+  const auto ns = static_cast<std::uint64_t>(seconds * 1e9);
+  return {ns, kStart + ns};
+}
+WallNs wall(double seconds) {
+  return at(seconds).wall_ns;
+}
+
+Condition evidence(const std::string& reason, double time_s) {
+  Condition condition;
+  condition.reason = reason;
+  condition.severity = Severity::kUnhealthy;
+  condition.domain = Domain::kStorage;
+  condition.entity = std::make_shared<const Entity>();
+  condition.evidence_ns = condition.first_evidence_ns = at(time_s).monotonic_ns;
+  return condition;
+}
+
+ActState known() {
+  ActState act;
+  act.known = act.connected = true;
+  return act;
+}
+
+class Directory {
+public:
+  Directory() { REQUIRE(::mkdtemp(path_) != nullptr); }
+  ~Directory() { std::system(("rm -r " + std::string(path_)).c_str()); }
+  std::string file(const std::string& name) const { return std::string(path_) + "/" + name; }
+
+private:
+  char path_[32] = "/tmp/vedette-operator-XXXXXX";
+};
+
+}  // namespace
+
+TEST_CASE("annotations are read, and what is not understood is said; a pause is then a pause") {
+  CHECK(say_of({}) == OperatorSay{});
+  const OperatorSay say = say_of({{"vedette.dev/pause", "2026-01-02T03:04:05Z"},
+                                  {"vedette.dev/veto", "DiskError, TaskHung,"},
+                                  {"vedette.dev/healthy", "2026-01-02T03:04:05.5Z"},
+                                  {"vedette.dev/verdict", "{}"}});
+  CHECK(say.paused_until_wall_ns == 1'767'323'045'000'000'000);
+  CHECK(say.healthy_wall_ns == 1'767'323'045'500'000'000);
+  CHECK(say.vetoes == std::map<std::string, WallNs>{{"DiskError", kForever}, {"TaskHung", kForever}});
+  CHECK(say.error.empty());
+  CHECK(say_of({{"vedette.dev/pause", "true"}}).paused_until_wall_ns == kForever);
+  CHECK(say_of({{"vedette.dev/pause", "false"}}) == OperatorSay{});
+  const OperatorSay odd = say_of({{"vedette.dev/pause", "tomorrow"}, {"vedette.dev/healthy", "yes"}});
+  CHECK(odd.paused_until_wall_ns == kForever);
+  CHECK(odd.healthy_wall_ns == 0);
+  CHECK(
+      odd.error ==
+      "annotation vedette.dev/healthy: expected a time in UTC like 2026-01-02T03:04:05Z, found 'yes'; "
+      "annotation "
+      "vedette.dev/pause: expected true, false or a time in UTC like 2026-01-02T03:04:05Z, found 'tomorrow'");
+}
+
+TEST_CASE("what was said survives in a file, and a broken file is named") {
+  const Directory directory;
+  const std::string file = directory.file("operator.json");
+  {
+    auto store = OperatorStore::open(file);
+    REQUIRE(store);
+    CHECK(*(*store)->get() == OperatorSay{});
+    REQUIRE((*store)->set({kForever, {{"DiskError", 5}}, 7, ""}));
+    CHECK((*store)->get()->healthy_wall_ns == 7);
+  }
+  auto again = OperatorStore::open(file);
+  REQUIRE(again);
+  CHECK(*(*again)->get() == OperatorSay{kForever, {{"DiskError", 5}}, 7, ""});
+  CHECK(::access((file + ".new").c_str(), F_OK) != 0);
+  std::ofstream(file) << "rubbish";
+  const auto broken = OperatorStore::open(file);
+  REQUIRE_FALSE(broken);
+  CHECK(broken.error().text.starts_with(file + ": expected JSON"));
+  auto lost = OperatorStore::open(directory.file("none/operator.json"));
+  REQUIRE(lost);
+  const Status refused = (*lost)->set({kForever, {}, 0, ""});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().text.find("none/operator.json.new: No such file") != std::string::npos);
+  CHECK((*lost)->get()->paused_until_wall_ns == 0);
+}
+
+TEST_CASE("while paused no taint is set and none lifted; the pause ends by itself") {
+  Decider decider({.mode = Mode::kEnforce});
+  ActState act = known();
+  decider.update(at(1), {}, {}, act);
+  act.local.paused_until_wall_ns = wall(100);
+  const Decision held = decider.update(at(2), {evidence("DiskError", 2)}, {}, act);
+  CHECK_FALSE(held.taint);
+  CHECK(held.paused);
+  CHECK(held.held_back.starts_with("DiskError: paused until 2020-09-13T12:28:20Z"));
+  CHECK(held.verdict.find("\"paused\":true") != std::string::npos);
+  const Decision after = decider.update(at(100), {evidence("DiskError", 2)}, {}, act);
+  CHECK(after.taint);
+  CHECK_FALSE(after.paused);
+
+  act.annotated.paused_until_wall_ns = kForever;
+  CHECK(decider.update(at(1000), {}, {}, act).taint);
+  act.annotated.paused_until_wall_ns = 0;
+  CHECK_FALSE(decider.update(at(1001), {}, {}, act).taint);
+}
+
+TEST_CASE("a pause from the start leaves an adopted taint alone and lets the conditions be written") {
+  Decider decider({.mode = Mode::kEnforce});
+  ActState act = known();
+  act.local.paused_until_wall_ns = kForever;
+  CHECK(decider.update(at(1), {}, {}, act).generation == 1);
+  Decider second({.mode = Mode::kEnforce, .recovery_s = 60});
+  act.tainted = act.adopted = true;
+  act.taint_reason = "DiskError";
+  CHECK(second.update(at(1), {}, {}, act).taint);
+  CHECK(second.update(at(100), {}, {}, act).taint);
+}
+
+TEST_CASE("a vetoed reason neither taints nor keeps a taint, others do") {
+  Decider decider({.mode = Mode::kEnforce});
+  ActState act = known();
+  CHECK(decider.update(at(1), {evidence("DiskError", 1)}, {}, act).taint);
+  act.annotated.vetoes["DiskError"] = kForever;
+  const Decision lifted = decider.update(at(2), {evidence("DiskError", 2)}, {}, act);
+  CHECK_FALSE(lifted.taint);
+  CHECK(lifted.judgements[0].why == "does nothing: vetoed");
+  CHECK(decider.update(at(3), {evidence("DiskError", 3), evidence("TaskHung", 3)}, {}, act).reason ==
+        "TaskHung");
+  act.annotated.vetoes["DiskError"] = wall(10);
+  act.annotated.vetoes["TaskHung"] = wall(10);
+  CHECK_FALSE(decider.update(at(9), {evidence("DiskError", 9)}, {}, act).taint);
+  CHECK(decider.update(at(10), {evidence("DiskError", 9)}, {}, act).taint);
+}
+
+TEST_CASE("a node marked healthy loses its taint and its conditions until new evidence comes") {
+  Decider decider({.mode = Mode::kEnforce});
+  ActState act = known();
+  CHECK(decider.update(at(10), {evidence("DiskError", 9)}, {}, act).taint);
+  act.local.healthy_wall_ns = wall(11);
+  const Decision marked = decider.update(at(12), {evidence("DiskError", 9)}, {}, act);
+  CHECK_FALSE(marked.taint);
+  CHECK(marked.judgements[0].why ==
+        "does nothing: marked healthy at 2020-09-13T12:26:51Z, no evidence since");
+  for (const WantedCondition& condition : marked.conditions) CHECK(condition.healthy);
+  const Decision again = decider.update(at(14), {evidence("DiskError", 13)}, {}, act);
+  CHECK(again.taint);
+  // Not a relapse: the operator said that there was nothing.
+  CHECK_FALSE(decider.update(at(314), {}, {}, act).taint);
+}
+
+TEST_CASE(
+    "a healthy mark in the future counts when its time comes, and an adopted taint obeys an earlier one") {
+  Decider decider({.mode = Mode::kEnforce});
+  ActState act = known();
+  act.annotated.healthy_wall_ns = wall(50);
+  CHECK(decider.update(at(10), {evidence("DiskError", 9)}, {}, act).taint);
+  CHECK_FALSE(decider.update(at(50), {evidence("DiskError", 9)}, {}, act).taint);
+
+  Decider second({.mode = Mode::kEnforce});
+  act.tainted = act.adopted = true;
+  act.taint_reason = "DiskError";
+  act.tainted_since_wall_ns = wall(40);
+  CHECK_FALSE(second.update(at(60), {}, {}, act).taint);
+}
