@@ -85,10 +85,10 @@ Status read(YamlSection root, const std::string& path, Config& config) {
 
   YamlSection act = root.section("act");
   std::size_t mode = 0;
-  act.choice("mode", mode, {"observe", "enforce"})
+  act.choice("mode", mode, {"observe", "advise", "enforce"})
       .count<unsigned>("max_taints_per_hour", config.decide.max_taints_per_hour, 1, 1'000'000);
   if (Status ok = act.finish(); !ok) return ok;
-  config.decide.mode = mode == 0 ? Mode::kObserve : Mode::kEnforce;
+  config.decide.mode = static_cast<Mode>(mode);
 
   Result<Policy> policy = Policy::read(root, path);
   if (!policy) return tl::unexpected(policy.error());
@@ -133,8 +133,9 @@ Result<Config> load_config(const std::string& file, bool in_cluster) {
     return fail((optional ? "environment" : path) +
                 ": kube.node_name (or NODE_NAME): expected this node's name, found none");
   }
-  if (!config.kubernetes && config.decide.mode == Mode::kEnforce) {
-    return fail(path + ": act.mode: enforce needs an API server: set kube.url, or run in a pod");
+  if (!config.kubernetes && config.decide.mode != Mode::kObserve) {
+    return fail(path + ": act.mode: " + std::string(to_string(config.decide.mode)) +
+                " needs an API server: set kube.url, or run in a pod");
   }
   config.exporter.node_name = config.node_name;
   return config;

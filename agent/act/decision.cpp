@@ -3,7 +3,7 @@
 namespace vedette {
 
 std::string_view to_string(Mode mode) {
-  return mode == Mode::kObserve ? "observe" : "enforce";
+  return mode == Mode::kObserve ? "observe" : mode == Mode::kAdvise ? "advise" : "enforce";
 }
 
 }  // namespace vedette

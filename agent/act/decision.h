@@ -15,7 +15,8 @@ namespace vedette {
 
 struct Policy;
 
-enum class Mode : std::uint8_t { kObserve, kEnforce };
+// What the agent does about its decisions: says them; writes conditions and events; taints as well.
+enum class Mode : std::uint8_t { kObserve, kAdvise, kEnforce };
 std::string_view to_string(Mode mode);
 
 // What the policy makes of one present condition.

@@ -49,6 +49,10 @@ bool taint_is_as_wanted(const NodeState& seen, const Decision& wanted) {
          seen.our_taints[0].effect == wanted.effect;
 }
 
+bool may_taint(const Decision& wanted) {
+  return wanted.mode == Mode::kEnforce && !wanted.paused;
+}
+
 std::optional<Taint> wanted_taint(const NodeState& seen, const Decision& wanted, const std::string& key) {
   if (!wanted.taint) return std::nullopt;
   Taint taint{.key = key, .value = taint_value(wanted.reason), .effect = wanted.effect, .time_added = {}};
@@ -123,7 +127,7 @@ void NodeWriter::run() {
 }
 
 bool NodeWriter::asks(const Decision* wanted) const {
-  return wanted != nullptr && wanted->mode == Mode::kEnforce && wanted->generation != 0;
+  return wanted != nullptr && wanted->mode != Mode::kObserve && wanted->generation != 0;
 }
 
 Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
@@ -138,7 +142,8 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   auto seen = match_taint(wanted);
   if (!seen) return tl::unexpected(seen.error());
   if (!asks(wanted.get())) return {};
-  if (state_.tainted == wanted->taint && announced_tainted_ != state_.tainted) queue_event(*wanted);
+  const bool done = state_.tainted == wanted->taint || (wanted->mode == Mode::kAdvise && !wanted->paused);
+  if (done && announced_tainted_ != wanted->taint) queue_event(*wanted);
   publish_state();
 
   // Both are tried, so that one that is refused does not hold back the other.
@@ -156,7 +161,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
   for (unsigned conflicts = 0;; ++conflicts) {
     if (!seen) return seen;
     note_node(*seen, wanted.get());
-    if (!asks(wanted.get()) || wanted->paused || taint_is_as_wanted(*seen, *wanted)) return seen;
+    if (!asks(wanted.get()) || !may_taint(*wanted) || taint_is_as_wanted(*seen, *wanted)) return seen;
     auto written = node_.write_taint(*seen, wanted_taint(*seen, *wanted, options_.node.taint_key));
     if (!written) return tl::unexpected(written.error());
     if (*written) {
@@ -253,11 +258,13 @@ void NodeWriter::queue_event(const Decision& wanted) {
   NodeEvent event;
   event.time_ns = wall_now();
   event.type = wanted.taint ? "Warning" : "Normal";
-  event.reason = wanted.taint ? "NodeTainted" : "NodeUntainted";
+  const bool advises = wanted.mode == Mode::kAdvise;
   event.action = wanted.taint ? "Taint" : "Untaint";
-  event.note = wanted.taint
-                   ? key + "=" + taint_value(wanted.reason) + ":" + wanted.effect + " set: " + wanted.message
-                   : key + " lifted: " + wanted.message;
+  event.reason = (advises ? "NodeWouldBe" : "Node") + event.action + "ed";
+  const std::string taint = key + "=" + taint_value(wanted.reason) + ":" + wanted.effect;
+  event.note = (wanted.taint ? taint + (advises ? " advised: " : " set: ")
+                             : key + (advises ? " no longer advised: " : " lifted: ")) +
+               wanted.message;
   std::erase_if(series_, [&](const auto& old) { return old.second.last_ns + kSeriesNs < event.time_ns; });
   Series& series = series_[event.reason + wanted.reason];
   if (series.count == 0) {

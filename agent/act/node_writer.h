@@ -42,7 +42,8 @@ public:
   // Leaves the node as it is: whoever starts next adopts it.
   ~NodeWriter() override;
 
-  // Takes the decision. Generation 0 asks for nothing; in observe mode the node is read, never written.
+  // Takes the decision. Generation 0 asks for nothing; in observe mode the node is read, never written, in
+  // advise mode its taints are not.
   void publish(const std::shared_ptr<const Snapshot>& snapshot) override;
 
   // Never null; `known` and `adopted` are set before the first write.

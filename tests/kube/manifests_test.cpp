@@ -111,21 +111,23 @@ json event_about(const std::string& node, const std::string& name) {
 
 }  // namespace
 
-TEST_CASE("the manifests apply, and the overlay changes the mode and nothing else") {
+TEST_CASE("the manifests apply, and each overlay changes the mode and nothing else") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
   apply_base(*server);
   const std::string config = std::string("/api/v1/namespaces/") + kNamespace + "/configmaps/vedette-agent";
   CHECK(server->request("GET", config)["data"]["agent.yaml"].get<std::string>().find("mode: observe") !=
         std::string::npos);
-  for (const json& overlay : load("overlays/enforce/kustomization.yaml")) {
+  for (const std::string mode : {"advise", "enforce"}) {
+    const std::string folder = "overlays/" + mode + "/";
+    const json overlay = load(folder + "kustomization.yaml").at(0);
     REQUIRE(overlay["resources"] == json::array({"../../base"}));
     for (const json& patch : overlay["patches"]) {
-      for (const json& object : load("overlays/enforce/" + patch["path"].get<std::string>())) {
+      for (const json& object : load(folder + patch["path"].get<std::string>())) {
         const std::string path = collection_of(object) + "/" + object["metadata"]["name"].get<std::string>();
         const json after = server->request("PATCH", path + "?dryRun=All&fieldValidation=Strict", object);
         if (object["kind"] == "ConfigMap") {
-          CHECK(after["data"]["agent.yaml"].get<std::string>().find("mode: enforce") != std::string::npos);
+          CHECK(after["data"]["agent.yaml"].get<std::string>().find("mode: " + mode) != std::string::npos);
         }
       }
     }

@@ -335,6 +335,28 @@ TEST_CASE("in observe mode the node is read and never written") {
   CHECK(writer->state()->acked_generation == 0);
 }
 
+TEST_CASE("in advise mode conditions and events say what would be done, and no taint is touched") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("advise");
+  server->set_taints(node, {kForeign});
+  const auto before = taints_of(server->node(node));
+  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(20));
+  Tick tick(*writer, Mode::kAdvise);
+  tick.taint("FilesystemError");
+  REQUIRE(tick.acked());
+  CHECK(condition_of(server->node(node), "VedetteStorageHealthy")->at("status") == "False");
+  REQUIRE(eventually([&] { return writer->state()->events_written == 1; }));
+  tick.lift();
+  REQUIRE(tick.acked());
+  REQUIRE(eventually([&] { return writer->state()->events_written == 2; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // several looks at the node
+  CHECK(taints_of(server->node(node)) == before);
+  std::set<std::string> reasons;
+  for (const json& event : events_of(*server, node)) reasons.insert(event["reason"]);
+  CHECK(reasons == std::set<std::string>{"NodeWouldBeTainted", "NodeWouldBeUntainted"});
+}
+
 TEST_CASE("no decision yet asks for nothing") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());

@@ -82,7 +82,8 @@ TEST_CASE("every section reaches the options of its stage") {
 }
 
 TEST_CASE("a wrong value names the file, the line, the field and what was expected") {
-  CHECK(error_of("act:\n  mode: maybe\n") == ":2: act.mode: expected observe or enforce, found 'maybe'");
+  CHECK(error_of("act:\n  mode: maybe\n") ==
+        ":2: act.mode: expected observe, advise or enforce, found 'maybe'");
   CHECK(error_of("tick_ms: fast\n") == ":1: tick_ms: expected a number from 50 to 10000, found 'fast'");
   CHECK(error_of("tick_ms: 100.5\n") ==
         ":1: tick_ms: expected a whole number from 50 to 10000, found '100.5'");
@@ -112,6 +113,7 @@ TEST_CASE("what is not YAML is one sentence with its line") {
 }
 
 TEST_CASE("enforce without an API server, and a server without a node name, are refused") {
+  CHECK(error_of("act: {mode: advise}\n").find("advise needs an API server") != std::string::npos);
   CHECK(error_of("act: {mode: enforce}\n").find("needs an API server") != std::string::npos);
   CHECK(error_of("kube: {url: 'https://127.0.0.1:1'}\n").find("kube.node_name") != std::string::npos);
 }

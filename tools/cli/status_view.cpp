@@ -101,8 +101,10 @@ private:
     const api::Act& act = status_.act();
     const bool observes = decision.mode() != "enforce";
     text_ += "\n";
-    row("Mode", observes ? "observe: the agent says what it would do and changes nothing"
-                         : "enforce: the agent taints and untaints its node");
+    row("Mode", decision.mode() == "advise"
+                    ? "advise: the agent writes conditions and events, and taints nothing"
+                : observes ? "observe: the agent says what it would do and changes nothing"
+                           : "enforce: the agent taints and untaints its node");
     for (const api::OperatorSay& said : status_.said()) {
       std::string lines = said_text(said, agent_.wall_ns());
       for (std::size_t end; (end = lines.find('\n')) != std::string::npos; lines.erase(0, end + 1)) {
