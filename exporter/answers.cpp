@@ -12,6 +12,7 @@
 #include "exporter/api.pb.h"
 #include "exporter/clean_text.h"
 #include "exporter/names.h"
+#include "exporter/policy_answer.h"
 #include "exporter/wire.h"
 
 namespace vedette {
@@ -510,7 +511,8 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
   }
   if (request.ask_case() == api::Request::ASK_NOT_SET) {
     set_error(response, api::Error::BAD_REQUEST,
-              "the request asks for nothing: expected status, top, explain or probes");
+              "the request asks for nothing: expected status, top, explain, probes, policy or a word of the "
+              "operator");
     return response;
   }
   if (request.has_say()) {
@@ -564,6 +566,20 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
         fill(snapshot.self.budget, *response.mutable_probes()->mutable_budget());
       fill(snapshot.observation.losses, *response.mutable_probes()->mutable_losses());
       break;
+    case api::Request::kPolicy: {
+      api::Policy& policy = *response.mutable_policy();
+      if (snapshot.decision.policy) fill(*snapshot.decision.policy, policy);
+      policy.set_present(true);
+      for (const Judgement& judgement : snapshot.decision.judgements) {
+        api::Judgement& line = *policy.add_judgements();
+        line.set_reason(judgement.reason);
+        line.set_entity(clean_text(judgement.entity));
+        line.set_rule(judgement.rule);
+        line.set_acts(judgement.acts);
+        line.set_why(clean_text(judgement.why));
+      }
+      break;
+    }
     case api::Request::kSay:
     case api::Request::ASK_NOT_SET:
       break;

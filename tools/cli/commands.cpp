@@ -6,8 +6,10 @@
 
 #include <CLI/CLI.hpp>
 
+#include "agent/act/policy.h"
 #include "agent/base/duration.h"
 #include "exporter/api.pb.h"
+#include "exporter/policy_answer.h"
 #include "exporter/wire.h"
 #include "tools/cli/agent_client.h"
 #include "tools/cli/format.h"
@@ -33,6 +35,24 @@ int answered_error(const api::Response& response, bool json, const CliStreams& s
   const bool none_yet = error.code() == api::Error::NOT_READY || error.code() == api::Error::TOO_MANY ||
                         error.code() == api::Error::BAD_REQUEST;
   return fail_with(streams, none_yet ? kExitUnreachable : kExitDegraded, text);
+}
+
+// The policy of a file, without an agent.
+int explain_file(const std::string& file, bool only_check, bool json, const CliStreams& streams) {
+  Result<YamlSection> root = YamlSection::load(file);
+  if (!root) return fail_with(streams, kExitUsage, root.error().text);
+  const Result<Policy> policy = Policy::read(*root, file);
+  if (!policy) return fail_with(streams, kExitUsage, policy.error().text);
+  if (only_check) {
+    streams.out << file << ": the policy is valid, " << policy->rules.size() << " rules (" << policy->origin
+                << ")\n";
+    return kExitHealthy;
+  }
+  api::Response response;
+  response.set_version(kApiVersion);
+  fill(*policy, *response.mutable_policy());
+  streams.out << (json ? json_view(response) : policy_view(response, streams.screen));
+  return kExitHealthy;
 }
 
 int status_code(const api::Status& status) {
@@ -73,6 +93,14 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   std::string entity;
   explain.add_option("ENTITY", entity, "Its name, or a part that only it has")->required();
   CLI::App& probes = *app.add_subcommand("probes", "Kernel probes: state, cost, losses");
+  CLI::App& policy =
+      *app.add_subcommand("policy", "What leads to a taint, and what is made of each present condition");
+  std::string policy_file;
+  std::string checked_file;
+  CLI::Option* config =
+      policy.add_option("--config", policy_file, "Explain the policy of this file; asks no agent");
+  policy.add_option("--check", checked_file, "Say whether the policy of this file is valid")
+      ->excludes(config);
   CLI::App& pause =
       *app.add_subcommand("pause", "Leave this node's taint as it is, for DURATION or until resumed");
   CLI::App& resume = *app.add_subcommand("resume", "End a pause");
@@ -89,7 +117,7 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
       return parse_duration(text).value_or(0) > 0 ? "" : "expected " + std::string(kDurationForm);
     });
   }
-  for (CLI::App* command : {&status, &top, &explain, &probes, &pause, &resume, &veto, &healthy})
+  for (CLI::App* command : {&status, &top, &explain, &probes, &policy, &pause, &resume, &veto, &healthy})
     command->fallthrough();
 
   try {
@@ -104,11 +132,15 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
     return shown ? kExitHealthy : fail_with(streams, kExitUnreachable, shown.error().text);
   }
 
+  if (!policy_file.empty() || !checked_file.empty()) {
+    return explain_file(checked_file + policy_file, !checked_file.empty(), json, streams);
+  }
   api::Request request;
   if (status.parsed()) request.mutable_status();
   if (top.parsed()) request.mutable_top();
   if (explain.parsed()) request.mutable_explain()->set_entity(entity);
   if (probes.parsed()) request.mutable_probes();
+  if (policy.parsed()) request.mutable_policy();
   if (pause.parsed()) request.mutable_say()->set_word(api::OperatorRequest::PAUSE);
   if (resume.parsed()) request.mutable_say()->set_word(api::OperatorRequest::RESUME);
   if (veto.parsed())
@@ -136,6 +168,8 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
     streams.out << explain_view(*response, streams.screen);
   } else if (response->has_probes()) {
     streams.out << probes_view(*response, streams.screen);
+  } else if (response->has_policy()) {
+    streams.out << policy_view(*response, streams.screen);
   } else if (response->has_said()) {
     streams.out << said_text(response->said(), response->agent().wall_ns());
   } else {

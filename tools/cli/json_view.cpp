@@ -242,6 +242,29 @@ std::string json_view(const api::Response& response) {
       json["losses"] = json_of(response.probes().losses());
       if (response.probes().has_budget()) json["budget"] = json_of(response.probes().budget());
       break;
+    case api::Response::kPolicy: {
+      const api::Policy& policy = response.policy();
+      Json rules = Json::array();
+      for (const api::PolicyRule& rule : policy.rules()) {
+        rules.push_back({{"about", rule.about()}, {"when", rule.when()}, {"does", rule.does()}});
+      }
+      Json judgements = Json::array();
+      for (const api::Judgement& judgement : policy.judgements()) {
+        judgements.push_back({{"reason", judgement.reason()},
+                              {"entity", judgement.entity()},
+                              {"rule", judgement.rule()},
+                              {"acts", judgement.acts()},
+                              {"why", judgement.why()}});
+      }
+      json["policy"] = {
+          {"origin", policy.origin()},
+          {"rules", rules},
+          {"critical", std::vector<std::string>(policy.critical().begin(), policy.critical().end())},
+          {"relapse_doublings", policy.relapse_doublings()},
+          {"judgements", judgements},
+          {"reload_error", policy.reload_error()}};
+      break;
+    }
     case api::Response::kSaid:
       json["operator"] = json_of(response.said());
       break;

@@ -1,4 +1,4 @@
-// The four answers as text for people and as JSON for programs (field names: README.md beside this file).
+// The answers as text for people and as JSON for programs (field names: README.md beside this file).
 // Pure functions: any thread.
 #pragma once
 
@@ -15,6 +15,7 @@ class Response;
 // Each expects the answer it is named after.
 std::string status_view(const api::Response& response, const Screen& screen);
 std::string explain_view(const api::Response& response, const Screen& screen);
+std::string policy_view(const api::Response& response, const Screen& screen);
 std::string probes_view(const api::Response& response, const Screen& screen);
 
 enum class TopOrder : unsigned char { kSeverity, kRisk, kAnomaly, kCpu, kMemory };

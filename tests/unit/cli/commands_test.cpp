@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "agent/act/policy.h"
 #include "exporter/exporter.h"
 #include "tests/unit/exporter/example_snapshot.h"
 #include "tools/cli/format.h"
@@ -219,6 +220,29 @@ TEST_CASE("probes shows state, reason, cost and losses") {
   CHECK(has(told, "degraded"));
   CHECK(has(told, "tcp_retransmit_skb"));
   CHECK(has(told, "exec                    5k        12"));
+}
+
+TEST_CASE(
+    "policy shows the rules in plain words, and for each present condition which one was asked and why") {
+  ServedNode node;
+  vedette::Snapshot snapshot = *vedette::example::snapshot({.tick = 3});
+  snapshot.decision.policy = vedette::Policy::builtin();
+  snapshot.decision.judgements = {
+      {"DiskError", "node", "1: hard evidence, unhealthy", true, "NoSchedule"},
+      {"DiskFull", "node", "2: any evidence", false, "does nothing: so the rule says"}};
+  node.publish(snapshot);
+  const auto told = node.run({"policy"});
+  CHECK(told.code == vedette::kExitHealthy);
+  for (const char* part : {"Policy: built in", "1  hard evidence, unhealthy  confidence 0.8  NoSchedule",
+                           "DiskError of node, rule 1: hard evidence, unhealthy\n    NoSchedule\n",
+                           "DiskFull of node, rule 2: any evidence\n    does nothing: so the rule says\n"}) {
+    CHECK_MESSAGE(has(told.out, part), told.out);
+  }
+  CHECK(widest_line(told.out) <= 80);
+  const json answer = json::parse(node.run({"policy", "--json"}).out);
+  CHECK(answer["policy"]["rules"][0]["about"] == "hard evidence, unhealthy");
+  CHECK(answer["policy"]["judgements"][0]["acts"] == true);
+  CHECK(answer["policy"]["judgements"][1]["why"] == "does nothing: so the rule says");
 }
 
 TEST_CASE("every command answers as JSON with the documented fields, missing numbers as null") {
