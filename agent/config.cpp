@@ -9,8 +9,6 @@
 namespace vedette {
 namespace {
 
-constexpr const char* kDefaultFile = "/etc/vedette/agent.yaml";
-
 std::string environment(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): before any thread starts
   return value == nullptr ? "" : value;
@@ -121,7 +119,7 @@ Result<Config> load_config(const std::string& file, bool in_cluster) {
   Config config;
   config.node_name = environment("NODE_NAME");
   const bool optional = file.empty();
-  const std::string path = optional ? kDefaultFile : file;
+  const std::string path = optional ? kDefaultConfigFile : file;
   if (!optional || ::access(path.c_str(), F_OK) == 0) {
     Result<YamlSection> root = YamlSection::load(path);
     if (!root) return tl::unexpected(root.error());

@@ -35,6 +35,8 @@ struct Config {
   std::uint64_t record_mib = 256;
 };
 
+inline constexpr const char* kDefaultConfigFile = "/etc/vedette/agent.yaml";
+
 // The defaults, changed by `file` (empty: /etc/vedette/agent.yaml if there is one). `in_cluster`: look for
 // the API server in the environment of a pod. An error names file, line, field and what was expected.
 Result<Config> load_config(const std::string& file, bool in_cluster);

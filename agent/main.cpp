@@ -24,6 +24,7 @@
 #include "agent/config.h"
 #include "agent/kube/pod_watch.h"
 #include "agent/pipeline.h"
+#include "agent/policy_watch.h"
 #include "agent/record/feature_dump.h"
 #include "agent/record/recorder.h"
 #include "agent/record/replay_source.h"
@@ -136,7 +137,7 @@ void raise_file_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-Status run_live(Config config) {
+Status run_live(Config config, const Arguments& arguments) {
   raise_file_limit();
   Result<std::vector<std::unique_ptr<Scorer>>> scorers = make_scorers(config);
   if (!scorers) return tl::unexpected(scorers.error());
@@ -147,7 +148,9 @@ Status run_live(Config config) {
   sigemptyset(&stop_signals);
   sigaddset(&stop_signals, SIGTERM);
   sigaddset(&stop_signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+  sigset_t blocked = stop_signals;
+  sigaddset(&blocked, SIGHUP);  // the policy watch's
+  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   const FileHandle stop(::signalfd(-1, &stop_signals, SFD_CLOEXEC | SFD_NONBLOCK));
   ::signal(SIGPIPE, SIG_IGN);
 
@@ -169,6 +172,10 @@ Status run_live(Config config) {
     if (!writing) return tl::unexpected(writing.error());
     writer = std::move(*writing);
   }
+  Result<std::unique_ptr<PolicyWatch>> policy_watch =
+      PolicyWatch::make(arguments.config_file.empty() ? kDefaultConfigFile : arguments.config_file,
+                        !arguments.standalone, config.decide.policy);
+  if (!policy_watch) return tl::unexpected(policy_watch.error());
   std::unique_ptr<OperatorStore> operator_store;
   if (!config.exporter.socket_path.empty()) {
     Result<std::unique_ptr<OperatorStore>> opened =
@@ -211,11 +218,15 @@ Status run_live(Config config) {
     if (Status ok = (*source)->collect(snapshot->observation); !ok) return ok;
     if (writer) snapshot->act = *writer->state();
     if (operator_store) snapshot->act.local = *operator_store->get();
+    const std::shared_ptr<const ReloadedPolicy> reloaded = (*policy_watch)->get();
+    pipeline.set_policy(reloaded->policy);
     const MonotonicNs collected = monotonic_now();
     pipeline.tick(*snapshot);
     snapshot->self = self.measure(begin, collected, monotonic_now());
     snapshot->self.bpf_map_bytes = (*source)->bpf_map_bytes();
     snapshot->self.budget = (*source)->budget();
+    snapshot->self.policy_error = reloaded->error;
+    snapshot->self.restart_for = reloaded->restart_for;
     for (Sink* sink : sinks) sink->publish(snapshot);
     heap.tick(snapshot->observation.entities.size(), begin);
   }
@@ -321,7 +332,7 @@ int run(int argc, char** argv) {
     if (!same) return end(same.error());
     return *same ? 0 : 1;
   }
-  const Status ok = run_live(std::move(*config));
+  const Status ok = run_live(std::move(*config), arguments);
   return ok ? 0 : end(ok.error());
 }
 

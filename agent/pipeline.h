@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "agent/act/decider.h"
@@ -21,6 +22,9 @@ public:
   // Judges `snapshot.observation`, given `snapshot.act` (what the writer knew when the tick began), and fills
   // the rest of the snapshot but for `self`.
   void tick(Snapshot& snapshot);
+
+  // From the next tick on.
+  void set_policy(std::shared_ptr<const Policy> policy) { decider_.set_policy(std::move(policy)); }
 
 private:
   FeatureBuilder features_;

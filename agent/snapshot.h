@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "agent/act/decision.h"
@@ -22,6 +23,8 @@ struct SelfUse {
   std::uint64_t bpf_map_bytes = 0;
   std::uint64_t ticks = 0;
   BudgetUse budget{};
+  std::string policy_error{};  // why the newest configuration file's policy is not in force
+  std::string restart_for{};   // keys of that file whose change needs a restart
 };
 
 struct Snapshot {

@@ -302,6 +302,8 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
     const OperatorSay now = in_force(*say, snapshot.observation.time.wall_ns);
     if (now != OperatorSay{}) fill(now, by, *out.add_said());
   }
+  out.set_policy_error(clean_text(snapshot.self.policy_error));
+  out.set_restart_for(clean_text(snapshot.self.restart_for));
   std::uint32_t off = 0;
   for (const ProbeHealth& probe : snapshot.observation.probes) {
     if (probe.state == ProbeState::kOff) {
@@ -570,6 +572,8 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
       api::Policy& policy = *response.mutable_policy();
       if (snapshot.decision.policy) fill(*snapshot.decision.policy, policy);
       policy.set_present(true);
+      policy.set_reload_error(clean_text(snapshot.self.policy_error));
+      policy.set_restart_for(clean_text(snapshot.self.restart_for));
       for (const Judgement& judgement : snapshot.decision.judgements) {
         api::Judgement& line = *policy.add_judgements();
         line.set_reason(judgement.reason);

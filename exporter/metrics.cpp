@@ -302,6 +302,12 @@ private:
           "1 while the agent wants the taint on its node (in observe mode: would want)", decision.taint);
     gauge("vedette_decision_held_back", "1 while a taint that the evidence asks for is held back",
           !decision.held_back.empty());
+    gauge("vedette_policy_reload_failed",
+          "1 while the newest configuration file was refused and an older policy is in force",
+          !snapshot_.self.policy_error.empty());
+    gauge("vedette_config_needs_restart",
+          "1 while the configuration file has changes that only a restart brings into force",
+          !snapshot_.self.restart_for.empty());
     gauge("vedette_api_connected", "1 while the API server answers", act.connected);
     gauge("vedette_node_tainted", "1 while our taint is on the node; absent until the node was read",
           act.known ? static_cast<double>(act.tainted) : kMissing);

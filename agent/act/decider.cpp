@@ -100,12 +100,14 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
   const Policy& policy = *options_.policy;
   const std::size_t number = policy.find(condition);
   if (number == policy.rules.size()) {
+    claims_.erase(condition.reason);  // of a policy that is no more
     judgement.why = "does nothing: no rule is about it";
     return judgement;
   }
   const PolicyRule& rule = policy.rules[number];
   judgement.rule = std::to_string(number + 1) + ": " + describe(rule).about;
   if (rule.effect == Effect::kNone && rule.escalate_to == Effect::kNone) {
+    claims_.erase(condition.reason);
     judgement.why = "does nothing: so the rule says";
     return judgement;
   }

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/act/decision.h"
@@ -29,6 +30,9 @@ struct DecideOptions {
 class Decider {
 public:
   explicit Decider(DecideOptions options);
+
+  // From the next update() on.
+  void set_policy(std::shared_ptr<const Policy> policy) { options_.policy = std::move(policy); }
 
   // `act` is what the writer knew when the tick began, `entities` what is on the node. Generation 0 until the
   // node's present state is known (or, in observe mode, until the first tick).

@@ -162,6 +162,8 @@ void add_status(const api::Status& status, Json& json) {
                  {"events_written", act.events_written()},
                  {"last_evidence_to_ack_s", act.last_evidence_to_ack_s()},
                  {"last_error", act.last_error()}};
+  json["policy_error"] = status.policy_error();
+  json["restart_for"] = status.restart_for();
   json["operator"] = json_list(status.said());
   json["telemetry"] = {{"probes", status.probes()},
                        {"probes_off", status.probes_off()},
@@ -262,7 +264,8 @@ std::string json_view(const api::Response& response) {
           {"critical", std::vector<std::string>(policy.critical().begin(), policy.critical().end())},
           {"relapse_doublings", policy.relapse_doublings()},
           {"judgements", judgements},
-          {"reload_error", policy.reload_error()}};
+          {"reload_error", policy.reload_error()},
+          {"restart_for", policy.restart_for()}};
       break;
     }
     case api::Response::kSaid:

@@ -23,6 +23,9 @@ std::string policy_view(const api::Response& response, const Screen& screen) {
   if (!policy.reload_error().empty())
     text += screen.paint(
         Paint::kRed, wrap("refused since, so still this one: " + policy.reload_error(), screen.columns, 0));
+  if (!policy.restart_for().empty())
+    text += screen.paint(Paint::kYellow, wrap("changed in the file, needs a restart: " + policy.restart_for(),
+                                              screen.columns, 0));
   const auto about = [](const api::PolicyRule& rule) { return rule.about(); };
   const auto when = [](const api::PolicyRule& rule) { return rule.when(); };
   const std::size_t about_width = width_of(policy.rules(), "ABOUT", about);

@@ -105,6 +105,11 @@ private:
                     ? "advise: the agent writes conditions and events, and taints nothing"
                 : observes ? "observe: the agent says what it would do and changes nothing"
                            : "enforce: the agent taints and untaints its node");
+    if (!status_.policy_error().empty())
+      row("Policy", "the one before stays in force: " + status_.policy_error(), Paint::kRed);
+    if (!status_.restart_for().empty())
+      row("Restart", "needed for what changed in the configuration: " + status_.restart_for(),
+          Paint::kYellow);
     for (const api::OperatorSay& said : status_.said()) {
       std::string lines = said_text(said, agent_.wall_ns());
       for (std::size_t end; (end = lines.find('\n')) != std::string::npos; lines.erase(0, end + 1)) {

@@ -226,3 +226,12 @@ TEST_CASE("a node that runs a critical pod is not emptied, and the decision says
   CHECK(decider.update(at(2), {going_on("DiskError", 2, 0)}, {pod("shop", "cart")}, known()).effect ==
         "NoExecute");
 }
+
+TEST_CASE("a new policy is obeyed from the next tick on, also where it takes a reason to taint away") {
+  Decider decider({.mode = Mode::kEnforce});
+  CHECK(decider.update(at(1), {going_on("DiskError", 1, 0)}, {}, known()).effect == "NoSchedule");
+  decider.set_policy(policy_of("{rules: [{reason: DiskError, effect: NoExecute}]}"));
+  CHECK(decider.update(at(2), {going_on("DiskError", 1, 0)}, {}, known()).effect == "NoExecute");
+  decider.set_policy(policy_of("{rules: [{reason: DiskError, effect: None}]}"));
+  CHECK_FALSE(decider.update(at(3), {going_on("DiskError", 1, 0)}, {}, known()).taint);
+}
