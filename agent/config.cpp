@@ -1,6 +1,7 @@
 #include "agent/config.h"
 
 #include <cstdlib>
+#include <fstream>
 
 #include <unistd.h>
 
@@ -8,6 +9,8 @@
 
 namespace vedette {
 namespace {
+
+constexpr const char* kNamespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): before any thread starts
@@ -84,7 +87,9 @@ Status read(YamlSection root, const std::string& path, Config& config) {
   YamlSection act = root.section("act");
   std::size_t mode = 0;
   act.choice("mode", mode, {"observe", "advise", "enforce"})
-      .count<unsigned>("max_taints_per_hour", config.decide.max_taints_per_hour, 1, 1'000'000);
+      .count<unsigned>("max_taints_per_hour", config.decide.max_taints_per_hour, 1, 1'000'000)
+      .number("max_tainted_share", config.taint_budget.share, 0, 1)
+      .text("pool_label", config.pool_label);
   if (Status ok = act.finish(); !ok) return ok;
   config.decide.mode = static_cast<Mode>(mode);
 
@@ -97,7 +102,9 @@ Status read(YamlSection root, const std::string& path, Config& config) {
   kube.text("url", config.kube.url)
       .text("ca", config.kube.ca_file)
       .text("token_file", config.kube.token_file)
-      .text("node_name", node_name);
+      .text("node_name", node_name)
+      .text("namespace", config.taint_budget.namespace_name)
+      .milliseconds("start_spread_ms", config.start_spread, 0, 600'000);
   if (!node_name.empty()) config.node_name = node_name;
   if (Status ok = kube.finish(); !ok) return ok;
 
@@ -118,6 +125,7 @@ Status read(YamlSection root, const std::string& path, Config& config) {
 Result<Config> load_config(const std::string& file, bool in_cluster) {
   Config config;
   config.node_name = environment("NODE_NAME");
+  std::ifstream(kNamespaceFile) >> config.taint_budget.namespace_name;
   const bool optional = file.empty();
   const std::string path = optional ? kDefaultConfigFile : file;
   if (!optional || ::access(path.c_str(), F_OK) == 0) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "agent/act/decider.h"
+#include "agent/act/taint_budget.h"
 #include "agent/assess/assessor.h"
 #include "agent/base/result.h"
 #include "agent/collect/live_source.h"
@@ -29,6 +30,10 @@ struct Config {
   bool kubernetes = false;  // an API server is configured, or this is a pod with NODE_NAME set
   KubeClientOptions kube;
   std::string node_name;
+  TaintBudgetOptions taint_budget;
+  // 15,000 agents that start at once send their first 5 requests at 7,500 a second then.
+  std::chrono::milliseconds start_spread{10'000};
+  std::string pool_label;  // nodes with the same value of it share a budget; empty: all do
   ExporterOptions exporter;
   std::string record_file;  // empty: no recording
   // A file of it is followed by a second one, then the older is dropped: at 20 kB/s that keeps a few hours.

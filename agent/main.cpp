@@ -160,6 +160,7 @@ Status run_live(Config config, const Arguments& arguments) {
     PodWatchOptions watch;
     watch.client = config.kube;
     watch.node_name = config.node_name;
+    watch.start_spread = config.start_spread;
     Result<std::unique_ptr<PodWatch>> watching = PodWatch::make(std::move(watch));
     if (!watching) return tl::unexpected(watching.error());
     pod_watch = std::move(*watching);
@@ -168,6 +169,9 @@ Status run_live(Config config, const Arguments& arguments) {
     NodeWriterOptions writes;
     writes.client = config.kube;
     writes.node.name = config.node_name;
+    writes.node.pool_label = config.pool_label;
+    writes.budget = config.taint_budget;
+    writes.start_spread = config.start_spread;
     Result<std::unique_ptr<NodeWriter>> writing = NodeWriter::make(std::move(writes));
     if (!writing) return tl::unexpected(writing.error());
     writer = std::move(*writing);

@@ -101,6 +101,8 @@ void fill(const ActState& act, const Decision& decision, api::Act& out) {
   out.set_events_written(act.events_written);
   out.set_last_evidence_to_ack_s(act.last_evidence_to_ack_s);
   out.set_last_error(clean_text(act.last_error));
+  out.set_slot(act.slot);
+  out.set_held_back(clean_text(act.held_back));
 }
 
 void fill(const OperatorSay& say, const char* by, api::OperatorSay& out) {

@@ -311,6 +311,9 @@ private:
     gauge("vedette_api_connected", "1 while the API server answers", act.connected);
     gauge("vedette_node_tainted", "1 while our taint is on the node; absent until the node was read",
           act.known ? static_cast<double>(act.tainted) : kMissing);
+    gauge("vedette_node_held_back",
+          "1 while the node has no slot of the cluster's budget for the taint it wants or has",
+          !act.held_back.empty());
     counter("vedette_api_patches_total", "Patches of the node the API server acknowledged",
             static_cast<double>(act.patches));
     counter("vedette_api_conflicts_total", "Patches that met a newer node object and were tried again",

@@ -71,6 +71,9 @@ struct ActState {
   double last_evidence_to_ack_s = 0;      // kernel's evidence to HTTP 200; 0: none yet
   std::vector<double> evidence_to_ack_s;  // the newest 1024 of them
   std::string last_error;                 // empty after a success
+  std::string slot;                       // of the cluster's budget, held for the taint; empty: none
+  // Why the taint that is wanted is not there, or is there beyond the budget; empty otherwise.
+  std::string held_back;
 };
 
 }  // namespace vedette

@@ -21,9 +21,10 @@ constexpr std::size_t kMaxPendingEvents = 16;
 constexpr unsigned kMaxEventAttempts = 8;
 // A node has a handful of writers; each round lets at least one of them through.
 constexpr unsigned kMaxConflicts = 64;
-constexpr milliseconds kConflictPause{4};       // about one GET + PATCH of a competitor
-constexpr milliseconds kMaxRetryAfter{60'000};  // a server that asks for more is not believed
-constexpr std::size_t kMaxTaintValue = 63;      // of a label value
+constexpr milliseconds kConflictPause{4};  // about one GET + PATCH of a competitor
+constexpr double kHeartbeatSpread = 1.2;
+constexpr milliseconds kOwingPause{1'000};  // a slot that is to be given back: someone may need it
+constexpr std::size_t kMaxTaintValue = 63;  // of a label value
 constexpr const char* kVerdictAnnotation = "vedette.dev/verdict";
 // As long as the API server keeps an event that nothing renews (--event-ttl): later there is none to
 // continue.
@@ -81,7 +82,11 @@ NodeWriter::NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeCli
       stop_(std::move(stop)),
       client_(std::move(client)),
       node_(client_, options_.node),
-      random_(static_cast<std::minstd_rand::result_type>(monotonic_now())) {
+      budget_(client_, options_.node, options_.budget),
+      heartbeat_(options_.heartbeat),
+      until_heartbeat_(options_.heartbeat),
+      held_back_(options_.held_back),
+      backoff_(options_.first_backoff, options_.max_backoff) {
   publish_state();
   thread_ = std::jthread([this] { run(); });
 }
@@ -95,22 +100,24 @@ void NodeWriter::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   if (snapshot->decision.generation == newest_generation_) return;
   newest_generation_ = snapshot->decision.generation;
   wanted_.set(std::shared_ptr<const Decision>(snapshot, &snapshot->decision));
+  wake_.set(0);
 }
 
 void NodeWriter::run() {
   ::pthread_setname_np(::pthread_self(), "node_writer");
   const std::stop_token stop = stop_.get_token();
-  milliseconds backoff = options_.first_backoff;
-  std::shared_ptr<const Decision> wanted;
+  const Latest<int> nothing;  // its wait() is a sleep that only a stop request ends
+  std::uint64_t nothing_seen = 0;
+  nothing.wait(nothing_seen, stop, backoff_.jittered(options_.start_spread, 0));
   while (!stop.stop_requested()) {
     milliseconds pause;
-    if (const Status done = match(wanted); done) {
+    if (const Status done = match(wanted_.get()); done) {
       if (!state_.last_error.empty())
         spdlog::info("node {}: the API server answers again", options_.node.name);
       state_.connected = true;
       state_.last_error.clear();
-      backoff = options_.first_backoff;
-      pause = jittered(options_.resync, 0.75);  // so that a rack that was powered on together spreads
+      backoff_.reset();
+      pause = pause_after_success();
     } else if (stop.stop_requested()) {
       break;
     } else {
@@ -118,12 +125,34 @@ void NodeWriter::run() {
       state_.connected = false;
       state_.last_error = done.error().text;
       ++state_.failures;
-      pause = std::max(jittered(backoff, 0.5), std::min<milliseconds>(node_.retry_after(), kMaxRetryAfter));
-      backoff = std::min(backoff * 2, options_.max_backoff);
+      pause = backoff_.next(client_.retry_after());
     }
     publish_state();
-    wanted = wanted_.wait(wanted_version_, stop, pause);
+    wake_.wait(wake_version_, stop, pause);
   }
+}
+
+milliseconds NodeWriter::pause_after_success() {
+  if (!watch_) {
+    auto made = NodeWatch::make(options_.client, options_.node, options_.watch, [this] { wake_.set(0); });
+    if (made) watch_ = std::move(*made);
+  }
+  // Without a watch it asks; spread, so that a rack that was powered on together does not stay together.
+  milliseconds pause = watch_ && watch_->node() ? until_heartbeat_ : backoff_.jittered(options_.resync, 0.75);
+  if (const MonotonicNs now = monotonic_now(); held_until_ns_ > now) {
+    pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(held_until_ns_ - now)));
+  }
+  return budget_.owes() || budget_.doubtful() ? std::min(pause, kOwingPause) : pause;
+}
+
+// Routinely what the watch saw last, unless an answer since then was newer (versions are numbers that grow).
+Result<NodeState> NodeWriter::look(bool newest) {
+  if (const auto watched = watch_ && !newest ? watch_->node() : nullptr) {
+    const std::string& a = watched->resource_version;
+    const std::string& b = last_.resource_version;
+    return a.size() < b.size() || (a.size() == b.size() && a < b) ? last_ : *watched;
+  }
+  return node_.read(newest ? KubeNode::Freshness::kNewest : KubeNode::Freshness::kCached);
 }
 
 bool NodeWriter::asks(const Decision* wanted) const {
@@ -133,7 +162,7 @@ bool NodeWriter::asks(const Decision* wanted) const {
 Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   if (!asks(wanted.get()) || !state_.known) {
     // A first read may not be a cached one: it decides what is adopted.
-    auto seen = node_.read(state_.known ? KubeNode::Freshness::kCached : KubeNode::Freshness::kNewest);
+    auto seen = look(!state_.known);
     if (!seen) return tl::unexpected(seen.error());
     note_node(*seen, nullptr);
     publish_state();
@@ -147,21 +176,34 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   publish_state();
 
   // Both are tried, so that one that is refused does not hold back the other.
+  const Status kept = keep_slot(*seen, *wanted);
   auto after = match_status(std::move(*seen), *wanted);
-  if (after) state_.acked_generation = wanted->generation;
+  if (after && (state_.tainted == wanted->taint || !may_taint(*wanted)))
+    state_.acked_generation = wanted->generation;
   if (Status written = write_events(); !written) return written;
   if (!after) return tl::unexpected(after.error());
-  return {};
+  return kept;
 }
 
 // `wanted` becomes the newest decision whenever a conflict gave time for one.
 Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wanted) {
-  const bool routine = wanted->generation == state_.acked_generation;
-  auto seen = node_.read(routine ? KubeNode::Freshness::kCached : KubeNode::Freshness::kNewest);
-  for (unsigned conflicts = 0;; ++conflicts) {
+  bool newest = wanted->generation != state_.acked_generation;
+  auto seen = look(newest);
+  for (unsigned tries = 0; tries <= kMaxConflicts; ++tries) {
     if (!seen) return seen;
     note_node(*seen, wanted.get());
     if (!asks(wanted.get()) || !may_taint(*wanted) || taint_is_as_wanted(*seen, *wanted)) return seen;
+    if (wanted->taint && seen->our_taints.empty()) {
+      if (monotonic_now() < held_until_ns_) return seen;
+      const auto answer = newest ? ask_for_slot(*seen, "not tainted") : TaintBudget::Answer::kReadAgain;
+      if (!answer) return tl::unexpected(answer.error());
+      if (*answer == TaintBudget::Answer::kReadAgain) {
+        newest = true;
+        seen = node_.read();
+        continue;
+      }
+      if (*answer != TaintBudget::Answer::kGranted) return seen;
+    }
     auto written = node_.write_taint(*seen, wanted_taint(*seen, *wanted, options_.node.taint_key));
     if (!written) return tl::unexpected(written.error());
     if (*written) {
@@ -170,26 +212,67 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
       return std::move(**written);
     }
     ++state_.conflicts;
-    if (conflicts == kMaxConflicts) {
-      return fail("node " + options_.node.name + ": " + std::to_string(kMaxConflicts) +
-                  " conflicts in a row with other writers of the node object");
-    }
     // The first retry goes at once: most conflicts are a single write of the kubelet.
-    if (conflicts > 0) {
-      wanted = wanted_.wait(wanted_version_, stop_.get_token(), jittered(kConflictPause, 0));
-    } else if (auto newest = wanted_.get()) {
-      wanted = std::move(newest);
+    if (tries > 0) {
+      wake_.wait(wake_version_, stop_.get_token(), backoff_.jittered(kConflictPause, 0));
     }
+    wanted = wanted_.get();
+    newest = true;
     seen = node_.read();
   }
+  return fail("node " + options_.node.name + ": " + std::to_string(kMaxConflicts) +
+              " conflicts in a row with other writers of the node object");
+}
+
+Result<TaintBudget::Answer> NodeWriter::ask_for_slot(const NodeState& seen, const std::string& what) {
+  using Answer = TaintBudget::Answer;
+  auto answer = budget_.take(seen);
+  if (!answer || *answer == Answer::kGranted || *answer == Answer::kReadAgain) return answer;
+  const bool mass = *answer == Answer::kMassEvent;
+  const milliseconds pause = backoff_.jittered(mass ? options_.mass_pause : held_back_, 0.5);
+  held_until_ns_ = monotonic_now() + static_cast<MonotonicNs>(std::chrono::nanoseconds(pause).count());
+  held_back_ = std::min(held_back_ * 2, options_.max_held_back);
+  if (state_.held_back.empty()) {
+    spdlog::warn("node {}: {}: {}", options_.node.name, what, budget_.reason());
+  }
+  state_.held_back = what + ": " + budget_.reason();
+  return answer;
+}
+
+// The slot follows the taint. A taint that was found without one (set before there was a budget, or its lease
+// was deleted) stays, for the node is no healthier by it; it takes a slot as soon as there is one.
+Status NodeWriter::keep_slot(const NodeState& seen, const Decision& wanted) {
+  if (state_.tainted) {
+    auto held = budget_.renew();
+    if (!held) return tl::unexpected(held.error());
+    if (!*held) {
+      if (monotonic_now() < held_until_ns_) return {};
+      const auto answer = ask_for_slot(seen, "keeps its taint beyond the budget");
+      if (!answer) return tl::unexpected(answer.error());
+      if (*answer != TaintBudget::Answer::kGranted) return {};
+    }
+  } else if (wanted.taint && may_taint(wanted)) {
+    return {};  // held back
+  }
+  state_.held_back.clear();
+  Status done;
+  if (state_.tainted) {
+    held_until_ns_ = 0;
+    held_back_ = options_.held_back;
+  } else {
+    done = budget_.release();
+  }
+  state_.slot = budget_.slot();
+  return done;
 }
 
 // All of them in one patch when one differs: an object of the node's size is written either way.
 Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wanted) {
   const WallNs now = wall_now();
-  const auto heartbeat = static_cast<WallNs>(std::chrono::nanoseconds(options_.heartbeat).count());
   const bool decided = wanted.generation != state_.acked_generation;
-  bool differs = false;
+  // What keeps a slot from being given back is that the node has not changed: this changes it.
+  bool differs = budget_.owes();
+  milliseconds oldest{0};
   std::vector<NodeCondition> conditions;
   for (const WantedCondition& condition : wanted.conditions) {
     NodeCondition made{.type = condition.type,
@@ -201,8 +284,10 @@ Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wante
     const NodeCondition& present = seen.our_conditions[made.type];
     const bool same = present.status == made.status && present.reason == made.reason;
     const bool news = decided && present.message != made.message;
-    const bool fresh = present.heartbeat_ns <= now && now - present.heartbeat_ns < heartbeat;
-    differs |= !same || news || !fresh;
+    const auto age = std::chrono::floor<milliseconds>(
+        std::chrono::nanoseconds(static_cast<std::int64_t>(now - present.heartbeat_ns)));
+    oldest = std::max(oldest, age);
+    differs |= !same || news || age.count() < 0 || age >= heartbeat_;
     if (present.status == made.status && present.transition_ns != 0) {
       made.transition_ns = present.transition_ns;
     }
@@ -212,15 +297,22 @@ Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wante
   if (!wanted.verdict.empty() && seen.our_annotations[kVerdictAnnotation] != wanted.verdict) {
     annotations[kVerdictAnnotation] = wanted.verdict;
   }
+  until_heartbeat_ = heartbeat_ - oldest;
   if (!differs && annotations.empty()) return seen;
   auto after = node_.write_status(conditions, annotations);
-  if (after) ++state_.patches;
+  if (!after) return after;
+  ++state_.patches;
+  last_ = *after;
+  heartbeat_ = backoff_.jittered(std::chrono::floor<milliseconds>(options_.heartbeat * kHeartbeatSpread),
+                                 1 / kHeartbeatSpread);
+  until_heartbeat_ = heartbeat_;
   return after;
 }
 
 void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
   const bool was_tainted = state_.tainted;
   state_.connected = true;
+  last_ = seen;
   uid_ = seen.uid;
   OperatorSay said = say_of(seen.our_annotations);
   if (said.error != state_.annotated.error && !said.error.empty())
@@ -297,11 +389,6 @@ Status NodeWriter::write_events() {
     events_.pop_front();
   }
   return {};
-}
-
-milliseconds NodeWriter::jittered(milliseconds limit, double least_share) {
-  std::uniform_real_distribution<double> share(least_share, 1.0);
-  return milliseconds(static_cast<milliseconds::rep>(static_cast<double>(limit.count()) * share(random_)));
 }
 
 }  // namespace vedette

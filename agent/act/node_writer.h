@@ -7,15 +7,17 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <random>
 #include <stop_token>
 #include <string>
 #include <thread>
 
 #include "agent/act/decision.h"
+#include "agent/act/taint_budget.h"
 #include "agent/base/latest.h"
+#include "agent/kube/backoff.h"
 #include "agent/kube/client.h"
 #include "agent/kube/node.h"
+#include "agent/kube/node_watch.h"
 #include "agent/snapshot.h"
 
 namespace vedette {
@@ -23,15 +25,25 @@ namespace vedette {
 struct NodeWriterOptions {
   KubeClientOptions client;
   KubeNodeOptions node;
-  // How often to look whether the node still is as wanted. It also keeps the connection warm: the apiserver
-  // closes one that was idle for 90 s.
+  TaintBudgetOptions budget;
+  NodeWatchOptions watch;
+  // The first request goes at a random moment within it: nodes that were powered on together.
+  std::chrono::milliseconds start_spread{0};
+  // How often to ask whether the node still is as wanted, while no watch tells.
   std::chrono::milliseconds resync{60'000};
-  // The kubelet refreshes its own conditions as often; each write goes through etcd for every node.
+  // The kubelet refreshes its own conditions as often; each write goes through etcd for every node. Drawn
+  // anew up to a fifth longer each time.
   std::chrono::milliseconds heartbeat{300'000};
   // After an error: long enough not to add to the trouble, short enough that a restarted apiserver (2 s) is
   // found again soon.
   std::chrono::milliseconds first_backoff{100};
   std::chrono::milliseconds max_backoff{10'000};
+  // Until a node without a slot asks again: slots come back when nodes recover, after minutes. The second is
+  // reached by doubling.
+  std::chrono::milliseconds held_back{30'000};
+  std::chrono::milliseconds max_held_back{300'000};
+  // After a mass event: long enough for a human to look, or for the cause to pass.
+  std::chrono::milliseconds mass_pause{600'000};
 };
 
 class NodeWriter final : public Sink {
@@ -58,8 +70,12 @@ private:
   NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeClient client);
   void run();
   Status match(std::shared_ptr<const Decision> wanted);
+  Result<NodeState> look(bool newest);
+  std::chrono::milliseconds pause_after_success();
   Result<NodeState> match_taint(std::shared_ptr<const Decision>& wanted);
   Result<NodeState> match_status(NodeState seen, const Decision& wanted);
+  Result<TaintBudget::Answer> ask_for_slot(const NodeState& seen, const std::string& what);
+  Status keep_slot(const NodeState& seen, const Decision& wanted);
   void note_node(const NodeState& seen, const Decision* wanted);
   // How often what an event says has happened since the first one of its series, and that one's name.
   struct Series {
@@ -71,28 +87,34 @@ private:
   void queue_event(const Decision& wanted);
   Status write_events();
   bool asks(const Decision* wanted) const;
-  std::chrono::milliseconds jittered(std::chrono::milliseconds limit, double least_share);
   void publish_state() { published_.set(state_); }
 
   const NodeWriterOptions options_;
   std::stop_source stop_;
   KubeClient client_;
   KubeNode node_;
+  TaintBudget budget_;
 
   Latest<Decision> wanted_;
+  Latest<int> wake_;                     // set when wanted_ or what the watch sees of the node has changed
   std::uint64_t newest_generation_ = 0;  // of the tick thread
   Latest<ActState> published_;
 
   // Of the writer's thread from here on.
   ActState state_;
   std::string uid_;
-  std::uint64_t wanted_version_ = 0;
+  NodeState last_;  // the node as an answer to this thread had it
+  std::uint64_t wake_version_ = 0;
+  std::chrono::milliseconds heartbeat_, until_heartbeat_;
   MonotonicNs measured_evidence_ns_ = 0;  // the newest evidence that evidence_to_ack_s holds
   bool announced_tainted_ = false;        // what the last event (or the adopted state) said
   std::deque<PendingEvent> events_;
   std::map<std::string, Series> series_;  // by reason of event and taint
-  std::minstd_rand random_;
-  std::jthread thread_;  // last: it uses all of the above
+  MonotonicNs held_until_ns_ = 0;         // no slot is asked for before
+  std::chrono::milliseconds held_back_{0};
+  Backoff backoff_;
+  std::unique_ptr<NodeWatch> watch_;  // from the first answer on
+  std::jthread thread_;               // last: it uses all of the above
 };
 
 }  // namespace vedette

@@ -104,14 +104,17 @@ public:
   }
 
   const std::string& url() const { return options_.url; }
+  std::chrono::seconds retry_after() const { return retry_after_; }
 
   Result<KubeReply> send(const char* method, std::string_view path, std::string_view content_type,
-                         std::string_view body, const OnLine* on_line) {
+                         std::string_view body, const OnLine* on_line,
+                         const std::string& accept = "application/json") {
+    retry_after_ = std::chrono::seconds(0);
     // Without the query: it may differ in every try, and an error is logged when its text changes.
     const std::string call =
         std::string(method) + " " + options_.url + std::string(path.substr(0, path.find('?')));
     HeaderList headers;
-    headers.add("Accept: application/json");
+    headers.add("Accept: " + accept);
     if (!content_type.empty()) headers.add("Content-Type: " + std::string(content_type));
     headers.add("Expect:");  // a patch of 2 kB is not worth the extra round trip
     if (!options_.token_file.empty()) {
@@ -160,6 +163,7 @@ public:
     curl_off_t retry_after = 0;
     ::curl_easy_getinfo(easy_, CURLINFO_RETRY_AFTER, &retry_after);
     transfer.reply.retry_after = std::chrono::seconds(retry_after);
+    retry_after_ = transfer.reply.retry_after;
     if (transfer.done_early) return std::move(transfer.reply);
     if (!transfer.error.empty()) return fail(call + ": " + transfer.error);
     if (code != CURLE_OK) {
@@ -270,6 +274,7 @@ private:
 
   KubeClientOptions options_;
   std::stop_token stop_;
+  std::chrono::seconds retry_after_{0};
   CURLM* multi_ = nullptr;
   CURL* easy_ = nullptr;
 };
@@ -307,8 +312,8 @@ Result<KubeClient> KubeClient::make(KubeClientOptions options, std::stop_token s
   return KubeClient(std::make_unique<Connection>(std::move(options), std::move(stop)));
 }
 
-Result<KubeReply> KubeClient::get(std::string_view path) {
-  return connection_->send("GET", path, "", "", nullptr);
+Result<KubeReply> KubeClient::get(std::string_view path, const std::string& accept) {
+  return connection_->send("GET", path, "", "", nullptr, accept);
 }
 Result<KubeReply> KubeClient::patch(std::string_view path, PatchType type, std::string_view body) {
   return connection_->send("PATCH", path,
@@ -319,14 +324,20 @@ Result<KubeReply> KubeClient::patch(std::string_view path, PatchType type, std::
 Result<KubeReply> KubeClient::post(std::string_view path, std::string_view body) {
   return connection_->send("POST", path, "application/json", body, nullptr);
 }
-Result<KubeReply> KubeClient::del(std::string_view path) {
-  return connection_->send("DELETE", path, "", "", nullptr);
+Result<KubeReply> KubeClient::put(std::string_view path, std::string_view body) {
+  return connection_->send("PUT", path, "application/json", body, nullptr);
+}
+Result<KubeReply> KubeClient::del(std::string_view path, std::string_view body) {
+  return connection_->send("DELETE", path, body.empty() ? "" : "application/json", body, nullptr);
 }
 Result<KubeReply> KubeClient::watch(std::string_view path, const OnLine& on_line) {
   return connection_->send("GET", path, "", "", &on_line);
 }
 const std::string& KubeClient::url() const {
   return connection_->url();
+}
+std::chrono::seconds KubeClient::retry_after() const {
+  return connection_->retry_after();
 }
 
 std::string explain(const KubeReply& reply) {
@@ -340,6 +351,11 @@ std::string explain(const KubeReply& reply) {
   std::replace_if(
       start.begin(), start.end(), [](char c) { return c < ' ' || c > '~'; }, ' ');
   return text + ": " + start;
+}
+
+Result<KubeReply> require_success(Result<KubeReply> reply, std::string_view call) {
+  if (!reply || (reply->status >= 200 && reply->status < 300)) return reply;
+  return fail(std::string(call) + ": " + explain(*reply));
 }
 
 std::string url_encode(std::string_view text) {

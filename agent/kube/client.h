@@ -50,10 +50,12 @@ public:
 
   // `path` begins with "/" and is already percent-encoded. An error is one of the transport (unreachable,
   // TLS, timeout, too large, stopped); any HTTP status is a reply.
-  Result<KubeReply> get(std::string_view path);
+  Result<KubeReply> get(std::string_view path, const std::string& accept = "application/json");
   Result<KubeReply> patch(std::string_view path, PatchType type, std::string_view body);
   Result<KubeReply> post(std::string_view path, std::string_view body);
-  Result<KubeReply> del(std::string_view path);
+  Result<KubeReply> put(std::string_view path, std::string_view body);
+  // `body`: DeleteOptions, for its preconditions.
+  Result<KubeReply> del(std::string_view path, std::string_view body = {});
 
   // Streams GET `path`, giving each whole line of a 200 to `on_line` until that returns false, the server
   // ends the stream (a line cut in its midst is dropped) or an error occurs. Another status comes back with
@@ -62,6 +64,8 @@ public:
   Result<KubeReply> watch(std::string_view path, const OnLine& on_line);
 
   const std::string& url() const;
+  // What the server asked for in its last answer (a 429 or 503); 0 otherwise.
+  std::chrono::seconds retry_after() const;
 
 private:
   class Connection;
@@ -71,6 +75,9 @@ private:
 
 // "HTTP 403: nodes is forbidden …": the message of the Status object, else the body's first bytes.
 std::string explain(const KubeReply& reply);
+
+// Any status but 2xx becomes an error that begins with `call` ("GET /api/v1/nodes/n1").
+Result<KubeReply> require_success(Result<KubeReply> reply, std::string_view call);
 
 // Percent-encodes for a path or query.
 std::string url_encode(std::string_view text);

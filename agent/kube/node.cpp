@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "agent/kube/json_read.h"
+
 namespace vedette {
 namespace {
 
@@ -16,24 +18,6 @@ constexpr std::size_t kMaxNote = 1024;
 constexpr std::size_t kMaxConditionMessage = 1024;
 // Where the API server wants events about objects without a namespace.
 constexpr const char* kEventPath = "/apis/events.k8s.io/v1/namespaces/default/events";
-
-// Text of ours may hold bytes of a kernel message that are not UTF-8; dump() would throw at them. What the
-// server sent was validated by the parser and stays as it is.
-std::string to_text(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-std::string text_at(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-const json& child(const json& object, const char* key) {
-  static const json nothing;
-  if (!object.is_object()) return nothing;
-  const auto found = object.find(key);
-  return found == object.end() ? nothing : *found;
-}
 
 bool is_ours(const json& taint, const std::string& key) {
   return taint.is_object() && text_at(taint, "key") == key;
@@ -80,23 +64,22 @@ std::string cut_text(std::string text, std::size_t bytes) {
 KubeNode::KubeNode(KubeClient& client, KubeNodeOptions options)
     : client_(client), options_(std::move(options)), path_("/api/v1/nodes/" + url_encode(options_.name)) {}
 
-Result<KubeReply> KubeNode::checked(Result<KubeReply> reply, const std::string& call) {
-  retry_after_ = std::chrono::seconds(0);
-  if (!reply || (reply->status >= 200 && reply->status < 300)) return reply;
-  retry_after_ = reply->retry_after;
-  return fail(call + ": " + explain(*reply));
+Result<NodeState> KubeNode::parse(const KubeReply& reply) const {
+  return parse(json::parse(reply.body, nullptr, false));
 }
 
-Result<NodeState> KubeNode::parse(const KubeReply& reply) const {
-  const json node = json::parse(reply.body, nullptr, false);
+Result<NodeState> KubeNode::parse(const json& node) const {
   const json& metadata = child(node, "metadata");
   if (!metadata.is_object() || text_at(metadata, "name") != options_.name) {
-    return fail("node " + options_.name + ": the answer is not this Node object (" +
-                std::to_string(reply.body.size()) + " bytes), expected JSON with metadata.name");
+    return fail("node " + options_.name +
+                ": the answer is not this Node object, expected JSON with metadata.name");
   }
   NodeState state;
   state.uid = text_at(metadata, "uid");
   state.resource_version = text_at(metadata, "resourceVersion");
+  if (!options_.pool_label.empty()) {
+    state.pool = text_at(child(metadata, "labels"), options_.pool_label.c_str());
+  }
   const json& taints = child(child(node, "spec"), "taints");
   state.taints_json = taints.is_array() ? to_text(taints) : "[]";
   if (taints.is_array()) {
@@ -135,9 +118,17 @@ Result<NodeState> KubeNode::parse(const KubeReply& reply) const {
 
 Result<NodeState> KubeNode::read(Freshness freshness) {
   const std::string path = freshness == Freshness::kCached ? path_ + "?resourceVersion=0" : path_;
-  auto reply = checked(client_.get(path), "GET " + path);
+  auto reply = require_success(client_.get(path), "GET " + path);
   if (!reply) return tl::unexpected(reply.error());
   return parse(*reply);
+}
+
+Result<std::optional<NodeState>> KubeNode::find() {
+  auto raw = client_.get(path_);
+  if (raw && raw->status == 404) return std::optional<NodeState>();
+  auto reply = require_success(std::move(raw), "GET " + path_);
+  if (!reply) return tl::unexpected(reply.error());
+  return parse(*reply).map([](NodeState state) { return std::optional(std::move(state)); });
 }
 
 Result<std::optional<NodeState>> KubeNode::write_taint(const NodeState& seen,
@@ -160,7 +151,7 @@ Result<std::optional<NodeState>> KubeNode::write_taint(const NodeState& seen,
                      {"spec", {{"taints", std::move(after)}}}};
   auto raw = client_.patch(path_, PatchType::kStrategic, to_text(body));
   if (raw && raw->status == 409) return std::optional<NodeState>();
-  auto reply = checked(std::move(raw), "PATCH " + path_);
+  auto reply = require_success(std::move(raw), "PATCH " + path_);
   if (!reply) return tl::unexpected(reply.error());
   return parse(*reply).map([](NodeState state) { return std::optional(std::move(state)); });
 }
@@ -179,7 +170,7 @@ Result<NodeState> KubeNode::write_status(const std::vector<NodeCondition>& condi
   json body = {{"status", {{"conditions", std::move(list)}}}};
   // The status carries metadata too: the kubelet writes its own annotations this way.
   if (!annotations.empty()) body["metadata"]["annotations"] = annotations;
-  auto reply = checked(client_.patch(path_ + "/status", PatchType::kStrategic, to_text(body)),
+  auto reply = require_success(client_.patch(path_ + "/status", PatchType::kStrategic, to_text(body)),
                        "PATCH " + path_ + "/status");
   if (!reply) return tl::unexpected(reply.error());
   return parse(*reply);
@@ -211,9 +202,39 @@ Status KubeNode::write_event(const std::string& node_uid, const NodeEvent& event
       {"regarding", {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", options_.name}, {"uid", node_uid}}}};
   auto raw = client_.post(kEventPath, to_text(body));
   if (raw && raw->status == 409) return {};
-  auto reply = checked(std::move(raw), std::string("POST ") + kEventPath);
+  auto reply = require_success(std::move(raw), std::string("POST ") + kEventPath);
   if (!reply) return tl::unexpected(reply.error());
   return {};
+}
+
+Result<std::size_t> count_nodes(KubeClient& client, const std::string& label, const std::string& value) {
+  // Rows of a table without objects: a name and a few words for each node. Without a selector one row is
+  // enough, for the server says how many remain.
+  const std::string accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+  std::string query = "/api/v1/nodes?includeObject=None";
+  if (label.empty()) {
+    query += "&limit=1";
+  } else {
+    query += "&limit=500&labelSelector=" + url_encode(value.empty() ? "!" + label : label + "=" + value);
+  }
+  std::size_t count = 0;
+  for (std::string token;;) {
+    auto reply =
+        require_success(client.get(token.empty() ? query : query + "&continue=" + url_encode(token), accept),
+                        "GET /api/v1/nodes");
+    if (!reply) return tl::unexpected(reply.error());
+    const json list = json::parse(reply->body, nullptr, false);
+    const json& rows = child(list, text_at(list, "kind") == "Table" ? "rows" : "items");
+    if (!list.is_object() || (!rows.is_array() && !rows.is_null())) {
+      return fail("GET /api/v1/nodes: the answer is no list (" + std::to_string(reply->body.size()) +
+                  " bytes)");
+    }
+    count += rows.size();
+    const json& remaining = child(child(list, "metadata"), "remainingItemCount");
+    if (remaining.is_number_unsigned()) return count + remaining.get<std::size_t>();
+    token = text_at(child(list, "metadata"), "continue");
+    if (token.empty()) return count;
+  }
 }
 
 }  // namespace vedette

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "agent/base/clock.h"
 #include "agent/kube/client.h"
 
@@ -40,6 +42,7 @@ struct NodeState {
   std::vector<Taint> our_taints;  // those with our key: none or one, unless someone else meddled
   std::map<std::string, NodeCondition> our_conditions;  // by type: those with our prefix
   std::map<std::string, std::string> our_annotations;   // those with our prefix
+  std::string pool;  // value of the label KubeNodeOptions::pool_label; empty: no such label
 };
 
 struct NodeEvent {
@@ -57,6 +60,7 @@ struct KubeNodeOptions {
   std::string taint_key = "vedette.dev/unhealthy";
   std::string condition_prefix = "Vedette";
   std::string annotation_prefix = "vedette.dev/";
+  std::string pool_label;  // empty: all nodes are one pool
 };
 
 class KubeNode {
@@ -69,6 +73,8 @@ public:
     kCached,  // what the apiserver has in memory: may be a moment old, costs it nothing
   };
   Result<NodeState> read(Freshness freshness = Freshness::kNewest);
+  // The newest; nullopt: there is no such node.
+  Result<std::optional<NodeState>> find();
 
   // Makes the list of taints `seen.taints_json` without ours, followed by `ours` if given. spec.taints is one
   // atomic list, so the whole of it is sent, under seen.resource_version: whoever wrote meanwhile wins and
@@ -83,19 +89,22 @@ public:
   // written. One that happened again becomes a series, or a new event where the first has expired.
   Status write_event(const std::string& node_uid, const NodeEvent& event);
 
+  // What a Node object, as a watch of it sends it, says.
+  Result<NodeState> parse(const nlohmann::json& node) const;
+
   const KubeNodeOptions& options() const { return options_; }
-  // What the server asked for in its last 429 or 503; 0 otherwise.
-  std::chrono::seconds retry_after() const { return retry_after_; }
 
 private:
-  Result<KubeReply> checked(Result<KubeReply> reply, const std::string& call);
   Result<NodeState> parse(const KubeReply& reply) const;
 
   KubeClient& client_;
   KubeNodeOptions options_;
   std::string path_;
-  std::chrono::seconds retry_after_{0};
 };
+
+// How many nodes there are; with `label`, those on which it has this value, or which have no such label where
+// `value` is empty. No node object is transferred.
+Result<std::size_t> count_nodes(KubeClient& client, const std::string& label, const std::string& value);
 
 // RFC 3339 in UTC: whole seconds as metav1.Time has them ("2026-01-02T03:04:05Z"), or microseconds as
 // metav1.MicroTime must.

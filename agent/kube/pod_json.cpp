@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "agent/kube/json_read.h"
+
 namespace vedette {
 namespace {
 
@@ -24,18 +26,6 @@ bool wanted(int /*depth*/, json::parse_event_t event, json& value) {
 
 json parse(std::string_view text) {
   return json::parse(text, wanted, false);
-}
-
-const json& child(const json& object, const char* key) {
-  static const json nothing;
-  if (!object.is_object()) return nothing;
-  const auto found = object.find(key);
-  return found == object.end() ? nothing : *found;
-}
-
-std::string text_at(const json& object, const char* key) {
-  const json& value = child(object, key);
-  return value.is_string() ? value.get<std::string>() : std::string();
 }
 
 std::string workload_of(const json& metadata) {

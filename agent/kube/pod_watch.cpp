@@ -11,9 +11,6 @@
 namespace vedette {
 namespace {
 
-using std::chrono::milliseconds;
-
-constexpr milliseconds kMaxRetryAfter{60'000};  // a server that asks for more is not believed
 // Pods of one node: the kubelet's default limit is 110, the largest ones in use 1000. Beyond it something is
 // wrong with the selector, and memory matters more.
 constexpr std::size_t kMaxPods = 4096;
@@ -37,8 +34,7 @@ PodWatch::PodWatch(PodWatchOptions options, std::stop_source stop, KubeClient cl
     : options_(std::move(options)),
       stop_(std::move(stop)),
       client_(std::move(client)),
-      random_(static_cast<std::minstd_rand::result_type>(
-          std::chrono::steady_clock::now().time_since_epoch().count())) {
+      backoff_(options_.first_backoff, options_.max_backoff) {
   published_.set(state_);
   thread_ = std::jthread([this] { run(); });
 }
@@ -52,7 +48,7 @@ void PodWatch::run() {
   const std::stop_token stop = stop_.get_token();
   const Latest<int> nothing;  // its wait() is a sleep that a stop request ends
   std::uint64_t nothing_seen = 0;
-  milliseconds backoff = options_.first_backoff;
+  nothing.wait(nothing_seen, stop, backoff_.jittered(options_.start_spread, 0));
   while (!stop.stop_requested()) {
     const std::uint64_t events_before = state_.events;
     const bool lists = !listed_;
@@ -69,13 +65,10 @@ void PodWatch::run() {
     }
     published_.set(state_);
     const bool progressed = state_.events != events_before;
-    if (progressed) backoff = options_.first_backoff;
+    if (progressed) backoff_.reset();
     // A watch that ends in peace, but before its first event, may do so again: that must not spin.
     if (done && (lists || progressed)) continue;
-    std::uniform_real_distribution<double> share(0.5, 1.0);
-    const auto pause = std::chrono::duration_cast<milliseconds>(backoff * share(random_));
-    nothing.wait(nothing_seen, stop, std::max(pause, std::min<milliseconds>(retry_after_, kMaxRetryAfter)));
-    backoff = std::min(backoff * 2, options_.max_backoff);
+    nothing.wait(nothing_seen, stop, backoff_.next(client_.retry_after()));
   }
 }
 
@@ -109,12 +102,12 @@ Status PodWatch::list() {
 }
 
 Status PodWatch::watch() {
-  std::uniform_int_distribution<long> seconds(options_.watch_seconds.count(),
-                                              2 * options_.watch_seconds.count());
+  const auto seconds =
+      std::chrono::duration_cast<std::chrono::seconds>(backoff_.jittered(2 * options_.watch_seconds, 0.5));
   const std::string path = "/api/v1/pods?watch=1&allowWatchBookmarks=true&fieldSelector=" +
                            url_encode("spec.nodeName=" + options_.node_name) +
                            "&resourceVersion=" + url_encode(resource_version_) +
-                           "&timeoutSeconds=" + std::to_string(seconds(random_));
+                           "&timeoutSeconds=" + std::to_string(seconds.count());
   ++state_.watches;
   Status taken;
   auto reply = client_.watch(path, [&](std::string_view line) {
@@ -123,7 +116,6 @@ Status PodWatch::watch() {
   });
   if (!taken) return taken;
   if (!reply) return tl::unexpected(reply.error());
-  retry_after_ = reply->retry_after;
   if (reply->status == 410) {
     listed_ = false;
     return {};

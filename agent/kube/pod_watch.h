@@ -7,13 +7,13 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <random>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <thread>
 
 #include "agent/base/latest.h"
+#include "agent/kube/backoff.h"
 #include "agent/kube/client.h"
 #include "agent/pods/pod_info.h"
 
@@ -29,6 +29,8 @@ struct PodWatchOptions {
   std::chrono::seconds watch_seconds{300};
   std::chrono::milliseconds first_backoff{200};
   std::chrono::milliseconds max_backoff{10'000};
+  // The first request goes at a random moment within it: nodes that were powered on together.
+  std::chrono::milliseconds start_spread{0};
 };
 
 struct PodWatchState {
@@ -66,9 +68,8 @@ private:
   PodWatchState state_;
   std::map<std::string, PodInfo> known_;  // by metadata.uid
   std::string resource_version_;
-  bool listed_ = false;                  // known_ is what the server had at resource_version_
-  std::chrono::seconds retry_after_{0};  // what the server last asked for
-  std::minstd_rand random_;
+  bool listed_ = false;  // known_ is what the server had at resource_version_
+  Backoff backoff_;
   std::jthread thread_;  // last: it uses all of the above
 };
 

@@ -34,7 +34,8 @@ bool same_act(const ActState& a, const ActState& b) {
          a.taint_reason == b.taint_reason && a.taint_effect == b.taint_effect && a.annotated == b.annotated &&
          a.local == b.local && a.acked_generation == b.acked_generation && a.patches == b.patches &&
          a.conflicts == b.conflicts && a.failures == b.failures && a.events_written == b.events_written &&
-         same_bits(a.last_evidence_to_ack_s, b.last_evidence_to_ack_s) && a.last_error == b.last_error;
+         same_bits(a.last_evidence_to_ack_s, b.last_evidence_to_ack_s) && a.last_error == b.last_error &&
+         a.slot == b.slot && a.held_back == b.held_back;
 }
 
 bool same_verdict(const RecordedVerdict::EntityVerdict& a, const RecordedVerdict::EntityVerdict& b) {
@@ -236,6 +237,8 @@ void TickEncoder::encode_act(const ActState& act, recording::Tick& tick) {
   message.set_events_written(act.events_written);
   message.set_last_evidence_to_ack_s(act.last_evidence_to_ack_s);
   message.set_last_error(act.last_error);
+  message.set_slot(act.slot);
+  message.set_held_back(act.held_back);
   act_ = act;
 }
 
@@ -518,6 +521,8 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
     act_.events_written = message.events_written();
     act_.last_evidence_to_ack_s = message.last_evidence_to_ack_s();
     act_.last_error = message.last_error();
+    act_.slot = message.slot();
+    act_.held_back = message.held_back();
   }
   return {};
 }

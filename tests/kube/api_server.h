@@ -102,6 +102,7 @@ public:
     const std::string text = body.dump();
     auto reply = method == "GET"      ? client->get(path)
                  : method == "POST"   ? client->post(path, text)
+                 : method == "PUT"    ? client->put(path, text)
                  : method == "DELETE" ? client->del(path)
                                       : client->patch(path, PatchType::kStrategic, text);
     if (!reply) FAIL(reply.error().text);

@@ -96,6 +96,13 @@ json status_condition(const std::string& type) {
            {{"conditions", {{{"type", type}, {"status", "False"}, {"reason", "Test"}, {"message", "m"}}}}}}};
 }
 
+json lease_of(const std::string& node, const std::string& name, const std::string& renewed) {
+  return {{"apiVersion", "coordination.k8s.io/v1"},
+          {"kind", "Lease"},
+          {"metadata", {{"name", name}, {"namespace", kNamespace}}},
+          {"spec", {{"holderIdentity", node}, {"leaseDurationSeconds", 900}, {"renewTime", renewed}}}};
+}
+
 json event_about(const std::string& node, const std::string& name) {
   return {{"apiVersion", "events.k8s.io/v1"},
           {"kind", "Event"},
@@ -145,6 +152,7 @@ TEST_CASE("with the rights of the manifests the agent can do all it has to") {
   NodeWriterOptions options;
   options.client = token;
   options.node.name = node;
+  options.budget.namespace_name = kNamespace;
   const auto writer = NodeWriter::make(options);
   REQUIRE(writer);
   const auto publish = [&](bool taint, std::uint64_t generation) {
@@ -162,6 +170,7 @@ TEST_CASE("with the rights of the manifests the agent can do all it has to") {
   CHECK(eventually([&] { return (*writer)->state()->events_written == 1; }));
   INFO((*writer)->state()->last_error);
   CHECK((*writer)->state()->acked_generation == 1);
+  CHECK((*writer)->state()->slot.starts_with("vedette-all-"));
   CHECK(taints_of(server->node(node)).count("vedette.dev/unhealthy") == 1);
   CHECK(condition_of(server->node(node), "VedetteStorageHealthy")->at("status") == "False");
   CHECK(server->node(node)["metadata"]["annotations"]["vedette.dev/verdict"] == "{\"tainted\":true}");
@@ -209,6 +218,21 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
                .first == 422;
   }));
   server->request("PATCH", nodes + mine, {{"metadata", {{"annotations", {{"example.com/keep", "x"}}}}}});
+  const std::string leases = std::string("/apis/coordination.k8s.io/v1/namespaces/") + kNamespace + "/leases";
+  REQUIRE(eventually([&] {
+    return ApiServer::try_request(bound, "POST", leases + "?dryRun=All",
+                                  lease_of(other, "vedette-all-0", "2026-01-02T03:00:00.000000Z"))
+               .first == 422;
+  }));
+  json held =
+      server->request("POST", leases, lease_of(other, "vedette-all-1", "2026-01-02T03:00:00.000000Z"));
+  const json held_before = held;
+  const auto stolen_at = [&](const std::string& renewed) {
+    json lease = held_before;
+    lease["spec"]["holderIdentity"] = mine;
+    lease["spec"]["renewTime"] = renewed;
+    return lease;
+  };
   const json mine_before = server->node(mine);
   const json other_before = server->node(other);
 
@@ -324,6 +348,42 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
        "own node only"},
       {"an event without a node's token", unbound, "POST", events, event_about(mine, "abuse"), 422,
        "own node only"},
+      {"another node's slot", bound, "POST", leases,
+       lease_of(other, "vedette-all-0", "2026-01-02T03:00:00.000000Z"), 422, "own node only"},
+      {"a slot without a node's token", unbound, "POST", leases,
+       lease_of("", "vedette-all-0", "2026-01-02T03:00:00.000000Z"), 422, "token of its node"},
+      {"a slot for a day", bound, "POST", leases,
+       [&] {
+         json lease = lease_of(mine, "vedette-all-0", "2026-01-02T03:00:00.000000Z");
+         lease["spec"]["leaseDurationSeconds"] = 86'400;
+         return lease;
+       }(),
+       422, "900 seconds"},
+      {"another Lease of this namespace", bound, "POST", leases,
+       lease_of(mine, "somebody-elses-leader", "2026-01-02T03:00:00.000000Z"), 422, "900 seconds"},
+      {"a slot that has not expired", bound, "PUT", leases + "/vedette-all-1",
+       stolen_at("2026-01-02T03:15:00.000000Z"), 422, "after its lease has expired"},
+      {"a slot taken away from its holder", bound, "PUT", leases + "/vedette-all-1",
+       [&] {
+         json lease = held_before;
+         lease["spec"]["holderIdentity"] = "nobody";
+         return lease;
+       }(),
+       422, "own node only"},
+      {"another node's slot given back",
+       bound,
+       "DELETE",
+       leases + "/vedette-all-1",
+       {},
+       422,
+       "its own slot only"},
+      {"a Lease of another namespace",
+       bound,
+       "POST",
+       "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
+       {{"metadata", {{"name", "vedette-all-0"}}}},
+       403,
+       "cannot create"},
       {"an event in another namespace",
        bound,
        "POST",
@@ -346,4 +406,9 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
                                status_condition("VedetteStorageHealthy"))
             .first == 200);
   CHECK(ApiServer::try_request(bound, "POST", events, event_about(mine, "mine")).first == 201);
+  CHECK(server->request("GET", leases + "/vedette-all-1") == held_before);
+  CHECK(ApiServer::try_request(bound, "PUT", leases + "/vedette-all-1",
+                               stolen_at("2026-01-02T03:15:00.000001Z"))
+            .first == 200);
+  CHECK(ApiServer::try_request(bound, "DELETE", leases + "/vedette-all-1").first == 200);
 }

@@ -26,6 +26,7 @@ std::unique_ptr<NodeWriter> make_writer(
   options.node.name = node;
   options.resync = resync;
   options.max_backoff = std::chrono::milliseconds(500);
+  options.budget = {.namespace_name = "default", .share = 1};  // a slot for every node
   auto writer = NodeWriter::make(options);
   if (!writer) FAIL(writer.error().text);
   return std::move(*writer);

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import ssl
@@ -45,6 +46,18 @@ class KubeServer:
                                 {"Authorization": f"Bearer {self.token}", "Content-Type": kind})
         answer = self.connection.getresponse()
         return answer.status, json.loads(answer.read())
+
+    def requests(self):
+        """How many requests for objects the server has begun to answer since its start: {"GET nodes": 7, ...}."""
+        self.connection.request("GET", "/metrics", None, {"Authorization": f"Bearer {self.token}"})
+        counts = {}
+        for labels, value in re.findall(r"^apiserver_request_total\{(.*)\} (\S+)$",
+                                        self.connection.getresponse().read().decode(), re.MULTILINE):
+            label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            if label["resource"] in ("nodes", "pods", "leases", "events"):
+                what = f"{label['verb']} {label['resource']}{'/' if label['subresource'] else ''}{label['subresource']}"
+                counts[what] = counts.get(what, 0) + int(float(value))
+        return counts
 
     def make_node(self, name):
         status, answer = self.request("POST", "/api/v1/nodes",
@@ -90,6 +103,7 @@ def agent_config(server, node, recovery_s):
 act: {{mode: enforce, max_taints_per_hour: 1000000}}
 policy: {{relapse_doublings: 0}}
 assess: {{recovery_s: {recovery_s}}}
-kube: {{url: "{server.url}", ca: "{server.ca}", token_file: "{server.token_file}", node_name: {node}}}
+kube: {{url: "{server.url}", ca: "{server.ca}", token_file: "{server.token_file}", node_name: {node}, namespace: default,
+  start_spread_ms: 0}}
 """)
     return path

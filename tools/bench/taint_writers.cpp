@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   options.client.ca_file = argv[2];
   options.client.token_file = argv[3];
   options.node.name = argv[4];
+  options.budget.namespace_name = "default";
   const auto rounds = static_cast<unsigned>(std::strtoul(argv[5], nullptr, 10));
   auto writer = NodeWriter::make(options);
   if (!writer) {

@@ -161,7 +161,9 @@ void add_status(const api::Status& status, Json& json) {
                  {"failures", act.failures()},
                  {"events_written", act.events_written()},
                  {"last_evidence_to_ack_s", act.last_evidence_to_ack_s()},
-                 {"last_error", act.last_error()}};
+                 {"last_error", act.last_error()},
+                 {"slot", act.slot()},
+                 {"held_back", act.held_back()}};
   json["policy_error"] = status.policy_error();
   json["restart_for"] = status.restart_for();
   json["operator"] = json_list(status.said());

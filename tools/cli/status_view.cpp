@@ -139,6 +139,7 @@ private:
         row("API server", act.last_error().empty() ? "not connected" : act.last_error(), Paint::kYellow);
       }
     }
+    if (!act.held_back().empty()) row("Held back", act.held_back(), Paint::kYellow);
     if (!decision.held_back().empty()) row("Held back", decision.held_back(), Paint::kYellow);
     if (!decision.next().empty()) row("Next", decision.next());
   }
