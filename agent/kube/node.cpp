@@ -184,7 +184,7 @@ Status KubeNode::write_event(const std::string& node_uid, const NodeEvent& event
     const std::string path = std::string(kEventPath) + "/" + event.name;
     auto raw = client_.patch(path, PatchType::kMerge, to_text(series));
     if (!raw || raw->status != 404) {
-      auto reply = checked(std::move(raw), "PATCH " + path);
+      auto reply = require_success(std::move(raw), "PATCH " + path);
       return reply ? Status{} : tl::unexpected(reply.error());
     }
   }

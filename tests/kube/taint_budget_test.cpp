@@ -43,6 +43,7 @@ public:
   void want(bool taint) {
     decision_.taint = taint;
     decision_.reason = taint ? "FilesystemError" : "";
+    decision_.conditions = {{"VedetteStorageHealthy", !taint, taint ? "FilesystemError" : "Healthy", ""}};
     ++decision_.generation;
     auto snapshot = std::make_shared<Snapshot>();
     snapshot->decision = decision_;

@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
   const auto publish = [&](bool taint) {
     decision.taint = taint;
     decision.reason = taint ? "FilesystemError" : "";
+    decision.conditions = {{"VedetteStorageHealthy", !taint, taint ? "FilesystemError" : "Healthy", ""}};
     ++decision.generation;
     auto snapshot = std::make_shared<Snapshot>();
     snapshot->decision = decision;
