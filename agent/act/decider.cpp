@@ -100,14 +100,14 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
   const Policy& policy = *options_.policy;
   const std::size_t number = policy.find(condition);
   if (number == policy.rules.size()) {
-    claims_.erase(condition.reason);  // of a policy that is no more
+    withdraw(condition.reason);
     judgement.why = "does nothing: no rule is about it";
     return judgement;
   }
   const PolicyRule& rule = policy.rules[number];
   judgement.rule = std::to_string(number + 1) + ": " + describe(rule).about;
   if (rule.effect == Effect::kNone && rule.escalate_to == Effect::kNone) {
-    claims_.erase(condition.reason);
+    withdraw(condition.reason);
     judgement.why = "does nothing: so the rule says";
     return judgement;
   }
@@ -194,11 +194,17 @@ std::string Decider::objection(const std::string& reason, WallNs evidence_wall_n
   return veto->second == kForever ? "vetoed" : "vetoed " + until_text(veto->second);
 }
 
+// A claim that an earlier policy gave.
+void Decider::withdraw(const std::string& reason) {
+  if (claims_.erase(reason) > 0) ended_by_ = "the policy was changed";
+}
+
 void Decider::expire(const Instant& now) {
   for (auto position = claims_.begin(); position != claims_.end();) {
     const auto& [reason, claim] = *position;
     // No relapse: an operator says that there was nothing.
-    if (!objection(reason, claim.evidence_wall_ns, now).empty()) {
+    if (std::string why = objection(reason, claim.evidence_wall_ns, now); !why.empty()) {
+      ended_by_ = std::move(why);
       past_.erase(reason);
       position = claims_.erase(position);
       continue;
@@ -207,6 +213,7 @@ void Decider::expire(const Instant& now) {
       ++position;
       continue;
     }
+    ended_by_.clear();
     past_[reason].ended_ns = now.monotonic_ns;
     position = claims_.erase(position);
   }
@@ -232,7 +239,7 @@ void Decider::decide(const Instant& now, const ActState& act) {
     if (decision_.taint) {
       decision_.taint = false;
       decision_.reason.clear();
-      decision_.message = "recovered";
+      decision_.message = ended_by_.empty() ? "recovered" : ended_by_;
       decision_.since_wall_ns = now.wall_ns;
       decision_.evidence_ns = 0;
       ++decision_.generation;

@@ -63,6 +63,7 @@ private:
   bool is_set_aside(WallNs evidence_wall_ns, const Instant& now) const;
   // Why an operator will not have it count; empty: nobody said so.
   std::string objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const;
+  void withdraw(const std::string& reason);
   void expire(const Instant& now);
   Claims::const_iterator strongest() const;
   void decide(const Instant& now, const ActState& act);
@@ -73,6 +74,7 @@ private:
   Decision decision_;
   OperatorSay say_;  // as of this tick
   Claims claims_;
+  std::string ended_by_;              // why the last claim ended, if not by recovery
   std::map<std::string, Past> past_;  // claims that ended within the last day
   std::deque<MonotonicNs> taints_;    // times of new taints within the last hour
   bool seen_state_ = false;

@@ -171,8 +171,9 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   auto seen = match_taint(wanted);
   if (!seen) return tl::unexpected(seen.error());
   if (!asks(wanted.get())) return {};
-  const bool done = state_.tainted == wanted->taint || (wanted->mode == Mode::kAdvise && !wanted->paused);
-  if (done && announced_tainted_ != wanted->taint) queue_event(*wanted);
+  const std::string effect = wanted->taint ? wanted->effect : "";
+  const bool done = state_.taint_effect == effect || (wanted->mode == Mode::kAdvise && !wanted->paused);
+  if (done && announced_ != effect) queue_event(*wanted);
   publish_state();
 
   // Both are tried, so that one that is refused does not hold back the other.
@@ -325,7 +326,7 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
   if (!state_.known) {
     state_.known = true;
     state_.adopted = state_.tainted;
-    announced_tainted_ = state_.tainted;
+    announced_ = state_.taint_effect;
     if (state_.adopted) {
       spdlog::info("node {}: finds its taint {}={} of {}", options_.node.name, options_.node.taint_key,
                    state_.taint_reason, seen.our_taints[0].time_added);
@@ -345,7 +346,7 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
 }
 
 void NodeWriter::queue_event(const Decision& wanted) {
-  announced_tainted_ = wanted.taint;
+  announced_ = wanted.taint ? wanted.effect : "";
   const std::string& key = options_.node.taint_key;
   NodeEvent event;
   event.time_ns = wall_now();
@@ -358,7 +359,7 @@ void NodeWriter::queue_event(const Decision& wanted) {
                              : key + (advises ? " no longer advised: " : " lifted: ")) +
                wanted.message;
   std::erase_if(series_, [&](const auto& old) { return old.second.last_ns + kSeriesNs < event.time_ns; });
-  Series& series = series_[event.reason + wanted.reason];
+  Series& series = series_[event.reason + wanted.reason + announced_];
   if (series.count == 0) {
     std::string stem = options_.node.name.substr(0, kMaxEventStem);
     while (!stem.empty() && (stem.back() == '.' || stem.back() == '-')) stem.pop_back();

@@ -107,9 +107,9 @@ private:
   std::uint64_t wake_version_ = 0;
   std::chrono::milliseconds heartbeat_, until_heartbeat_;
   MonotonicNs measured_evidence_ns_ = 0;  // the newest evidence that evidence_to_ack_s holds
-  bool announced_tainted_ = false;        // what the last event (or the adopted state) said
+  std::string announced_;  // the effect that the last event (or the adopted state) told; empty: none
   std::deque<PendingEvent> events_;
-  std::map<std::string, Series> series_;  // by reason of event and taint
+  std::map<std::string, Series> series_;  // by reason of event, reason and effect of taint
   MonotonicNs held_until_ns_ = 0;         // no slot is asked for before
   std::chrono::milliseconds held_back_{0};
   Backoff backoff_;

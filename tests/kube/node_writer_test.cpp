@@ -254,6 +254,25 @@ TEST_CASE("the same taint again is a series of one event, or a new event where t
   CHECK(writer->state()->failures == 0);
 }
 
+TEST_CASE("a stronger effect is written, told by an event of its own, and counts from its own time") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("escalates");
+  const auto writer = make_writer(server->admin(), node);
+  Tick tick(*writer);
+  tick.taint("DiskError");
+  REQUIRE(tick.acked());
+  tick.effect("NoExecute");
+  tick.taint("DiskError");
+  REQUIRE(tick.acked());
+  CHECK(taints_of(server->node(node)).at(kKey)["effect"] == "NoExecute");
+  REQUIRE(eventually([&] { return writer->state()->events_written == 2; }));
+  std::set<std::string> notes;
+  for (const json& event : events_of(*server, node)) notes.insert(event["note"]);
+  CHECK(notes == std::set<std::string>{"vedette.dev/unhealthy=DiskError:NoSchedule set: because of a test",
+                                       "vedette.dev/unhealthy=DiskError:NoExecute set: because of a test"});
+}
+
 TEST_CASE("a healthy node gets its condition and no taint") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());

@@ -233,5 +233,7 @@ TEST_CASE("a new policy is obeyed from the next tick on, also where it takes a r
   decider.set_policy(policy_of("{rules: [{reason: DiskError, effect: NoExecute}]}"));
   CHECK(decider.update(at(2), {going_on("DiskError", 1, 0)}, {}, known()).effect == "NoExecute");
   decider.set_policy(policy_of("{rules: [{reason: DiskError, effect: None}]}"));
-  CHECK_FALSE(decider.update(at(3), {going_on("DiskError", 1, 0)}, {}, known()).taint);
+  const Decision lifted = decider.update(at(3), {going_on("DiskError", 1, 0)}, {}, known());
+  CHECK_FALSE(lifted.taint);
+  CHECK(lifted.message == "the policy was changed");
 }

@@ -136,6 +136,7 @@ TEST_CASE("a vetoed reason neither taints nor keeps a taint, others do") {
   act.annotated.vetoes["DiskError"] = kForever;
   const Decision lifted = decider.update(at(2), {evidence("DiskError", 2)}, {}, act);
   CHECK_FALSE(lifted.taint);
+  CHECK(lifted.message == "vetoed");
   CHECK(lifted.judgements[0].why == "does nothing: vetoed");
   CHECK(decider.update(at(3), {evidence("DiskError", 3), evidence("TaskHung", 3)}, {}, act).reason ==
         "TaskHung");
@@ -152,13 +153,16 @@ TEST_CASE("a node marked healthy loses its taint and its conditions until new ev
   act.local.healthy_wall_ns = wall(11);
   const Decision marked = decider.update(at(12), {evidence("DiskError", 9)}, {}, act);
   CHECK_FALSE(marked.taint);
+  CHECK(marked.message == "marked healthy at 2020-09-13T12:26:51Z, no evidence since");
   CHECK(marked.judgements[0].why ==
         "does nothing: marked healthy at 2020-09-13T12:26:51Z, no evidence since");
   for (const WantedCondition& condition : marked.conditions) CHECK(condition.healthy);
   const Decision again = decider.update(at(14), {evidence("DiskError", 13)}, {}, act);
   CHECK(again.taint);
   // Not a relapse: the operator said that there was nothing.
-  CHECK_FALSE(decider.update(at(314), {}, {}, act).taint);
+  const Decision recovered = decider.update(at(314), {}, {}, act);
+  CHECK_FALSE(recovered.taint);
+  CHECK(recovered.message == "recovered");
 }
 
 TEST_CASE(
