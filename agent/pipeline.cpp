@@ -18,6 +18,7 @@ void Pipeline::tick(Snapshot& snapshot) {
   for (const std::unique_ptr<Scorer>& scorer : scorers_) scorer->score(snapshot.features, snapshot.scores);
 
   snapshot.conditions = assessor_.update(snapshot.observation, snapshot.features, snapshot.scores);
+  drop_set_aside(snapshot.conditions, snapshot.observation.time, snapshot.act);
   snapshot.decision = decider_.update(snapshot.observation.time, snapshot.conditions,
                                       snapshot.observation.entities, snapshot.act);
 }

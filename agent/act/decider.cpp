@@ -41,7 +41,21 @@ MonotonicNs nanoseconds(double value_s) {
   return static_cast<MonotonicNs>(value_s * kNsPerSecond);
 }
 
+bool is_set_aside(const OperatorSay& say, WallNs evidence_wall_ns, const Instant& now) {
+  // A mark in the future is no mark yet: it would hide what nobody has seen.
+  return say.healthy_wall_ns != 0 && say.healthy_wall_ns <= now.wall_ns &&
+         evidence_wall_ns <= say.healthy_wall_ns;
+}
+
 }  // namespace
+
+void drop_set_aside(std::vector<Condition>& conditions, const Instant& now, const ActState& act) {
+  const OperatorSay say = merged(act.annotated, act.local);
+  std::erase_if(conditions, [&](const Condition& condition) {
+    return condition.entity->kind == EntityKind::kNode &&
+           is_set_aside(say, wall_of(condition.evidence_ns, now), now);
+  });
+}
 
 Decider::Decider(DecideOptions options) : options_(std::move(options)) {
   decision_.mode = options_.mode;
@@ -59,15 +73,13 @@ Decision Decider::update(const Instant& now, const std::vector<Condition>& condi
   std::erase_if(past_, [&](const auto& past) {
     return past.second.ended_ns + kDayNs <= now.monotonic_ns && !claims_.contains(past.first);
   });
-  std::vector<Condition> counted;  // without what an operator set aside
   for (const Condition& condition : conditions) {
     decision_.judgements.push_back(judge(condition, entities, now));
-    if (!is_set_aside(wall_of(condition.evidence_ns, now), now)) counted.push_back(condition);
   }
   expire(now);
   const std::uint64_t generation = decision_.generation;
   decide(now, act);
-  if (describe_node(counted) && generation != 0) decision_.generation = generation + 1;
+  if (describe_node(conditions) && generation != 0) decision_.generation = generation + 1;
   decision_.next = next(now);
   return decision_;
 }
@@ -179,14 +191,8 @@ Decider::Claim& Decider::claim(const Condition& condition, const PolicyRule& rul
   return claim;
 }
 
-bool Decider::is_set_aside(WallNs evidence_wall_ns, const Instant& now) const {
-  // A mark in the future is no mark yet: it would hide what nobody has seen.
-  return say_.healthy_wall_ns != 0 && say_.healthy_wall_ns <= now.wall_ns &&
-         evidence_wall_ns <= say_.healthy_wall_ns;
-}
-
 std::string Decider::objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const {
-  if (is_set_aside(evidence_wall_ns, now)) {
+  if (is_set_aside(say_, evidence_wall_ns, now)) {
     return "marked healthy at " + format_time(say_.healthy_wall_ns) + ", no evidence since";
   }
   const auto veto = say_.vetoes.find(reason);

@@ -27,6 +27,10 @@ struct DecideOptions {
   double recovery_s = 300;
 };
 
+// Drops the node's conditions whose newest evidence an operator has seen and set aside: nobody is to be told
+// again.
+void drop_set_aside(std::vector<Condition>& conditions, const Instant& now, const ActState& act);
+
 class Decider {
 public:
   explicit Decider(DecideOptions options);
@@ -34,8 +38,9 @@ public:
   // From the next update() on.
   void set_policy(std::shared_ptr<const Policy> policy) { options_.policy = std::move(policy); }
 
-  // `act` is what the writer knew when the tick began, `entities` what is on the node. Generation 0 until the
-  // node's present state is known (or, in observe mode, until the first tick).
+  // `conditions` are those that count (drop_set_aside). `act` is what the writer knew when the tick began,
+  // `entities` what is on the node. Generation 0 until the node's present state is known (or, in observe
+  // mode, until the first tick).
   Decision update(const Instant& now, const std::vector<Condition>& conditions,
                   const std::vector<EntityPtr>& entities, const ActState& act);
 
@@ -60,7 +65,6 @@ private:
   Judgement judge(const Condition& condition, const std::vector<EntityPtr>& entities, const Instant& now);
   Effect spared(Effect effect, const std::vector<EntityPtr>& entities, std::string& why) const;
   Claim& claim(const Condition& condition, const PolicyRule& rule, Effect effect, const Instant& now);
-  bool is_set_aside(WallNs evidence_wall_ns, const Instant& now) const;
   // Why an operator will not have it count; empty: nobody said so.
   std::string objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const;
   void withdraw(const std::string& reason);

@@ -53,6 +53,7 @@ WantedCondition wanted(const char* type, const char* healthy, const std::vector<
 
 std::vector<WantedCondition> node_conditions(const std::vector<Condition>& conditions) {
   std::vector<WantedCondition> list;
+  list.reserve(kTypes.size() + 1);
   for (const auto& [domain, type] : kTypes) {
     list.push_back(wanted(type, "no evidence of trouble", conditions, [d = domain](const Condition& c) {
       return c.evidence != Evidence::kRisk && c.domain == d && c.entity->kind == EntityKind::kNode;

@@ -267,12 +267,14 @@ void TickEncoder::encode_verdict(RecordedVerdict verdict, recording::Tick& tick)
     }
   }
   if (verdict.generation != verdict_.generation || verdict.taint != verdict_.taint ||
-      verdict.reason != verdict_.reason || verdict.held_back != verdict_.held_back) {
+      verdict.reason != verdict_.reason || verdict.effect != verdict_.effect ||
+      verdict.held_back != verdict_.held_back) {
     recording::Decision& decision = *message.mutable_decision();
     decision.set_generation(verdict.generation);
     decision.set_taint(verdict.taint);
     decision.set_reason(verdict.reason);
     decision.set_held_back(verdict.held_back);
+    decision.set_effect(verdict.effect);
   }
   verdict_ = std::move(verdict);
 }
@@ -563,6 +565,7 @@ Status TickDecoder::decode_verdict(const recording::Tick& tick) {
     verdict_.taint = message.decision().taint();
     verdict_.reason = message.decision().reason();
     verdict_.held_back = message.decision().held_back();
+    verdict_.effect = message.decision().effect();
   }
   return {};
 }

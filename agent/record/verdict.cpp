@@ -85,6 +85,7 @@ RecordedVerdict verdict_of(const Snapshot& snapshot) {
   verdict.taint = snapshot.decision.taint;
   verdict.reason = snapshot.decision.reason;
   verdict.held_back = snapshot.decision.held_back;
+  verdict.effect = snapshot.decision.effect;
   return verdict;
 }
 
@@ -132,6 +133,7 @@ std::vector<std::string> verdict_differences(const RecordedVerdict& recorded, co
   differences.compare("decision generation", recorded.generation, now.generation);
   differences.compare("decision taint", recorded.taint, now.taint);
   differences.compare("decision reason", recorded.reason, now.reason);
+  differences.compare("decision effect", recorded.effect, now.effect);
   differences.compare("decision held back", recorded.held_back, now.held_back);
   return differences.take();
 }

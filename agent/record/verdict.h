@@ -33,7 +33,7 @@ struct RecordedVerdict {
   std::uint64_t generation = 0;
   bool taint = false;
   std::string reason;
-  std::string held_back;
+  std::string held_back, effect;
 };
 
 RecordedVerdict verdict_of(const Snapshot& snapshot);

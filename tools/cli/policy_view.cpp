@@ -46,12 +46,12 @@ std::string policy_view(const api::Response& response, const Screen& screen) {
     text += pad_left(std::to_string(++number), 4) + "  " + pad_right(rule.about(), about_width) +
             pad_right(rule.when(), when_width) + does;
   }
-  text +=
-      "\n" + wrap(
-                 "The first rule about a condition decides; the strongest effect over all conditions of the "
-                 "node wins. The same trouble again within a day recovers twice as slowly, up to " +
-                     std::to_string(policy.relapse_doublings()) + " times.",
-                 screen.columns, 0);
+  std::string rule =
+      "The first rule about a condition decides; the strongest effect over all conditions of the node wins.";
+  if (policy.relapse_doublings() > 0)
+    rule += " The same trouble again within a day takes twice as long to recover, up to " +
+            std::to_string(policy.relapse_doublings()) + " times in a row.";
+  text += "\n" + wrap(rule, screen.columns, 0);
   if (!policy.critical().empty()) {
     std::string pods;
     for (const std::string& pod : policy.critical()) pods += " " + pod;

@@ -149,20 +149,30 @@ TEST_CASE("a vetoed reason neither taints nor keeps a taint, others do") {
 TEST_CASE("a node marked healthy loses its taint and its conditions until new evidence comes") {
   Decider decider({.mode = Mode::kEnforce});
   ActState act = known();
-  CHECK(decider.update(at(10), {evidence("DiskError", 9)}, {}, act).taint);
+  const auto update = [&](double now, std::vector<Condition> conditions) {
+    drop_set_aside(conditions, at(now), act);
+    return decider.update(at(now), conditions, {}, act);
+  };
+  CHECK(update(10, {evidence("DiskError", 9)}).taint);
   act.local.healthy_wall_ns = wall(11);
-  const Decision marked = decider.update(at(12), {evidence("DiskError", 9)}, {}, act);
+  const Decision marked = update(12, {evidence("DiskError", 9)});
   CHECK_FALSE(marked.taint);
   CHECK(marked.message == "marked healthy at 2020-09-13T12:26:51Z, no evidence since");
-  CHECK(marked.judgements[0].why ==
-        "does nothing: marked healthy at 2020-09-13T12:26:51Z, no evidence since");
+  CHECK(marked.judgements.empty());
   for (const WantedCondition& condition : marked.conditions) CHECK(condition.healthy);
-  const Decision again = decider.update(at(14), {evidence("DiskError", 13)}, {}, act);
+  const Decision again = update(14, {evidence("DiskError", 13)});
   CHECK(again.taint);
   // Not a relapse: the operator said that there was nothing.
-  const Decision recovered = decider.update(at(314), {}, {}, act);
+  const Decision recovered = update(314, {});
   CHECK_FALSE(recovered.taint);
   CHECK(recovered.message == "recovered");
+
+  auto pod = std::make_shared<Entity>();
+  pod->kind = EntityKind::kPod;
+  std::vector<Condition> of_pod{evidence("OOMKilled", 9)};
+  of_pod[0].entity = pod;
+  drop_set_aside(of_pod, at(12), act);
+  CHECK(of_pod.size() == 1);
 }
 
 TEST_CASE(
@@ -171,7 +181,12 @@ TEST_CASE(
   ActState act = known();
   act.annotated.healthy_wall_ns = wall(50);
   CHECK(decider.update(at(10), {evidence("DiskError", 9)}, {}, act).taint);
-  CHECK_FALSE(decider.update(at(50), {evidence("DiskError", 9)}, {}, act).taint);
+  std::vector<Condition> old{evidence("DiskError", 9)};
+  drop_set_aside(old, at(49), act);
+  CHECK(old.size() == 1);
+  drop_set_aside(old, at(50), act);
+  CHECK(old.empty());
+  CHECK_FALSE(decider.update(at(50), old, {}, act).taint);
 
   Decider second({.mode = Mode::kEnforce});
   act.tainted = act.adopted = true;
