@@ -169,7 +169,7 @@ Status LogSource::read_device(MonotonicNs now, std::vector<KernelEvent>& events,
 Status LogSource::read_syslog(MonotonicNs now, std::vector<KernelEvent>& events, std::uint64_t& lost) {
   if (now < due_ns_) return {};
   const auto began = monotonic_now();
-  if (const Status asked = ask_syslog(buffer_); !asked) return asked;
+  if (Status asked = ask_syslog(buffer_); !asked) return asked;
   due_ns_ = now + kSyslogPause * (monotonic_now() - began);
   const auto news = find_news(buffer_, end_);
   if (!news) lost += 1;  // at least: what was read last is overwritten, or somebody cleared the log
