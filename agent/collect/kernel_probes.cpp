@@ -231,7 +231,8 @@ Status KernelProbes::State::make_map(const char* name, bpf_map_type type, std::u
   if (fd < 0) {
     const int error = -fd;
     std::string text = std::string("cannot create the BPF map ") + name + ": " + std::strerror(error);
-    if (error == EPERM) text += "; the agent needs root, or CAP_BPF and CAP_PERFMON";
+    if (error == EPERM)
+      text += "; the agent needs root, or CAP_BPF and CAP_PERFMON, before Linux 5.11 also CAP_SYS_RESOURCE";
     return fail(std::move(text));
   }
   map_fds.emplace_back(fd);

@@ -131,7 +131,7 @@ Result<LogSource> LogSource::make(const std::string& path, std::shared_ptr<const
 
 Status LogSource::read(MonotonicNs now, std::vector<KernelEvent>& events, FileCounts& counts,
                        std::uint64_t& lost) {
-  if (const Status done = file_ ? read_device(now, events, lost) : read_syslog(now, events, lost); !done) {
+  if (Status done = file_ ? read_device(now, events, lost) : read_syslog(now, events, lost); !done) {
     return done;
   }
   counts.set(COUNTER_allocation_failures, allocation_failures_);
