@@ -172,6 +172,7 @@ Status run_live(Config config, const Arguments& arguments) {
     writes.node.pool_label = config.pool_label;
     writes.budget = config.taint_budget;
     writes.start_spread = config.start_spread;
+    writes.max_taints_per_hour = config.decide.max_taints_per_hour;
     Result<std::unique_ptr<NodeWriter>> writing = NodeWriter::make(std::move(writes));
     if (!writing) return tl::unexpected(writing.error());
     writer = std::move(*writing);

@@ -25,7 +25,6 @@ constexpr milliseconds kConflictPause{4};  // about one GET + PATCH of a competi
 constexpr double kHeartbeatSpread = 1.2;
 constexpr milliseconds kOwingPause{1'000};  // a slot that is to be given back: someone may need it
 constexpr std::size_t kMaxTaintValue = 63;  // of a label value
-constexpr const char* kVerdictAnnotation = "vedette.dev/verdict";
 // As long as the API server keeps an event that nothing renews (--event-ttl): later there is none to
 // continue.
 constexpr WallNs kSeriesNs = 3600ULL * 1'000'000'000ULL;
@@ -117,6 +116,7 @@ void NodeWriter::run() {
       state_.connected = true;
       state_.last_error.clear();
       backoff_.reset();
+      failing_since_ns_ = 0;
       pause = pause_after_success();
     } else if (stop.stop_requested()) {
       break;
@@ -125,6 +125,7 @@ void NodeWriter::run() {
       state_.connected = false;
       state_.last_error = done.error().text;
       ++state_.failures;
+      if (failing_since_ns_ == 0) failing_since_ns_ = monotonic_now();
       pause = backoff_.next(client_.retry_after());
     }
     publish_state();
@@ -195,7 +196,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     note_node(*seen, wanted.get());
     if (!asks(wanted.get()) || !may_taint(*wanted) || taint_is_as_wanted(*seen, *wanted)) return seen;
     if (wanted->taint && seen->our_taints.empty()) {
-      if (monotonic_now() < held_until_ns_) return seen;
+      if (monotonic_now() < held_until_ns_ || is_paused(*seen)) return seen;
       const auto answer = newest ? ask_for_slot(*seen, "not tainted") : TaintBudget::Answer::kReadAgain;
       if (!answer) return tl::unexpected(answer.error());
       if (*answer == TaintBudget::Answer::kReadAgain) {
@@ -225,18 +226,38 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
               " conflicts in a row with other writers of the node object");
 }
 
+// The breakers: this node was tainted often enough, or the API server is only just back.
+bool NodeWriter::is_paused(const NodeState& seen) {
+  constexpr WallNs kHourNs = 3600ULL * 1'000'000'000ULL;
+  const WallNs now = wall_now();
+  std::vector<WallNs> recent = seen.taint_times;
+  std::erase_if(recent, [&](WallNs time) { return time + kHourNs <= now || time > now; });
+  if (recent.size() >= options_.max_taints_per_hour) {
+    const WallNs oldest = recent[recent.size() - options_.max_taints_per_hour];
+    hold_back("not tainted: already tainted " + std::to_string(recent.size()) + " times within the hour",
+              std::chrono::nanoseconds(oldest + kHourNs - now));
+    return true;
+  }
+  const MonotonicNs monotonic = monotonic_now();
+  if (monotonic >= settle_until_ns_) return false;
+  hold_back("not tainted: the API server was away; the verdict must hold until the cluster has settled",
+            std::chrono::nanoseconds(settle_until_ns_ - monotonic));
+  return true;
+}
+
+void NodeWriter::hold_back(const std::string& reason, std::chrono::nanoseconds pause) {
+  held_until_ns_ = monotonic_now() + static_cast<MonotonicNs>(pause.count());
+  if (state_.held_back.empty()) spdlog::warn("node {}: {}", options_.node.name, reason);
+  state_.held_back = reason;
+}
+
 Result<TaintBudget::Answer> NodeWriter::ask_for_slot(const NodeState& seen, const std::string& what) {
   using Answer = TaintBudget::Answer;
   auto answer = budget_.take(seen);
   if (!answer || *answer == Answer::kGranted || *answer == Answer::kReadAgain) return answer;
-  const bool mass = *answer == Answer::kMassEvent;
-  const milliseconds pause = backoff_.jittered(mass ? options_.mass_pause : held_back_, 0.5);
-  held_until_ns_ = monotonic_now() + static_cast<MonotonicNs>(std::chrono::nanoseconds(pause).count());
+  hold_back(what + ": " + budget_.reason(),
+            backoff_.jittered(*answer == Answer::kMassEvent ? options_.mass_pause : held_back_, 0.5));
   held_back_ = std::min(held_back_ * 2, options_.max_held_back);
-  if (state_.held_back.empty()) {
-    spdlog::warn("node {}: {}: {}", options_.node.name, what, budget_.reason());
-  }
-  state_.held_back = what + ": " + budget_.reason();
   return answer;
 }
 
@@ -315,6 +336,12 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
   state_.connected = true;
   last_ = seen;
   uid_ = seen.uid;
+  if (const MonotonicNs now = monotonic_now();
+      failing_since_ns_ != 0 && settle_until_ns_ < failing_since_ns_ &&
+      now - failing_since_ns_ >=
+          static_cast<MonotonicNs>(std::chrono::nanoseconds(options_.outage).count())) {
+    settle_until_ns_ = now + static_cast<MonotonicNs>(std::chrono::nanoseconds(options_.settle).count());
+  }
   OperatorSay said = say_of(seen.our_annotations);
   if (said.error != state_.annotated.error && !said.error.empty())
     spdlog::warn("node {}: {}", options_.node.name, said.error);

@@ -42,6 +42,13 @@ struct NodeWriterOptions {
   // reached by doubling.
   std::chrono::milliseconds held_back{30'000};
   std::chrono::milliseconds max_held_back{300'000};
+  // New taints an hour, by the times on the Node itself: it outlives the process, so that one that crashes
+  // again and again taints no more often (act/decider counts what it decides, in observe mode too).
+  unsigned max_taints_per_hour = 4;
+  // After the API server was away so long, what was seen meanwhile may be the outage itself: no new taint for
+  // a while, in which the verdict must hold.
+  std::chrono::milliseconds outage{30'000};
+  std::chrono::milliseconds settle{30'000};
   // After a mass event: long enough for a human to look, or for the cause to pass.
   std::chrono::milliseconds mass_pause{600'000};
 };
@@ -74,6 +81,8 @@ private:
   std::chrono::milliseconds pause_after_success();
   Result<NodeState> match_taint(std::shared_ptr<const Decision>& wanted);
   Result<NodeState> match_status(NodeState seen, const Decision& wanted);
+  bool is_paused(const NodeState& seen);
+  void hold_back(const std::string& reason, std::chrono::nanoseconds pause);
   Result<TaintBudget::Answer> ask_for_slot(const NodeState& seen, const std::string& what);
   Status keep_slot(const NodeState& seen, const Decision& wanted);
   void note_node(const NodeState& seen, const Decision* wanted);
@@ -110,7 +119,8 @@ private:
   std::string announced_;  // the effect that the last event (or the adopted state) told; empty: none
   std::deque<PendingEvent> events_;
   std::map<std::string, Series> series_;  // by reason of event, reason and effect of taint
-  MonotonicNs held_until_ns_ = 0;         // no slot is asked for before
+  MonotonicNs failing_since_ns_ = 0, settle_until_ns_ = 0;
+  MonotonicNs held_until_ns_ = 0;  // no slot is asked for before
   std::chrono::milliseconds held_back_{0};
   Backoff backoff_;
   std::unique_ptr<NodeWatch> watch_;  // from the first answer on

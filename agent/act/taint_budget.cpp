@@ -102,7 +102,14 @@ Result<TaintBudget::Answer> TaintBudget::acquire(const NodeState& seen) {
     auto present = leases_.of_shard(pool, shard);
     if (!present) return tl::unexpected(present.error());
     std::map<std::string, SlotLease> by_name;
-    for (SlotLease& lease : *present) by_name.emplace(lease.name, std::move(lease));
+    for (SlotLease& lease : *present) {
+      if (lease.holder == node_.name) {
+        // A create of ours whose answer was lost; when the transport sent it twice, the second said "taken".
+        looked_ = false;
+        return Answer::kReadAgain;
+      }
+      by_name.emplace(lease.name, std::move(lease));
+    }
     taken.clear();
     std::vector<SlotLease> free;
     for (unsigned index = first; index < end; ++index) {

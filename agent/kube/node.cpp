@@ -2,6 +2,8 @@
 
 #include <cstdio>
 #include <ctime>
+#include <functional>
+#include <sstream>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -16,8 +18,19 @@ using nlohmann::json;
 // The API server's own limits: a longer note refuses the event, longer text of a condition helps nobody.
 constexpr std::size_t kMaxNote = 1024;
 constexpr std::size_t kMaxConditionMessage = 1024;
+constexpr const char* kTimesAnnotation = "vedette.dev/taint-times";
+constexpr std::size_t kMaxTimes = 60;  // 1.3 kB; beyond one a minute nobody counts
 // Where the API server wants events about objects without a namespace.
 constexpr const char* kEventPath = "/apis/events.k8s.io/v1/namespaces/default/events";
+
+std::vector<WallNs> parse_times(const std::string& text) {
+  std::vector<WallNs> times;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    if (const WallNs time = parse_time(word); time != 0) times.push_back(time);
+  }
+  return times;
+}
 
 bool is_ours(const json& taint, const std::string& key) {
   return taint.is_object() && text_at(taint, "key") == key;
@@ -80,6 +93,7 @@ Result<NodeState> KubeNode::parse(const json& node) const {
   if (!options_.pool_label.empty()) {
     state.pool = text_at(child(metadata, "labels"), options_.pool_label.c_str());
   }
+  state.taint_times = parse_times(text_at(child(metadata, "annotations"), kTimesAnnotation));
   const json& taints = child(child(node, "spec"), "taints");
   state.taints_json = taints.is_array() ? to_text(taints) : "[]";
   if (taints.is_array()) {
@@ -147,8 +161,15 @@ Result<std::optional<NodeState>> KubeNode::write_taint(const NodeState& seen,
                      {"effect", ours->effect},
                      {"timeAdded", ours->time_added}});
   }
-  const json body = {{"metadata", {{"resourceVersion", seen.resource_version}}},
-                     {"spec", {{"taints", std::move(after)}}}};
+  json metadata = {{"resourceVersion", seen.resource_version}};
+  if (ours && seen.our_taints.empty()) {
+    const std::size_t old = seen.taint_times.size() < kMaxTimes ? 0 : seen.taint_times.size() - kMaxTimes + 1;
+    std::string times;
+    for (std::size_t i = old; i < seen.taint_times.size(); ++i)
+      times += format_time(seen.taint_times[i]) + " ";
+    metadata["annotations"] = {{kTimesAnnotation, times + ours->time_added}};
+  }
+  const json body = {{"metadata", std::move(metadata)}, {"spec", {{"taints", std::move(after)}}}};
   auto raw = client_.patch(path_, PatchType::kStrategic, to_text(body));
   if (raw && raw->status == 409) return std::optional<NodeState>();
   auto reply = require_success(std::move(raw), "PATCH " + path_);
@@ -171,9 +192,24 @@ Result<NodeState> KubeNode::write_status(const std::vector<NodeCondition>& condi
   // The status carries metadata too: the kubelet writes its own annotations this way.
   if (!annotations.empty()) body["metadata"]["annotations"] = annotations;
   auto reply = require_success(client_.patch(path_ + "/status", PatchType::kStrategic, to_text(body)),
-                       "PATCH " + path_ + "/status");
+                               "PATCH " + path_ + "/status");
   if (!reply) return tl::unexpected(reply.error());
   return parse(*reply);
+}
+
+Status KubeNode::erase_traces(const NodeState& seen) {
+  json conditions = json::array();
+  for (const auto& [type, condition] : seen.our_conditions)
+    conditions.push_back({{"$patch", "delete"}, {"type", type}});
+  const json status = {{"status", {{"conditions", std::move(conditions)}}}};
+  auto reply = require_success(client_.patch(path_ + "/status", PatchType::kStrategic, to_text(status)),
+                               "PATCH " + path_ + "/status");
+  if (!reply) return tl::unexpected(reply.error());
+  const json metadata = {
+      {"metadata", {{"annotations", {{kTimesAnnotation, nullptr}, {kVerdictAnnotation, nullptr}}}}}};
+  reply = require_success(client_.patch(path_, PatchType::kMerge, to_text(metadata)), "PATCH " + path_);
+  if (!reply) return tl::unexpected(reply.error());
+  return {};
 }
 
 Status KubeNode::write_event(const std::string& node_uid, const NodeEvent& event) {
@@ -207,34 +243,58 @@ Status KubeNode::write_event(const std::string& node_uid, const NodeEvent& event
   return {};
 }
 
-Result<std::size_t> count_nodes(KubeClient& client, const std::string& label, const std::string& value) {
-  // Rows of a table without objects: a name and a few words for each node. Without a selector one row is
-  // enough, for the server says how many remain.
+namespace {
+
+// Gives each page of a list of nodes to `take`, as a table whose rows have no object but its metadata
+// (`include`: "Metadata") or none ("None"); until that returns false.
+Status page_nodes(KubeClient& client, const std::string& query,
+                  const std::function<bool(const json&)>& take) {
   const std::string accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
-  std::string query = "/api/v1/nodes?includeObject=None";
-  if (label.empty()) {
-    query += "&limit=1";
-  } else {
-    query += "&limit=500&labelSelector=" + url_encode(value.empty() ? "!" + label : label + "=" + value);
-  }
-  std::size_t count = 0;
   for (std::string token;;) {
-    auto reply =
-        require_success(client.get(token.empty() ? query : query + "&continue=" + url_encode(token), accept),
-                        "GET /api/v1/nodes");
+    auto reply = require_success(
+        client.get("/api/v1/nodes?" + query + (token.empty() ? "" : "&continue=" + url_encode(token)),
+                   accept),
+        "GET /api/v1/nodes");
     if (!reply) return tl::unexpected(reply.error());
     const json list = json::parse(reply->body, nullptr, false);
-    const json& rows = child(list, text_at(list, "kind") == "Table" ? "rows" : "items");
-    if (!list.is_object() || (!rows.is_array() && !rows.is_null())) {
-      return fail("GET /api/v1/nodes: the answer is no list (" + std::to_string(reply->body.size()) +
+    if (text_at(list, "kind") != "Table") {
+      return fail("GET /api/v1/nodes: the answer is no table (" + std::to_string(reply->body.size()) +
                   " bytes)");
     }
-    count += rows.size();
-    const json& remaining = child(child(list, "metadata"), "remainingItemCount");
-    if (remaining.is_number_unsigned()) return count + remaining.get<std::size_t>();
     token = text_at(child(list, "metadata"), "continue");
-    if (token.empty()) return count;
+    if (!take(list) || token.empty()) return {};
   }
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> list_node_names(KubeClient& client) {
+  std::vector<std::string> names;
+  const Status listed = page_nodes(client, "includeObject=Metadata&limit=500", [&](const json& table) {
+    for (const json& row : child(table, "rows")) {
+      names.push_back(text_at(child(child(row, "object"), "metadata"), "name"));
+    }
+    return true;
+  });
+  if (!listed) return tl::unexpected(listed.error());
+  return names;
+}
+
+Result<std::size_t> count_nodes(KubeClient& client, const std::string& label, const std::string& value) {
+  // Without a selector one row is enough: the server says how many remain.
+  const std::string query = label.empty() ? "includeObject=None&limit=1"
+                                          : "includeObject=None&limit=500&labelSelector=" +
+                                                url_encode(value.empty() ? "!" + label : label + "=" + value);
+  std::size_t count = 0;
+  const Status listed = page_nodes(client, query, [&](const json& table) {
+    count += child(table, "rows").size();
+    const json& remaining = child(child(table, "metadata"), "remainingItemCount");
+    if (!label.empty() || !remaining.is_number_unsigned()) return true;
+    count += remaining.get<std::size_t>();
+    return false;
+  });
+  if (!listed) return tl::unexpected(listed.error());
+  return count;
 }
 
 }  // namespace vedette

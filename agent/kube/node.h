@@ -17,6 +17,9 @@
 
 namespace vedette {
 
+// What the agent writes for programs; `vedette.dev/` holds operators' annotations too.
+inline constexpr const char* kVerdictAnnotation = "vedette.dev/verdict";
+
 struct Taint {
   std::string key;
   std::string value;
@@ -42,6 +45,7 @@ struct NodeState {
   std::vector<Taint> our_taints;  // those with our key: none or one, unless someone else meddled
   std::map<std::string, NodeCondition> our_conditions;  // by type: those with our prefix
   std::map<std::string, std::string> our_annotations;   // those with our prefix
+  std::vector<WallNs> taint_times;                      // as write_taint() noted them, oldest first
   std::string pool;  // value of the label KubeNodeOptions::pool_label; empty: no such label
 };
 
@@ -78,12 +82,16 @@ public:
 
   // Makes the list of taints `seen.taints_json` without ours, followed by `ours` if given. spec.taints is one
   // atomic list, so the whole of it is sent, under seen.resource_version: whoever wrote meanwhile wins and
-  // the answer is nullopt (HTTP 409); then read() and try again. Otherwise the node as it is now.
+  // the answer is nullopt (HTTP 409); then read() and try again. Otherwise the node as it is now. A taint
+  // that was not there is noted in an annotation in the same breath, with the times of those before it.
   Result<std::optional<NodeState>> write_taint(const NodeState& seen, const std::optional<Taint>& ours);
 
   // One patch. Conditions merge by type and annotations by key: no other is sent, none is touched.
   Result<NodeState> write_status(const std::vector<NodeCondition>& conditions,
                                  const std::map<std::string, std::string>& annotations);
+  // Removes our conditions that `seen` has and the annotations we write; an operator's stay. The taint is
+  // write_taint()'s.
+  Status erase_traces(const NodeState& seen);
 
   // `node_uid` as in NodeState. An event that is there already (a first try whose answer was lost) counts as
   // written. One that happened again becomes a series, or a new event where the first has expired.
@@ -101,6 +109,9 @@ private:
   KubeNodeOptions options_;
   std::string path_;
 };
+
+// The names of all nodes, page by page, without their objects.
+Result<std::vector<std::string>> list_node_names(KubeClient& client);
 
 // How many nodes there are; with `label`, those on which it has this value, or which have no such label where
 // `value` is empty. No node object is transferred.

@@ -26,6 +26,7 @@ std::unique_ptr<NodeWriter> make_writer(
   options.node.name = node;
   options.resync = resync;
   options.max_backoff = std::chrono::milliseconds(500);
+  options.max_taints_per_hour = 1000;
   options.budget = {.namespace_name = "default", .share = 1};  // a slot for every node
   auto writer = NodeWriter::make(options);
   if (!writer) FAIL(writer.error().text);
@@ -466,6 +467,70 @@ TEST_CASE(
   CHECK(writer->state()->last_error.empty());
   REQUIRE(eventually([&] { return writer->state()->events_written == 1; }));
   CHECK(events_of(*server, node).size() == 1);
+}
+
+TEST_CASE("the limit of taints an hour is kept on the node, so that a restart forgets nothing") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("limit");
+  NodeWriterOptions options;
+  options.client = server->admin();
+  options.node.name = node;
+  options.budget = {.namespace_name = "default", .share = 1};
+  options.max_taints_per_hour = 2;
+  const std::string expected = "not tainted: already tainted 2 times within the hour";
+  for (unsigned process = 0; process < 3; ++process) {
+    const auto writer = NodeWriter::make(options);
+    REQUIRE(writer);
+    Tick tick(**writer);
+    tick.taint("FilesystemError");
+    if (process < 2) {
+      REQUIRE(tick.acked());
+      tick.lift();
+      REQUIRE(tick.acked());
+      continue;
+    }
+    REQUIRE(eventually([&] { return (*writer)->state()->held_back == expected; }));
+    CHECK(taints_of(server->node(node)).count(kKey) == 0);
+    CHECK(condition_of(server->node(node), "VedetteStorageHealthy")->at("status") == "False");
+  }
+  server->request(
+      "PATCH", "/api/v1/nodes/" + node,
+      {{"metadata", {{"annotations", {{"vedette.dev/taint-times", "2026-01-02T03:04:05Z rubbish"}}}}}});
+  const auto writer = NodeWriter::make(options);
+  REQUIRE(writer);
+  Tick tick(**writer);
+  tick.taint("FilesystemError");
+  CHECK(tick.acked());
+  const std::string times = server->node(node)["metadata"]["annotations"]["vedette.dev/taint-times"];
+  CHECK(times.size() == std::string("2026-01-02T03:04:05Z 2026-01-02T03:04:05Z").size());
+}
+
+TEST_CASE("after a long outage a verdict must hold for a while before it taints") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("settle");
+  NodeWriterOptions options;
+  options.client = server->admin();
+  options.node.name = node;
+  options.budget = {.namespace_name = "default", .share = 1};
+  options.outage = std::chrono::milliseconds(1);
+  options.settle = std::chrono::milliseconds(6000);  // the server is ready some seconds after it answers
+  options.max_backoff = std::chrono::milliseconds(200);
+  const auto writer = NodeWriter::make(options);
+  REQUIRE(writer);
+  Tick tick(**writer);
+  tick.lift();
+  REQUIRE(tick.acked());
+  REQUIRE(server->run("stop"));
+  tick.taint("PacketLoss");
+  REQUIRE(eventually([&] { return (*writer)->state()->failures > 1; }));
+  REQUIRE(server->run("start"));
+  CHECK(eventually(
+      [&] { return (*writer)->state()->held_back.find("not tainted: the API server was away") == 0; }));
+  CHECK(tick.acked());
+  CHECK((*writer)->state()->held_back.empty());
+  CHECK(taints_of(server->node(node)).count(kKey) == 1);
 }
 
 TEST_CASE("a server that hangs costs a timeout, not the taint") {

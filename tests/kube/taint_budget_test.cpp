@@ -29,6 +29,8 @@ public:
     options.node.pool_label = kPoolLabel;
     options.budget.namespace_name = "default";
     options.budget.share = share;
+    options.max_taints_per_hour = 1000;
+    options.outage = std::chrono::hours(1);
     options.budget.late = std::chrono::milliseconds(500);  // LossyProxy's 400
     options.resync = std::chrono::milliseconds(300);
     options.first_backoff = std::chrono::milliseconds(20);

@@ -49,6 +49,7 @@ class KubeServer:
 
     def requests(self):
         """How many requests for objects the server has begun to answer since its start: {"GET nodes": 7, ...}."""
+        self.connection.close()  # the server may have closed one that was idle
         self.connection.request("GET", "/metrics", None, {"Authorization": f"Bearer {self.token}"})
         counts = {}
         for labels, value in re.findall(r"^apiserver_request_total\{(.*)\} (\S+)$",

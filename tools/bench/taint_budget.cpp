@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <vector>
 
+#include <spdlog/spdlog.h>
+
 #include "agent/act/node_writer.h"
 #include "tests/kube/taint_history.h"
 
@@ -17,6 +19,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: taint_budget URL CA TOKEN_FILE NODES SHARE SECONDS\n");
     return 2;
   }
+  spdlog::set_level(spdlog::level::off);  // stdout is for the figures
   NodeWriterOptions options;
   options.client.url = argv[1];
   options.client.ca_file = argv[2];

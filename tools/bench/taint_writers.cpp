@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   options.client.token_file = argv[3];
   options.node.name = argv[4];
   options.budget.namespace_name = "default";
+  options.max_taints_per_hour = 1'000'000;
   const auto rounds = static_cast<unsigned>(std::strtoul(argv[5], nullptr, 10));
   auto writer = NodeWriter::make(options);
   if (!writer) {

@@ -12,6 +12,7 @@
 #include "exporter/policy_answer.h"
 #include "exporter/wire.h"
 #include "tools/cli/agent_client.h"
+#include "tools/cli/cleanup.h"
 #include "tools/cli/format.h"
 #include "tools/cli/live_top.h"
 #include "tools/cli/said_text.h"
@@ -119,6 +120,17 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   }
   for (CLI::App* command : {&status, &top, &explain, &probes, &policy, &pause, &resume, &veto, &healthy})
     command->fallthrough();
+  CLI::App& cleanup =
+      *app.add_subcommand("cleanup",
+                          "Remove what agents that are gone left on the cluster's nodes: taint,\n"
+                          "condition, annotation, Leases. Exits 0 when all is clean.");
+  CleanupOptions left;
+  cleanup.add_option("--server", left.client.url,
+                     "https://HOST:PORT of the API server, or that of `kubectl proxy`; in a pod: its own");
+  cleanup.add_option("--ca", left.client.ca_file, "The server's authority, PEM");
+  cleanup.add_option("--token-file", left.client.token_file, "A token that may change nodes");
+  cleanup.add_option("--namespace", left.namespace_name, "Of the agents' Leases")->capture_default_str();
+  cleanup.add_flag("--all", left.all, "Also what living agents hold: stop them first, or it comes back");
 
   try {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
@@ -135,6 +147,12 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   if (!policy_file.empty() || !checked_file.empty()) {
     return explain_file(checked_file + policy_file, !checked_file.empty(), json, streams);
   }
+  if (cleanup.parsed()) {
+    const Result<bool> clean = run_cleanup(left, streams.out, streams.err);
+    if (!clean) return fail_with(streams, kExitUnreachable, clean.error().text);
+    return *clean ? kExitHealthy : kExitDegraded;
+  }
+
   api::Request request;
   if (status.parsed()) request.mutable_status();
   if (top.parsed()) request.mutable_top();
