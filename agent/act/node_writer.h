@@ -47,7 +47,7 @@ struct NodeWriterOptions {
   unsigned max_taints_per_hour = 4;
   // After the API server was away so long, what was seen meanwhile may be the outage itself: no new taint for
   // a while, in which the verdict must hold.
-  std::chrono::milliseconds outage{30'000};
+  std::chrono::milliseconds outage{120'000};
   std::chrono::milliseconds settle{30'000};
   // After a mass event: long enough for a human to look, or for the cause to pass.
   std::chrono::milliseconds mass_pause{600'000};

@@ -30,6 +30,7 @@ std::string left_behind(ApiServer& server, const std::string& stem) {
   snapshot->decision.taint = true;
   snapshot->decision.reason = "FilesystemError";
   snapshot->decision.generation = 1;
+  snapshot->decision.conditions = {{"VedetteStorageHealthy", false, "FilesystemError", ""}};
   (*writer)->publish(snapshot);
   REQUIRE(eventually(
       [&] { return (*writer)->state()->acked_generation == 1 && !(*writer)->state()->slot.empty(); }));
