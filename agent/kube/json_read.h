@@ -20,6 +20,11 @@ inline std::string text_at(const nlohmann::json& object, const char* key) {
   return value.is_string() ? value.get<std::string>() : std::string();
 }
 
+inline bool true_at(const nlohmann::json& object, const char* key) {
+  const nlohmann::json& value = child(object, key);
+  return value.is_boolean() && value.get<bool>();
+}
+
 // Text of ours may hold bytes of a kernel message that are not UTF-8; dump() would throw at them. What the
 // server sent was validated by the parser and stays as it is.
 inline std::string to_text(const nlohmann::json& value) {

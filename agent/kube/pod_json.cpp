@@ -28,34 +28,6 @@ json parse(std::string_view text) {
   return json::parse(text, wanted, false);
 }
 
-std::string workload_of(const json& metadata) {
-  const json& owners = child(metadata, "ownerReferences");
-  if (owners.is_array()) {
-    for (const json& owner : owners) {
-      const json& controller = child(owner, "controller");
-      const std::string kind = text_at(owner, "kind");
-      const std::string name = text_at(owner, "name");
-      // A static pod's mirror is owned by its Node.
-      if (!controller.is_boolean() || !controller.get<bool>() || kind.empty() || kind == "Node") continue;
-      const std::string hash = text_at(child(metadata, "labels"), "pod-template-hash");
-      const std::string suffix = "-" + hash;
-      if (kind == "ReplicaSet" && !hash.empty() && name.size() > suffix.size() && name.ends_with(suffix)) {
-        return "Deployment/" + name.substr(0, name.size() - suffix.size());
-      }
-      // Of a CronJob: its name and the minute it was due, in minutes since 1970 (8 digits until 2160).
-      constexpr std::size_t kMinuteDigits = 8;
-      const std::size_t dash = name.rfind('-');
-      if (kind == "Job" && dash != std::string::npos && dash > 0 && name.size() - dash - 1 == kMinuteDigits &&
-          std::all_of(name.begin() + static_cast<std::ptrdiff_t>(dash) + 1, name.end(),
-                      [](unsigned char c) { return std::isdigit(c) != 0; })) {
-        return "CronJob/" + name.substr(0, dash);
-      }
-      return std::string(kind).append("/").append(name);
-    }
-  }
-  return "Pod/" + text_at(metadata, "name");
-}
-
 WatchedPod parse_pod(const json& object) {
   const json& metadata = child(object, "metadata");
   WatchedPod pod;
@@ -90,6 +62,33 @@ WatchedPod parse_pod(const json& object) {
 }
 
 }  // namespace
+
+std::string workload_of(const json& metadata) {
+  const json& owners = child(metadata, "ownerReferences");
+  if (owners.is_array()) {
+    for (const json& owner : owners) {
+      const std::string kind = text_at(owner, "kind");
+      const std::string name = text_at(owner, "name");
+      // A static pod's mirror is owned by its Node.
+      if (!true_at(owner, "controller") || kind.empty() || kind == "Node") continue;
+      const std::string hash = text_at(child(metadata, "labels"), "pod-template-hash");
+      const std::string suffix = "-" + hash;
+      if (kind == "ReplicaSet" && !hash.empty() && name.size() > suffix.size() && name.ends_with(suffix)) {
+        return "Deployment/" + name.substr(0, name.size() - suffix.size());
+      }
+      // Of a CronJob: its name and the minute it was due, in minutes since 1970 (8 digits until 2160).
+      constexpr std::size_t kMinuteDigits = 8;
+      const std::size_t dash = name.rfind('-');
+      if (kind == "Job" && dash != std::string::npos && dash > 0 && name.size() - dash - 1 == kMinuteDigits &&
+          std::all_of(name.begin() + static_cast<std::ptrdiff_t>(dash) + 1, name.end(),
+                      [](unsigned char c) { return std::isdigit(c) != 0; })) {
+        return "CronJob/" + name.substr(0, dash);
+      }
+      return std::string(kind).append("/").append(name);
+    }
+  }
+  return "Pod/" + text_at(metadata, "name");
+}
 
 Result<PodPage> parse_pod_page(std::string_view body) {
   const json list = parse(body);

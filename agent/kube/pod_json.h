@@ -6,10 +6,15 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "agent/base/result.h"
 #include "agent/pods/pod_info.h"
 
 namespace vedette {
+
+// PodInfo::workload of a pod's metadata.
+std::string workload_of(const nlohmann::json& metadata);
 
 struct WatchedPod {
   std::string uid;  // metadata.uid, which for a static pod is not PodInfo::uid
