@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "agent/act/evacuator.h"
 #include "agent/act/node_writer.h"
 #include "agent/kube/pod_watch.h"
 #include "tests/kube/api_server.h"
@@ -411,4 +412,89 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
                                stolen_at("2026-01-02T03:15:00.000001Z"))
             .first == 200);
   CHECK(ApiServer::try_request(bound, "DELETE", leases + "/vedette-all-1").first == 200);
+}
+
+TEST_CASE(
+    "the overlay evacuate gives the right to evict by uid, from the own node only, and without it is a "
+    "sentence") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  apply_base(*server);
+  const std::string mine = server->make_node("evicting");
+  const std::string other = server->make_node("spared");
+  server->set_taints(mine, {{{"key", "vedette.dev/unhealthy"}, {"effect", "NoSchedule"}}});
+  const KubeClientOptions token = agent_token(*server, mine);
+  const KubeClientOptions unbound = agent_token(*server, "");
+  const std::string pods = "/api/v1/namespaces/default/pods";
+  for (const std::string& node : {mine, other}) {
+    server->request("POST", pods,
+                    {{"apiVersion", "v1"},
+                     {"kind", "Pod"},
+                     {"metadata", {{"name", "pod-" + node}}},
+                     {"spec", {{"nodeName", node}, {"containers", {{{"name", "c"}, {"image", "i"}}}}}}});
+  }
+  EvacuatorOptions options;
+  options.client = token;
+  options.node_name = mine;
+  const auto evacuator = Evacuator::make(options);
+  REQUIRE(evacuator);
+  const auto ask = [&](const EvacuatorTask& task) {
+    const std::uint64_t ticket = (*evacuator)->ask(task);
+    std::optional<EvacuatorAnswer> answer;
+    REQUIRE(eventually([&] { return (answer = (*evacuator)->take(ticket)).has_value(); }));
+    return *answer;
+  };
+  CHECK(ask({}).error.find("has not the right to plan or evict") != std::string::npos);
+  CHECK(ask({}).error.find("apply manifests/overlays/evacuate") != std::string::npos);
+
+  std::vector<std::string> created;
+  for (const json& list : load("overlays/evacuate/kustomization.yaml")) {
+    for (const std::string file : list["resources"]) {
+      if (file.starts_with("../")) continue;
+      for (const json& object : load("overlays/evacuate/" + file)) {
+        INFO(file << ": " << object["kind"] << " " << object["metadata"]["name"]);
+        const std::string path = collection_of(object);
+        server->request("POST", path + "?dryRun=All&fieldValidation=Strict", object);
+        server->request("POST", path, object);
+        created.push_back(path + "/" + object["metadata"]["name"].get<std::string>());
+      }
+    }
+  }
+  const auto uid = [&](const std::string& pod) {
+    return server->request("GET", pods + "/" + pod)["metadata"]["uid"];
+  };
+  const auto evict = [&](const KubeClientOptions& who, const std::string& node, json more = json::object()) {
+    const std::string pod = "pod-" + node;
+    json options_of_delete = {{"preconditions", {{"uid", uid(pod)}}}};
+    options_of_delete.update(more);
+    return ApiServer::try_request(who, "POST", pods + "/" + pod + "/eviction?dryRun=All",
+                                  {{"apiVersion", "policy/v1"},
+                                   {"kind", "Eviction"},
+                                   {"metadata", {{"name", pod}}},
+                                   {"deleteOptions", options_of_delete}});
+  };
+  // The policy takes a moment to reach the admission chain.
+  REQUIRE(eventually([&] { return evict(token, other).first == 422; }));
+  const auto refused = [&](const std::pair<long, json>& answer, const std::string& why) {
+    INFO(answer.first << " " << answer.second.dump());
+    CHECK(answer.first == 422);
+    CHECK(answer.second.value("message", "").find(why) != std::string::npos);
+  };
+  refused(evict(token, other), "own node only");
+  refused(evict(unbound, mine), "own node only");
+  refused(evict(token, mine, {{"gracePeriodSeconds", 0}}), "own grace period");
+  refused(evict(token, mine, {{"preconditions", nullptr}}), "by uid only");
+  const auto allowed = evict(token, mine);
+  INFO(allowed.second.dump());
+  CHECK(allowed.first == 201);
+
+  // And the agent can do all it has to.
+  const EvacuatorAnswer planned = ask({{.local_data = false, .force = true}, "", {}});
+  INFO(planned.error);
+  REQUIRE(planned.plan);
+  const EvacuatorAnswer done = ask({{}, planned.plan->id, {}});
+  INFO(done.error);
+  REQUIRE(done.step);
+  CHECK(done.step->evicted.size() == 2);  // its own token's pod is one of them
+  for (const std::string& path : created) server->request("DELETE", path);
 }
