@@ -16,6 +16,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "agent/act/evacuator.h"
 #include "agent/act/node_writer.h"
 #include "agent/act/operator_store.h"
 #include "agent/base/clock.h"
@@ -156,6 +157,7 @@ Status run_live(Config config, const Arguments& arguments) {
 
   std::unique_ptr<PodWatch> pod_watch;
   std::unique_ptr<NodeWriter> writer;
+  std::unique_ptr<Evacuator> evacuator;
   if (config.kubernetes) {
     PodWatchOptions watch;
     watch.client = config.kube;
@@ -176,6 +178,13 @@ Status run_live(Config config, const Arguments& arguments) {
     Result<std::unique_ptr<NodeWriter>> writing = NodeWriter::make(std::move(writes));
     if (!writing) return tl::unexpected(writing.error());
     writer = std::move(*writing);
+
+    EvacuatorOptions evacuates;
+    evacuates.client = config.kube;
+    evacuates.node_name = config.node_name;
+    Result<std::unique_ptr<Evacuator>> evacuating = Evacuator::make(std::move(evacuates));
+    if (!evacuating) return tl::unexpected(evacuating.error());
+    evacuator = std::move(*evacuating);
   }
   Result<std::unique_ptr<PolicyWatch>> policy_watch =
       PolicyWatch::make(arguments.config_file.empty() ? kDefaultConfigFile : arguments.config_file,
@@ -188,7 +197,8 @@ Status run_live(Config config, const Arguments& arguments) {
     if (!opened) return tl::unexpected(opened.error());
     operator_store = std::move(*opened);
   }
-  Result<std::unique_ptr<Exporter>> exporter = Exporter::make(config.exporter, operator_store.get());
+  Result<std::unique_ptr<Exporter>> exporter =
+      Exporter::make(config.exporter, operator_store.get(), evacuator.get());
   if (!exporter) return tl::unexpected(exporter.error());
   std::unique_ptr<Recorder> recorder;
   if (!config.record_file.empty()) {

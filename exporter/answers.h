@@ -12,6 +12,7 @@
 
 namespace vedette {
 
+class Evacuator;
 class OperatorStore;
 
 namespace api {
@@ -27,7 +28,8 @@ struct AnswerContext {
   MonotonicNs now_ns = 0;
   WallNs now_wall_ns = 0;
   OperatorStore* operator_store = nullptr;  // null: nothing can be said
-  bool trusted = false;                     // the client may say something
+  bool trusted = false;                     // the client may say something, or have pods evicted
+  Evacuator* evacuator = nullptr;           // null: without Kubernetes
 };
 
 // Always an answer: an Error where the request cannot be met.

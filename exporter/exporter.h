@@ -11,6 +11,7 @@
 
 namespace vedette {
 
+class Evacuator;
 class History;
 class HttpServer;
 class SocketServer;
@@ -32,10 +33,11 @@ struct ExporterOptions {
 class Exporter : public Sink {
 public:
   // Errors: an address or path that is taken, malformed or forbidden.
-  // What root says on the socket goes to `operator_store`, which must outlive this; null: nothing can be
-  // said.
+  // What root says on the socket goes to `operator_store`, plans are asked of `evacuator`; both must outlive
+  // this. Null: nothing can be said, there are no plans.
   static Result<std::unique_ptr<Exporter>> make(const ExporterOptions& options,
-                                                OperatorStore* operator_store = nullptr);
+                                                OperatorStore* operator_store = nullptr,
+                                                Evacuator* evacuator = nullptr);
   ~Exporter() override;
 
   void publish(const std::shared_ptr<const Snapshot>& snapshot) override;

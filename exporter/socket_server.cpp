@@ -98,7 +98,8 @@ std::string framed_error(api::Error::Code code, const std::string& text) {
   return framed(response);
 }
 
-// The path's mode lets a group read; to say something takes root, or whoever the agent runs as.
+// The path's mode lets a group read; to say something or to have something done takes root, or whoever the
+// agent runs as.
 bool may_say(int socket) {
   ucred peer{};
   socklen_t size = sizeof peer;
@@ -236,8 +237,9 @@ void SocketServer::read_from(Client& client) {
 }
 
 AnswerContext SocketServer::context(const Client& client) const {
-  return {latest_.get(),   history_,   options_.node,           started_ns_,
-          monotonic_now(), wall_now(), options_.operator_store, may_say(client.socket.get())};
+  return {latest_.get(),     history_,   options_.node,           started_ns_,
+          monotonic_now(),   wall_now(), options_.operator_store, may_say(client.socket.get()),
+          options_.evacuator};
 }
 
 void SocketServer::answer_requests(Client& client) {

@@ -17,6 +17,7 @@
 
 namespace vedette {
 
+class Evacuator;
 class OperatorStore;
 struct AnswerContext;
 
@@ -24,6 +25,7 @@ struct SocketServerOptions {
   std::string path;
   std::string node;                         // this node's name, in every answer
   OperatorStore* operator_store = nullptr;  // what root says goes here; must outlive the server
+  Evacuator* evacuator = nullptr;           // asked for plans; must outlive the server
 };
 
 class SocketServer {

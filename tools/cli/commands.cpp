@@ -13,6 +13,7 @@
 #include "exporter/wire.h"
 #include "tools/cli/agent_client.h"
 #include "tools/cli/cleanup.h"
+#include "tools/cli/evacuation.h"
 #include "tools/cli/format.h"
 #include "tools/cli/live_top.h"
 #include "tools/cli/said_text.h"
@@ -131,6 +132,19 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   cleanup.add_option("--token-file", left.client.token_file, "A token that may change nodes");
   cleanup.add_option("--namespace", left.namespace_name, "Of the agents' Leases")->capture_default_str();
   cleanup.add_flag("--all", left.all, "Also what living agents hold: stop them first, or it comes back");
+  CLI::App& plan =
+      *app.add_subcommand("plan", "How this node would be emptied now: order, waves, blocks, fit");
+  bool local_data = false;
+  bool force = false;
+  plan.add_flag("--local-data", local_data, "Move pods too whose local data is lost or stays behind");
+  plan.add_flag("--force", force, "Move pods too that nothing makes anew or that fit nowhere");
+  CLI::App& evacuate =
+      *app.add_subcommand("evacuate",
+                          "Carry a plan out through the Eviction API. Ctrl-C stops it where it "
+                          "is; the same command resumes it.");
+  std::string plan_id;
+  evacuate.add_option("--plan", plan_id, "Its id, as `vedette plan` prints it")->required();
+  for (CLI::App* command : {&plan, &evacuate}) command->fallthrough();
 
   try {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
@@ -170,7 +184,12 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   }
   Result<AgentClient> client = AgentClient::connect(socket_path);
   if (!client) return fail_with(streams, kExitUnreachable, client.error().text);
-  const Result<api::Response> response = client->ask(std::move(request));
+  if (plan.parsed()) {
+    request.mutable_plan()->set_local_data(local_data);
+    request.mutable_plan()->set_force(force);
+  }
+  const Result<api::Response> response = evacuate.parsed() ? run_evacuation(*client, plan_id, streams, json)
+                                                           : ask_patiently(*client, std::move(request));
   if (!response) return fail_with(streams, kExitUnreachable, response.error().text);
   if (response->has_error()) return answered_error(*response, json, streams);
 
@@ -190,8 +209,15 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
     streams.out << policy_view(*response, streams.screen);
   } else if (response->has_said()) {
     streams.out << said_text(response->said(), response->agent().wall_ns());
+  } else if (response->has_plan()) {
+    streams.out << plan_view(*response, streams.screen);
+  } else if (response->has_evacuation()) {  // told on the way
   } else {
     return fail_with(streams, kExitUnreachable, "the agent sent an unexpected answer");
+  }
+  if (response->has_evacuation()) {
+    const api::Evacuation& last = response->evacuation();
+    return last.left() + static_cast<unsigned>(last.staying_size()) == 0 ? kExitHealthy : kExitDegraded;
   }
   return response->has_status() ? status_code(response->status()) : kExitHealthy;
 }

@@ -11,7 +11,7 @@
 namespace vedette {
 
 // What the process ends with. status: healthy, degraded, unhealthy. Other commands: kHealthy when answered,
-// kDegraded when the agent had no such answer (an unknown entity).
+// kDegraded when the agent had no such answer (an unknown entity); evacuate: kDegraded when pods stay.
 enum ExitCode {
   kExitHealthy = 0,
   kExitDegraded = 1,

@@ -24,6 +24,8 @@ Json json_of(const api::TopRow& row);
 Json json_of(const api::Forecast& forecast);
 Json json_of(const api::Event& event);
 Json json_of(const api::OperatorSay& said);
+Json json_of(const api::PlannedPod& pod);
+Json json_of(const api::PodNote& note);
 
 template <typename List>
 Json json_list(const List& list) {
@@ -137,6 +139,26 @@ Json json_of(const api::OperatorSay& said) {
           {"vetoes", vetoes},
           {"healthy_wall_ns", said.healthy_wall_ns()},
           {"error", said.error()}};
+}
+
+Json json_of(const api::PlannedPod& pod) {
+  return {{"namespace", pod.namespace_()},
+          {"name", pod.name()},
+          {"workload", pod.workload()},
+          {"priority", pod.priority()},
+          {"grace_s", pod.grace_s()},
+          {"severity", pod.severity()},
+          {"reason", pod.reason()},
+          {"risk", pod.risk()},
+          {"budget", pod.budget()},
+          {"wave", pod.wave()},
+          {"fits", pod.fits()},
+          {"blocks", std::vector<std::string>(pod.blocks().begin(), pod.blocks().end())},
+          {"notes", std::vector<std::string>(pod.notes().begin(), pod.notes().end())}};
+}
+
+Json json_of(const api::PodNote& note) {
+  return {{"pod", note.pod()}, {"text", note.text()}};
 }
 
 void add_status(const api::Status& status, Json& json) {
@@ -273,6 +295,27 @@ std::string json_view(const api::Response& response) {
     case api::Response::kSaid:
       json["operator"] = json_of(response.said());
       break;
+    case api::Response::kPlan:
+      json["plan"] = response.plan().id();
+      json["pods"] = json_list(response.plan().pods());
+      json["left_out"] = json_list(response.plan().left_out());
+      json["waves"] = response.plan().waves();
+      json["longest_s"] = response.plan().longest_s();
+      break;
+    case api::Response::kEvacuation: {
+      const api::Evacuation& step = response.evacuation();
+      json["plan"] = step.plan();
+      json["wave"] = step.wave();
+      json["waves"] = step.waves();
+      json["evicted"] = json_list(step.evicted());
+      json["ending"] = json_list(step.ending());
+      json["waiting"] = json_list(step.waiting());
+      json["refused"] = json_list(step.refused());
+      json["staying"] = json_list(step.staying());
+      json["left"] = step.left();
+      break;
+    }
+    case api::Response::kPending:
     case api::Response::ANSWER_NOT_SET:
       break;
   }
