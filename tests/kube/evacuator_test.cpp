@@ -2,8 +2,16 @@
 // stands in for the controller that counts budgets.
 #include "agent/act/evacuator.h"
 
+#include <atomic>
+#include <mutex>
+#include <ostream>
+#include <streambuf>
+#include <thread>
+
+#include "exporter/exporter.h"
 #include "tests/kube/api_server.h"
 #include "tests/skip.h"
+#include "tools/cli/commands.h"
 
 using namespace vedette;
 using nlohmann::json;
@@ -121,6 +129,25 @@ std::vector<std::string> names(const std::vector<EvacuationStep::Pod>& pods) {
 }
 
 using Names = std::vector<std::string>;
+
+// What one thread writes and another reads.
+class SharedText : private std::streambuf, public std::ostream {
+public:
+  SharedText() : std::ostream(static_cast<std::streambuf*>(this)) {}
+  bool has(const std::string& part) {
+    const std::lock_guard lock(mutex_);
+    return text_.find(part) != std::string::npos;
+  }
+
+private:
+  int overflow(int c) override {
+    const std::lock_guard lock(mutex_);
+    text_ += static_cast<char>(c);
+    return c;
+  }
+  std::mutex mutex_;
+  std::string text_;
+};
 
 }  // namespace
 
@@ -267,4 +294,61 @@ TEST_CASE("nothing is evicted from a node without the agent's taint, or with one
   CHECK_FALSE(node["spec"].contains("unschedulable"));
   server->set_taints(scene.node(), {kTaint});
   CHECK(step_of(*evacuator, plan).evicted.size() == 1);
+}
+
+TEST_CASE(
+    "the command plans and evacuates through the agent's socket, and waits for a budget until it has room") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  Scene scene(*server, "commanded");
+  scene.pod("a");
+  scene.pod("b");
+  scene.budget(2, 3);
+  const auto evacuator = make_evacuator(server->admin(), scene.node());
+  ExporterOptions options;
+  options.listen = "";
+  options.socket_path = server->dir() + "/agent.sock";
+  SharedText told;
+  std::atomic<int> code = -1;
+  std::jthread command;  // ends at the latest with the exporter, which is gone before it
+  const auto exporter = Exporter::make(options, evacuator.get());
+  REQUIRE(exporter);
+  // The agent sees danger for b.
+  auto snapshot = std::make_shared<Snapshot>();
+  const json b = server->request("GET", kPods + "/" + scene.node() + "-b");
+  Condition condition;
+  condition.reason = "MemoryExhaustion";
+  condition.entity = std::make_shared<const Entity>(
+      Entity{1, EntityKind::kPod, "pod/default/b", "default", "b", b["metadata"]["uid"], ""});
+  snapshot->conditions.push_back(condition);
+  (*exporter)->publish(snapshot);
+
+  const auto run = [&](SharedText& out, std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--socket", options.socket_path});
+    return run_cli(arguments, {out, out, {}});
+  };
+  SharedText shown;
+  CHECK(run(shown, {"plan"}) == kExitHealthy);
+  const std::string plan =
+      answer_to(*evacuator,
+                {{}, "", {{b["metadata"]["uid"], {true, Severity::kInfo, "MemoryExhaustion", 0}}}})
+          .plan.value()
+          .id;
+  CHECK(shown.has("vedette evacuate --plan " + plan));
+  CHECK(shown.has("MemoryExhaustion"));
+  SharedText unknown;
+  CHECK(run(unknown, {"evacuate", "--plan", "0123456789abcdef"}) == kExitDegraded);
+  CHECK(unknown.has("plan 0123456789abcdef is not carried out"));
+
+  command = std::jthread([&] { code = run(told, {"evacuate", "--plan", plan}); });
+  CHECK(eventually([&] { return scene.is_ending("b"); }));
+  CHECK_FALSE(scene.is_ending("a"));
+  scene.end(scene.node() + "-b");
+  CHECK(eventually([&] { return told.has("waits " + scene.full("a")); }));
+  CHECK_FALSE(scene.is_ending("a"));
+  scene.allow(1, 2, 3);
+  CHECK(eventually([&] { return scene.is_ending("a"); }));
+  scene.end(scene.node() + "-a");
+  CHECK(eventually([&] { return code == kExitHealthy; }));
+  CHECK(told.has("the plan is carried out: all its pods are gone"));
 }
