@@ -135,7 +135,8 @@ void NodeWriter::run() {
 
 milliseconds NodeWriter::pause_after_success() {
   if (!watch_) {
-    auto made = NodeWatch::make(options_.client, options_.node, options_.watch, [this] { wake_.set(0); });
+    auto made =
+        NodeWatch::make(options_.client, options_.node, options_.watch, last_, [this] { wake_.set(0); });
     if (made) watch_ = std::move(*made);
   }
   // Without a watch it asks; spread, so that a rack that was powered on together does not stay together.

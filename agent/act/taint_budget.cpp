@@ -187,7 +187,7 @@ Result<bool> TaintBudget::take_over(const SlotLease& slot, const NodeState& seen
 
 Result<bool> TaintBudget::renew() {
   if (!looked_) {
-    const auto found = find_own();
+    auto found = find_own();
     if (!found) return found;
   }
   if (!slot_) return false;

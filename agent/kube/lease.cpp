@@ -67,7 +67,7 @@ std::string to_json(const SlotLease& lease) {
 
 }  // namespace
 
-KubeLeases::KubeLeases(KubeClient& client, std::string namespace_name)
+KubeLeases::KubeLeases(KubeClient& client, const std::string& namespace_name)
     : client_(client),
       path_("/apis/coordination.k8s.io/v1/namespaces/" + url_encode(namespace_name) + "/leases") {}
 

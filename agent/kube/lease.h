@@ -35,7 +35,7 @@ struct SlotLease {
 class KubeLeases {
 public:
   // `client` must outlive this.
-  KubeLeases(KubeClient& client, std::string namespace_name);
+  KubeLeases(KubeClient& client, const std::string& namespace_name);
 
   // Those of one shard of a pool, from the apiserver's memory: a moment old, but cheap.
   Result<std::vector<SlotLease>> of_shard(const std::string& pool, unsigned shard);

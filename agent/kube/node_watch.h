@@ -27,26 +27,28 @@ class NodeWatch {
 public:
   // Starts the thread, which calls `changed` after each change of node(). Errors are those of
   // KubeClient::make.
-  static Result<std::unique_ptr<NodeWatch>> make(const KubeClientOptions& client, KubeNodeOptions node,
-                                                 NodeWatchOptions options, std::function<void()> changed);
+  static Result<std::unique_ptr<NodeWatch>> make(const KubeClientOptions& client, const KubeNodeOptions& node,
+                                                 NodeWatchOptions options, NodeState known,
+                                                 std::function<void()> changed);
   ~NodeWatch();
 
   // Null while nothing watches, or there is no such node: whoever wants to know must ask.
   std::shared_ptr<const NodeState> node() const { return node_.get(); }
 
 private:
-  NodeWatch(std::stop_source stop, KubeClient client, KubeNodeOptions node, NodeWatchOptions options,
-            std::function<void()> changed);
+  NodeWatch(std::stop_source stop, KubeClient client, const KubeNodeOptions& node, NodeWatchOptions options,
+            NodeState known, std::function<void()> changed);
   void run();
   bool take(std::string_view line);
   void publish(std::shared_ptr<const NodeState> state);
 
   std::stop_source stop_;
   KubeClient client_;
-  KubeNode parser_;
+  KubeNode node_object_;
   const std::string path_;
   const NodeWatchOptions options_;
   const std::function<void()> changed_;
+  std::string version_;  // from where the watch goes on; empty: the node must be read first
   Latest<NodeState> node_;
   Backoff backoff_;
   std::jthread thread_;  // last: it uses all of the above

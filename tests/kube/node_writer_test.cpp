@@ -397,7 +397,7 @@ TEST_CASE("what somebody else takes away or changes comes back, without a second
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
   const std::string node = server->make_node("level");
-  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(50));
+  const auto writer = make_writer(server->admin(), node);  // it asks once a minute: the watch tells
   Tick tick(*writer);
   tick.taint("FilesystemError", "once", monotonic_now());
   REQUIRE(tick.acked());
