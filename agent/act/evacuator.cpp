@@ -153,8 +153,8 @@ EvacuatorAnswer Evacuator::step(const EvacuatorTask& task) {
     answer.error = "the taint " + options_.taint_key + " with NoSchedule is not on node " +
                    options_.node_name +
                    ", evicted pods could come back to it: the agent sets it on an unhealthy node in act.mode "
-                   "enforce; by hand, `kubectl taint node " +
-                   options_.node_name + " " + options_.taint_key + "=Evacuation:NoSchedule`";
+                   "enforce; in observe, `kubectl taint node " +
+                   options_.node_name + " " + options_.taint_key + "=Evacuation:NoSchedule` sets it by hand";
     return answer;
   }
   const Result<std::vector<ClusterPod>> pods = evictions_.read_pods();

@@ -62,7 +62,7 @@ Candidate candidate(const ClusterPod& pod, const Cluster& cluster, const PodDang
   planned.danger = danger;
   if (pod.controller.empty()) {
     (options.force ? planned.notes : planned.blocks)
-        .push_back("no controller: once evicted, nothing makes it anew");
+        .emplace_back("no controller: once evicted, nothing makes it anew");
   } else if (pod.replicas <= 1) {
     planned.notes.push_back("single replica: " + pod.workload + " is down until it runs elsewhere");
   }
@@ -182,7 +182,7 @@ Plan make_plan(const std::string& node, const Cluster& cluster,
         add(fit->requested, candidate.pod->requests);
       } else {
         (options.force ? planned.notes : planned.blocks)
-            .push_back("fits on no other node: it would be pending");
+            .emplace_back("fits on no other node: it would be pending");
       }
     }
     if (!planned.blocks.empty()) continue;
