@@ -463,7 +463,8 @@ TEST_CASE(
   const auto uid = [&](const std::string& pod) {
     return server->request("GET", pods + "/" + pod)["metadata"]["uid"];
   };
-  const auto evict = [&](const KubeClientOptions& who, const std::string& node, json more = json::object()) {
+  const auto evict = [&](const KubeClientOptions& who, const std::string& node,
+                         const json& more = json::object()) {
     const std::string pod = "pod-" + node;
     json options_of_delete = {{"preconditions", {{"uid", uid(pod)}}}};
     options_of_delete.update(more);

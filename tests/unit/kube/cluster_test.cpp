@@ -18,9 +18,9 @@ TEST_CASE("quantities are read in thousandths, rounded up, and what is none is r
                                                   {"2e3", 2'000'000},
                                                   {"12E-1", 1200},
                                                   {"8Ei", std::numeric_limits<std::int64_t>::max()}};
-  for (const auto& [text, expected] : known) {
-    INFO(text);
-    CHECK(parse_quantity(text) == expected);
+  for (const auto& quantity : known) {
+    INFO(quantity.first);
+    CHECK(parse_quantity(quantity.first) == quantity.second);
   }
   for (const char* text : {"", "Mi", "one", "1x", "1e", "1Mi5"}) {
     INFO(text);
