@@ -104,7 +104,8 @@ TEST_CASE("a wrong value names the file, the line, the field and what was expect
 TEST_CASE("an unknown key is an error that lists the known ones") {
   CHECK(error_of("export:\n  lisen: 1\n") ==
         ":2: export.lisen: expected one of listen socket top_pods, found 'lisen'");
-  CHECK(error_of("act: {moed: x}\n").find("act.moed: expected one of max_tainted_share") != std::string::npos);
+  CHECK(error_of("act: {moed: x}\n").find("act.moed: expected one of max_tainted_share") !=
+        std::string::npos);
 }
 
 TEST_CASE("what is not YAML is one sentence with its line") {
