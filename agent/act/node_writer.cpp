@@ -179,7 +179,7 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   publish_state();
 
   // Both are tried, so that one that is refused does not hold back the other.
-  const Status kept = keep_slot(*seen, *wanted);
+  Status kept = keep_slot(*seen, *wanted);
   auto after = match_status(std::move(*seen), *wanted);
   if (after && (state_.tainted == wanted->taint || !may_taint(*wanted)))
     state_.acked_generation = wanted->generation;

@@ -17,7 +17,7 @@ const json kForeign = {{"key", "example.com/dedicated"}, {"value", "db"}, {"effe
 
 // A node whose agent tainted it and is gone; its Lease and condition are as fresh as they can be.
 std::string left_behind(ApiServer& server, const std::string& stem) {
-  const std::string node = server.make_node(stem);
+  std::string node = server.make_node(stem);
   server.set_taints(node, {kForeign});
   NodeWriterOptions options;
   options.client = server.admin();

@@ -21,7 +21,7 @@ namespace vedette {
 class TaintHistory {
 public:
   // Of the nodes with `selector`.
-  TaintHistory(KubeClientOptions options, std::string selector)
+  TaintHistory(KubeClientOptions options, const std::string& selector)
       : options_(std::move(options)), query_("/api/v1/nodes?labelSelector=" + url_encode(selector)) {
     auto client = KubeClient::make(options_, stop_.get_token());
     if (!client || !list(*client)) {

@@ -67,8 +67,10 @@ TEST_CASE("the verdict is JSON of at most 4 KiB, cut at whole conditions") {
   decision.taint = true;
   decision.reason = "DiskError";
   decision.since_wall_ns = 1'600'000'000'000'000'000;
+  constexpr int kMany = 100;
   std::vector<Condition> conditions;
-  for (int i = 0; i < 100; ++i) {
+  conditions.reserve(kMany);
+  for (int i = 0; i < kMany; ++i) {
     conditions.push_back(condition("Reason" + std::to_string(i), Domain::kStorage, Severity::kDegraded));
   }
   const std::string text = verdict_json(decision, conditions);
