@@ -15,6 +15,7 @@
 
 using namespace vedette;
 using nlohmann::json;
+using namespace nlohmann::literals;
 
 namespace {
 
@@ -124,6 +125,7 @@ EvacuationStep step_of(Evacuator& evacuator, const std::string& plan) {
 
 std::vector<std::string> names(const std::vector<EvacuationStep::Pod>& pods) {
   std::vector<std::string> found;
+  found.reserve(pods.size());
   for (const EvacuationStep::Pod& pod : pods) found.push_back(pod.name);
   return found;
 }
@@ -162,22 +164,16 @@ TEST_CASE("a plan is made of what the API server has") {
   scene.pod("disk",
             {{"volumes",
               json::array({{{"name", "d"}, {"persistentVolumeClaim", {{"claimName", scene.node()}}}}})}});
-  server->request(
-      "POST", "/api/v1/persistentvolumes",
-      {{"apiVersion", "v1"},
-       {"kind", "PersistentVolume"},
-       {"metadata", {{"name", "pv-" + scene.node()}}},
-       {"spec",
-        {{"capacity", {{"storage", "1Gi"}}},
-         {"accessModes", {"ReadWriteOnce"}},
-         {"claimRef", {{"namespace", "default"}, {"name", scene.node()}}},
-         {"local", {{"path", "/mnt/x"}}},
-         {"nodeAffinity",
-          {{"required",
-            {{"nodeSelectorTerms",
-              json::array({{{"matchExpressions", json::array({{{"key", "kubernetes.io/hostname"},
-                                                               {"operator", "In"},
-                                                               {"values", {scene.node()}}}})}}})}}}}}}}});
+  json volume = json::parse(R"({
+    "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {},
+    "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "claimRef": {"namespace": "default"},
+             "local": {"path": "/mnt/x"}, "nodeAffinity": {"required": {"nodeSelectorTerms": [
+               {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In"}]}]}}}})");
+  volume["metadata"]["name"] = "pv-" + scene.node();
+  volume["spec"]["claimRef"]["name"] = scene.node();
+  volume["/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/values"_json_pointer] = {
+      scene.node()};
+  server->request("POST", "/api/v1/persistentvolumes", volume);
   scene.budget(4, 5);
   const auto evacuator = make_evacuator(server->admin(), scene.node());
   const Plan plan = plan_of(*evacuator);
