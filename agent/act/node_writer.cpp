@@ -105,9 +105,7 @@ void NodeWriter::publish(const std::shared_ptr<const Snapshot>& snapshot) {
 void NodeWriter::run() {
   ::pthread_setname_np(::pthread_self(), "node_writer");
   const std::stop_token stop = stop_.get_token();
-  const Latest<int> nothing;  // its wait() is a sleep that only a stop request ends
-  std::uint64_t nothing_seen = 0;
-  nothing.wait(nothing_seen, stop, backoff_.jittered(options_.start_spread, 0));
+  sleep_for(backoff_.jittered(options_.start_spread, 0), stop);
   while (!stop.stop_requested()) {
     milliseconds pause;
     if (const Status done = match(wanted_.get()); done) {
@@ -389,11 +387,9 @@ void NodeWriter::queue_event(const Decision& wanted) {
   std::erase_if(series_, [&](const auto& old) { return old.second.last_ns + kSeriesNs < event.time_ns; });
   Series& series = series_[event.reason + wanted.reason + announced_];
   if (series.count == 0) {
-    std::string stem = options_.node.name.substr(0, kMaxEventStem);
-    while (!stem.empty() && (stem.back() == '.' || stem.back() == '-')) stem.pop_back();
     char digits[20];
     std::snprintf(digits, sizeof digits, ".%016llx", static_cast<unsigned long long>(event.time_ns));
-    series.name = stem + digits;
+    series.name = cut_name(options_.node.name, kMaxEventStem) + digits;
   }
   event.name = series.name;
   event.count = ++series.count;

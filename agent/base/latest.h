@@ -54,4 +54,11 @@ private:
   std::uint64_t version_ = 0;
 };
 
+// Sleeps for `limit`, or until `stop` is requested.
+inline void sleep_for(std::chrono::milliseconds limit, const std::stop_token& stop) {
+  const Latest<int> nothing;
+  std::uint64_t seen = 0;
+  nothing.wait(seen, stop, limit);
+}
+
 }  // namespace vedette

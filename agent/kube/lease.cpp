@@ -17,15 +17,8 @@ constexpr const char* kPoolLabel = "vedette.dev/pool";
 constexpr const char* kShardLabel = "vedette.dev/shard";
 constexpr const char* kNodeLabel = "vedette.dev/node";
 constexpr const char* kVersionAnnotation = "vedette.dev/node-version";
-constexpr std::size_t kMaxLabel = 63;
-constexpr const char* kPage = "500";  // .4 MB of JSON
-
-// A node's name as a label, which is shorter than a name may be; the holder itself is in the spec.
-std::string label_of(const std::string& node) {
-  std::string label = node.substr(0, kMaxLabel);
-  while (!label.empty() && (label.back() == '.' || label.back() == '-')) label.pop_back();
-  return label;
-}
+constexpr std::size_t kMaxLabel = 63;  // shorter than a node's name may be; the holder itself is in the spec
+constexpr const char* kPage = "500";   // .4 MB of JSON
 
 SlotLease parse_lease(const json& object) {
   const json& metadata = child(object, "metadata");
@@ -52,7 +45,7 @@ std::string to_json(const SlotLease& lease) {
                    {"labels",
                     {{kPoolLabel, lease.pool},
                      {kShardLabel, std::to_string(lease.shard)},
-                     {kNodeLabel, label_of(lease.holder)}}},
+                     {kNodeLabel, cut_name(lease.holder, kMaxLabel)}}},
                    {"annotations", {{kVersionAnnotation, lease.node_version}}}};
   if (!lease.resource_version.empty()) metadata["resourceVersion"] = lease.resource_version;
   return to_text({{"apiVersion", "coordination.k8s.io/v1"},
@@ -77,7 +70,8 @@ Result<std::vector<SlotLease>> KubeLeases::of_shard(const std::string& pool, uns
 }
 
 Result<std::vector<SlotLease>> KubeLeases::of_holder(const std::string& node) {
-  auto leases = list("labelSelector=" + url_encode(std::string(kNodeLabel) + "=" + label_of(node)));
+  auto leases =
+      list("labelSelector=" + url_encode(std::string(kNodeLabel) + "=" + cut_name(node, kMaxLabel)));
   if (leases) std::erase_if(*leases, [&](const SlotLease& lease) { return lease.holder != node; });
   return leases;
 }

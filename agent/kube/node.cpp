@@ -67,6 +67,12 @@ WallNs parse_time(const std::string& text) {
   return static_cast<WallNs>(seconds) * 1'000'000'000ULL + fraction;
 }
 
+std::string cut_name(std::string name, std::size_t bytes) {
+  if (name.size() > bytes) name.resize(bytes);
+  while (!name.empty() && (name.back() == '.' || name.back() == '-')) name.pop_back();
+  return name;
+}
+
 std::string cut_text(std::string text, std::size_t bytes) {
   if (text.size() <= bytes) return text;
   while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xc0U) == 0x80U) --bytes;

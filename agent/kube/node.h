@@ -125,5 +125,7 @@ WallNs parse_time(const std::string& text);
 
 // Cuts to at most `bytes`, never inside a UTF-8 sequence.
 std::string cut_text(std::string text, std::size_t bytes);
+// Of an object's name, at most `bytes`, ending as names and labels must.
+std::string cut_name(std::string name, std::size_t bytes);
 
 }  // namespace vedette

@@ -49,8 +49,6 @@ NodeWatch::~NodeWatch() {
 void NodeWatch::run() {
   ::pthread_setname_np(::pthread_self(), "node_watch");
   const std::stop_token stop = stop_.get_token();
-  const Latest<int> nothing;  // its wait() is a sleep that a stop request ends
-  std::uint64_t nothing_seen = 0;
   while (!stop.stop_requested()) {
     if (version_.empty()) {
       if (auto state = node_object_.read(KubeNode::Freshness::kCached)) {
@@ -73,7 +71,7 @@ void NodeWatch::run() {
     }
     // The writer asks now, and tells what is wrong.
     publish(nullptr);
-    nothing.wait(nothing_seen, stop, backoff_.next(client_.retry_after()));
+    sleep_for(backoff_.next(client_.retry_after()), stop);
   }
 }
 

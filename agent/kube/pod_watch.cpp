@@ -46,9 +46,7 @@ PodWatch::~PodWatch() {
 void PodWatch::run() {
   ::pthread_setname_np(::pthread_self(), "pod_watch");
   const std::stop_token stop = stop_.get_token();
-  const Latest<int> nothing;  // its wait() is a sleep that a stop request ends
-  std::uint64_t nothing_seen = 0;
-  nothing.wait(nothing_seen, stop, backoff_.jittered(options_.start_spread, 0));
+  sleep_for(backoff_.jittered(options_.start_spread, 0), stop);
   while (!stop.stop_requested()) {
     const std::uint64_t events_before = state_.events;
     const bool lists = !listed_;
@@ -68,7 +66,7 @@ void PodWatch::run() {
     if (progressed) backoff_.reset();
     // A watch that ends in peace, but before its first event, may do so again: that must not spin.
     if (done && (lists || progressed)) continue;
-    nothing.wait(nothing_seen, stop, backoff_.next(client_.retry_after()));
+    sleep_for(backoff_.next(client_.retry_after()), stop);
   }
 }
 
