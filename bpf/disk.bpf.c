@@ -140,18 +140,28 @@ static __always_inline bool passes_on(struct gendisk *disk)
 }
 
 /*
- * Counts by device on their way to the details: two hash lookups for each request would be a third of what all
- * this costs. Only the agent's survey gives a place away and moves what was counted there, so there is nothing to
- * lock. Who has no place (yet), or meets another there, counts in the details directly.
+ * What is counted of reads and writes, on its way to the totals and the details: four atomic adds and two hash
+ * lookups for each request would be most of what all this costs. So a request makes one add here, and the flush
+ * before each of the agent's ticks moves the sum on. Only the flush gives a place away, so there is nothing to
+ * lock. Who has no place (yet), or meets another there, counts directly.
+ *
+ * A sum is requests << 36 | sectors. What the flush moves is the difference to the last one, so only what comes
+ * between two flushes must fit: 268 million requests, 32 TiB.
  */
+#define SECTORS_BITS 36
+#define SECTORS_MASK ((1ULL << SECTORS_BITS) - 1)
+#define SECTOR_BITS 9
+
 struct device_count {
-	__u64 cgroup_id; /* who may count here; 0: nobody */
-	__u64 owner;     /* whose counts these are: the same, or the one who had the place last */
+	__u64 cgroup_id; /* whose counts these are */
+	__u64 wanted_by; /* who would like to have the place; 0: nobody */
 	__u32 device;
 	__u32 wanted_device;
-	__u64 wanted_by; /* who would like to have it; 0: nobody */
-	__u64 requests, bytes;
-	__u64 moved_requests, moved_bytes; /* of them, those that are in the details */
+	__u32 closed_at; /* the jiffy, | 1; 0: open */
+	__u16 passes_on;	/* counted by the device below */
+	__u16 wanted_passes_on;
+	__u64 reads, writes;
+	__u64 moved_reads, moved_writes; /* of them, what is in the totals and the details */
 } __attribute__((aligned(64)));
 
 /* 32 KiB. Of 110 pods that use one disk, every tenth meets another. */
@@ -164,34 +174,66 @@ struct {
 	__type(value, struct device_count);
 } device_counts SEC(".maps");
 
-static __always_inline void count_by_device(__u64 cgroup_id, __u32 device, __u32 requests, __u32 bytes)
+static __always_inline void move_on(__u64 cgroup_id, __u32 device, bool is_passed_on, bool is_read, __u64 sum)
 {
-	__u32 place = ((__u32)cgroup_id * 31 + device) * 0x9e3779b1u >> (32 - DEVICE_COUNTS_BITS);
-	struct device_count *count = bpf_map_lookup_elem(&device_counts, &place);
+	struct totals *totals_here;
+	__u64 requests = sum >> SECTORS_BITS;
+	__u64 bytes = (sum & SECTORS_MASK) << SECTOR_BITS;
 
-	if (count && count->cgroup_id == cgroup_id && count->device == device) {
-		ADD_ANYWHERE(count->requests, requests);
-		ADD_ANYWHERE(count->bytes, bytes);
+	if (!sum)
 		return;
-	}
-	if (count && !count->wanted_by) {
-		count->wanted_device = device;
-		count->wanted_by = cgroup_id;
-	}
 	count_detail(DETAIL_disk_requests_by_device, cgroup_id, device, requests);
 	count_detail(DETAIL_disk_bytes_by_device, cgroup_id, device, bytes);
+	if (is_passed_on)
+		return;
+	totals_here = totals_of(cgroup_id);
+	if (is_read) {
+		COUNT_ANYWHERE(totals_here, disk_reads, requests);
+		COUNT_ANYWHERE(totals_here, disk_read_bytes, bytes);
+	} else {
+		COUNT_ANYWHERE(totals_here, disk_writes, requests);
+		COUNT_ANYWHERE(totals_here, disk_written_bytes, bytes);
+	}
+}
+
+static __always_inline void count_request(__u64 cgroup_id, struct gendisk *disk, bool is_read, bool whole,
+					  __u32 bytes)
+{
+	__u32 device = disk_device(disk);
+	__u32 place = ((__u32)cgroup_id * 31 + device) * 0x9e3779b1u >> (32 - DEVICE_COUNTS_BITS);
+	struct device_count *count = bpf_map_lookup_elem(&device_counts, &place);
+	__u64 sum = (__u64)whole << SECTORS_BITS | bytes >> SECTOR_BITS;
+	bool is_passed_on;
+
+	if (count && count->cgroup_id == cgroup_id && count->device == device && !count->closed_at) {
+		if (is_read)
+			ADD_ANYWHERE(count->reads, sum);
+		else
+			ADD_ANYWHERE(count->writes, sum);
+		return;
+	}
+	is_passed_on = !disk || passes_on(disk);
+	if (count && !count->wanted_by) {
+		count->wanted_device = device;
+		count->wanted_passes_on = is_passed_on;
+		count->wanted_by = cgroup_id;
+	}
+	move_on(cgroup_id, device, is_passed_on, is_read, sum);
 }
 
 /*
- * Its owner keeps a place while it uses it. Then it is closed at one survey and given away at the next: whoever
+ * Its owner keeps a place while it uses it. Then it is closed, and given away a thousand jiffies later: whoever
  * was just about to count there has done so.
  */
+#define CLOSED_JIFFIES 1000
+
 SEC("iter/bpf_map_elem")
-int device_counts_survey(struct bpf_iter__bpf_map_elem *ctx)
+int device_counts_flush(struct bpf_iter__bpf_map_elem *ctx)
 {
 	__u32 *key = ctx->key;
 	struct device_count *count;
-	__u64 requests, bytes;
+	__u32 now = bpf_jiffies64();
+	__u64 reads, writes;
 	__u32 place;
 
 	if (!key)
@@ -200,20 +242,21 @@ int device_counts_survey(struct bpf_iter__bpf_map_elem *ctx)
 	count = bpf_map_lookup_elem(&device_counts, &place);
 	if (!count)
 		return 0;
-	requests = count->requests - count->moved_requests;
-	bytes = count->bytes - count->moved_bytes;
-	if (requests || bytes) {
-		count->moved_requests += requests;
-		count->moved_bytes += bytes;
-		count_detail(DETAIL_disk_requests_by_device, count->owner, count->device, requests);
-		count_detail(DETAIL_disk_bytes_by_device, count->owner, count->device, bytes);
-	} else if (count->wanted_by && count->cgroup_id) {
-		count->cgroup_id = 0;
-	} else if (count->wanted_by) {
+	reads = count->reads - count->moved_reads;
+	writes = count->writes - count->moved_writes;
+	if (reads || writes) {
+		count->moved_reads += reads;
+		count->moved_writes += writes;
+		move_on(count->cgroup_id, count->device, count->passes_on, 1, reads);
+		move_on(count->cgroup_id, count->device, count->passes_on, 0, writes);
+	} else if (count->wanted_by && count->cgroup_id && !count->closed_at) {
+		count->closed_at = now | 1;
+	} else if (count->wanted_by && (!count->cgroup_id || now - count->closed_at > CLOSED_JIFFIES)) {
 		count->device = count->wanted_device;
-		count->owner = count->wanted_by;
+		count->passes_on = count->wanted_passes_on;
 		count->cgroup_id = count->wanted_by;
 		count->wanted_by = 0;
+		count->closed_at = 0;
 	}
 	return 0;
 }
@@ -228,16 +271,18 @@ struct completion {
 	bool whole; /* not only the first part of a request */
 };
 
-static __always_inline void failed(struct totals *totals_here, const struct completion *done, __u32 device)
+static __always_inline void failed(const struct completion *done)
 {
 	int error = block_fault(done->status, done->op);
+	struct totals *totals_here;
 
 	if (!error)
 		return;
+	totals_here = totals_of(done->cgroup_id);
 	COUNT_ANYWHERE(totals_here, disk_errors, 1);
 	if (error == ETIMEDOUT)
 		COUNT_ANYWHERE(totals_here, disk_timeouts, 1);
-	count_detail(DETAIL_disk_errors_by_device, done->cgroup_id, device, 1);
+	count_detail(DETAIL_disk_errors_by_device, done->cgroup_id, disk_device(done->disk), 1);
 }
 
 /*
@@ -281,26 +326,14 @@ static __always_inline void took(struct totals *totals_here, const struct comple
 
 static __always_inline int completed(const struct completion *done)
 {
-	struct totals *totals_here = totals_of(done->cgroup_id);
-	__u32 device = disk_device(done->disk);
-	__u32 bytes = done->status ? 0 : done->bytes;
-
 	if (done->status)
-		failed(totals_here, done, device);
+		failed(done);
 	if (done->op > REQ_OP_WRITE)
 		return 0;
 	if (done->whole && is_timed())
-		took(totals_here, done);
-	count_by_device(done->cgroup_id, device, done->whole, bytes);
-	if (!done->disk || passes_on(done->disk))
-		return 0;
-	if (done->op == REQ_OP_READ) {
-		COUNT_ANYWHERE(totals_here, disk_reads, done->whole);
-		COUNT_ANYWHERE(totals_here, disk_read_bytes, bytes);
-	} else {
-		COUNT_ANYWHERE(totals_here, disk_writes, done->whole);
-		COUNT_ANYWHERE(totals_here, disk_written_bytes, bytes);
-	}
+		took(totals_of(done->cgroup_id), done);
+	count_request(done->cgroup_id, done->disk, done->op == REQ_OP_READ, done->whole,
+		      done->status ? 0 : done->bytes);
 	return 0;
 }
 

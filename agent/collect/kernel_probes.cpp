@@ -511,6 +511,7 @@ int KernelProbes::wake_fd() const {
 
 void KernelProbes::read_totals(std::vector<CgroupTotals>& changed) {
   State& state = *state_;
+  state.probes->flush();
   const std::uint64_t now = monotonic_now();
   changed.clear();
   changed.emplace_back();  // slot 0

@@ -141,14 +141,17 @@ tl::expected<std::vector<std::string>, ProbeObject::Failure> find_fallbacks(cons
 }
 
 constexpr std::string_view kSurvey = "_survey";
+constexpr std::string_view kFlush = "_flush";
 constexpr std::string_view kMapIterator = "iter/bpf_map_elem";
 
-// NAME_survey in iter/bpf_map_elem goes through the map NAME of its object.
+// NAME_survey and NAME_flush in iter/bpf_map_elem go through the map NAME of its object.
 bpf_link* attach_iterator(bpf_object* object, const bpf_program* program) {
   if (std::string_view(bpf_program__section_name(program)) != kMapIterator)
     return bpf_program__attach(program);
   std::string name = bpf_program__name(program);
-  if (name.ends_with(kSurvey)) name.resize(name.size() - kSurvey.size());
+  for (const std::string_view suffix : {kSurvey, kFlush}) {
+    if (name.ends_with(suffix)) name.resize(name.size() - suffix.size());
+  }
   const int map = bpf_object__find_map_fd_by_name(object, name.c_str());
   if (map < 0) {
     errno = ENOENT;
@@ -177,9 +180,13 @@ Result<bpf_link*> attach_to_cgroups(const bpf_program* program, const std::strin
 bool is_iterator(const bpf_program* program) {
   return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
 }
-bool is_survey(const bpf_program* program) {
+bool is_iterator(const bpf_program* program, std::string_view suffix) {
   return is_iterator(program) && bpf_program__autoload(program) &&
-         std::string_view(bpf_program__name(program)).ends_with(kSurvey);
+         std::string_view(bpf_program__name(program)).ends_with(suffix);
+}
+// Asked again and again, not once.
+bool is_kept(const bpf_program* program) {
+  return is_iterator(program, kSurvey) || is_iterator(program, kFlush);
 }
 
 // Maps named so hold when something began (bpf/starts.bpf.h).
@@ -304,10 +311,10 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
   result.cgroup_mount_ = cgroup_mount;
   if (auto attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
   bpf_object__for_each_program(program, object) {
-    if (!is_survey(program)) continue;
-    Result<Link> survey = result.ask(program);
-    if (!survey) return tl::unexpected(survey.error());
-    result.surveys_.push_back(std::move(*survey));
+    if (!is_kept(program)) continue;
+    Result<Link> link = result.ask(program);
+    if (!link) return tl::unexpected(link.error());
+    (is_iterator(program, kFlush) ? result.flushes_ : result.surveys_).push_back(std::move(*link));
   }
   return result;
 }
@@ -315,7 +322,7 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
 tl::expected<void, ProbeObject::Failure> ProbeObject::attach_all() {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object_.get()) {
-    if (!bpf_program__autoload(program) || is_survey(program)) continue;
+    if (!bpf_program__autoload(program) || is_kept(program)) continue;
     if (is_iterator(program)) {
       // Once is enough: its link may go.
       if (Result<Link> ran = ask(program); !ran) return tl::unexpected(ran.error());
@@ -371,6 +378,13 @@ Status ProbeObject::reattach() {
 Status ProbeObject::survey(std::vector<survey_record>& records) const {
   for (const auto& link : surveys_) {
     if (Status read = run_iterator(link.get(), &records); !read) return read;
+  }
+  return {};
+}
+
+Status ProbeObject::flush() const {
+  for (const auto& link : flushes_) {
+    if (Status ran = run_iterator(link.get(), nullptr); !ran) return ran;
   }
   return {};
 }

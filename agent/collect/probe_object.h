@@ -74,6 +74,9 @@ public:
   // their work when it was attached. An error names the program.
   Status survey(std::vector<survey_record>& records) const;
   bool has_surveys() const { return !surveys_.empty(); }
+  // Has what it gathers in maps of its own moved into the totals and the details (iterator programs
+  // NAME_flush).
+  Status flush() const;
 
   // File descriptors of all its maps (shared ones are duplicates): valid as long as the object.
   std::vector<int> own_map_fds(std::span<const SharedMap> shared) const;
@@ -93,6 +96,7 @@ private:
   std::unique_ptr<bpf_object, Close> object_;
   std::vector<Link> links_;  // goes before the object
   std::vector<Link> surveys_;
+  std::vector<Link> flushes_;
 };
 
 }  // namespace vedette

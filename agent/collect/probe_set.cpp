@@ -188,15 +188,24 @@ void ProbeSet::refresh(MonotonicNs now) {
       const bool was = told->state == ProbeState::kAttached;
       is.state = was ? ProbeState::kShed : told->state;
       is.reason = was ? shed_reason_ : told->reason;
-    } else if (attached && !entry.survey_error.empty()) {
+    } else if (attached && !(entry.survey_error.empty() && entry.flush_error.empty())) {
       is.state = ProbeState::kDegraded;
-      is.reason = entry.survey_error;
+      is.reason = entry.survey_error.empty() ? entry.flush_error : entry.survey_error;
     }
     is.since_ns = is.state == told->state ? told->since_ns : now;
     if (health_ns_ == 0) is.since_ns = 0;
     *told++ = std::move(is);
   }
   health_ns_ = now;
+}
+
+void ProbeSet::flush() {
+  const std::lock_guard lock(mutex_);
+  for (auto& [name, entry] : entries_) {
+    if (!entry.object) continue;
+    const Status ran = entry.object->flush();
+    entry.flush_error = ran ? std::string() : "its flush failed: " + ran.error().text;
+  }
 }
 
 void ProbeSet::survey(const std::function<void(const survey_record&)>& visit) {

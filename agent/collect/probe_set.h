@@ -55,6 +55,8 @@ public:
   // One per probe, by name. A probe that was off for a part of the tick is not attached yet.
   const std::vector<ProbeHealth>& health() const { return health_; }
 
+  // Before totals and details are read: those who gather in maps of their own hand it over.
+  void flush();
   // Reads the surveys of all attached probes; one whose survey fails is degraded until one succeeds.
   void survey(const std::function<void(const survey_record&)>& visit);
 
@@ -71,7 +73,7 @@ private:
     std::optional<ProbeObject> object;  // none: off, or it could not load
     ProbeHealth health;                 // as of now, where health_ is as of the tick
     bool absent = false;                // nothing here for it to watch, as far as the kernel knows now
-    std::string survey_error;
+    std::string survey_error, flush_error;
     ProbeObject::Cost begin;   // of the sample that is being taken
     bool wanted = true;        // attached, that is
     MonotonicNs since_ns = 0;  // attached since then; 0: it is not

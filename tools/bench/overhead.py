@@ -95,18 +95,19 @@ def ratio(part, whole):
     return part / whole if whole > 0 else float("nan")
 
 
-def compare(paths, bar, peer=None, peer_bar=1):
+def compare(paths, bar, peer=None, peer_bar=1, best=min):
     """Measures paths {figure's name: function} and prints their figures: Vedette's part beside the floor's, `bar` at
-    most, and beside that of a bpftrace script, the peer, on the path it is made for: (name of the path, script)."""
+    most, and beside that of a bpftrace script, the peer, on the path it is made for: (name of the path, script). `best`
+    picks a way's value out of its rounds'."""
     ways = {"nothing": contextlib.nullcontext, "empty": empty, "vedette": vedette}
     if peer:
         ways["bpftrace"] = lambda: bpftrace(peer[1])
     rounds = Rounds(ways, paths)
     for path, of in rounds.values.items():
-        def added(way, pick=min):
-            return pick(of[way]) - pick(of["nothing"])
+        def added(way):
+            return best(of[way]) - best(of["nothing"])
         each = [ratio(v - n, e - n) for n, e, v in zip(of["nothing"], of["empty"], of["vedette"]) if e > n]
         figure(f"{path}-empty", ratio(added("vedette"), added("empty")), "ratio", bar,
-               note=f"ns: {rounds.note(path, min)}; median of {len(each)} rounds {statistics.median(each or [0]):.2f}")
+               note=f"ns: {rounds.note(path, best)}; median of {len(each)} rounds {statistics.median(each or [0]):.2f}")
         if peer and peer[0] == path:
             figure(f"{path}-bpftrace", ratio(added("vedette"), added("bpftrace")), "ratio", peer_bar)
