@@ -222,10 +222,10 @@ static __always_inline void count_request(__u64 cgroup_id, struct gendisk *disk,
 }
 
 /*
- * Its owner keeps a place while it uses it. Then it is closed, and given away a thousand jiffies later: whoever
- * was just about to count there has done so.
+ * Its owner keeps a place while it uses it. Then it is closed, and given away 250 jiffies later: whoever was
+ * just about to count there has done so.
  */
-#define CLOSED_JIFFIES 1000
+#define CLOSED_JIFFIES 250
 
 SEC("iter/bpf_map_elem")
 int device_counts_flush(struct bpf_iter__bpf_map_elem *ctx)

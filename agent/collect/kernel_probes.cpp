@@ -566,6 +566,7 @@ void KernelProbes::survey(const std::function<void(const survey_record&)>& visit
 
 void KernelProbes::read_details(const std::function<void(const detail_key&, std::uint64_t)>& visit) {
   State& state = *state_;
+  state.probes->flush();
   const int map = state.map_fd("details");
   std::vector<DetailKey> gone;
   DetailKey key{};
