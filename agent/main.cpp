@@ -95,26 +95,20 @@ private:
   std::uint64_t ticks_ = 0;
 };
 
-// A thousand containers that came and went leave holes in the heap, which glibc keeps for ever unless told.
+// Start-up and containers that came and went leave holes in the heap, which glibc keeps for ever unless told.
+// Every tick allocates in other holes than the last, so their pages would all become resident in time.
 class HeapTrimmer {
 public:
-  void tick(std::size_t entities, MonotonicNs now) {
-    most_ = std::max(most_, entities);
+  void tick(MonotonicNs now) {
     if (now < next_ns_) return;
     next_ns_ = now + kPeriodNs;
-    // Once more a period later: so long the dead are remembered.
-    const bool remembered = std::exchange(gone_, most_ > entities + kMany);
-    if (gone_ || remembered) ::malloc_trim(0);
-    most_ = entities;
+    ::malloc_trim(0);
   }
 
 private:
-  static constexpr MonotonicNs kPeriodNs = 60'000'000'000;
-  static constexpr std::size_t kMany = 64;  // some MiB
+  static constexpr MonotonicNs kPeriodNs = 30'000'000'000;
 
   MonotonicNs next_ns_ = 0;
-  std::size_t most_ = 0;  // within this period
-  bool gone_ = false;     // many went in the one before
 };
 
 RecorderOptions recorder_options(const Config& config) {
@@ -243,7 +237,7 @@ Status run_live(Config config, const Arguments& arguments) {
     snapshot->self.policy_error = reloaded->error;
     snapshot->self.restart_for = reloaded->restart_for;
     for (Sink* sink : sinks) sink->publish(snapshot);
-    heap.tick(snapshot->observation.entities.size(), begin);
+    heap.tick(begin);
   }
   spdlog::info("vedette-agent ends");
   return {};
