@@ -69,12 +69,15 @@ Result<std::string> read_token(const std::string& file) {
     token.pop_back();
   }
   if (token.empty()) return fail("token file " + file + ": empty, expected a bearer token");
-  // Anything else would end the header line and begin another.
-  const bool one_word = std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < 0x7f; });
-  if (token.size() > kMaxTokenBytes || !one_word) {
+  if (!is_bearer_token(token)) {
     return fail("token file " + file + ": not a bearer token (one word of printable ASCII expected)");
   }
   return token;
+}
+
+// Neither copied nor changed: `text` must outlive the request.
+curl_blob blob_of(const std::string& text) {
+  return {.data = const_cast<char*>(text.data()), .len = text.size(), .flags = CURL_BLOB_NOCOPY};
 }
 
 struct HeaderList {
@@ -121,6 +124,8 @@ public:
       auto token = read_token(options_.token_file);
       if (!token) return tl::unexpected(token.error());
       headers.add("Authorization: Bearer " + *token);
+    } else if (!options_.token.empty()) {
+      headers.add("Authorization: Bearer " + options_.token);
     }
 
     const std::string full_url = options_.url + std::string(path);
@@ -150,6 +155,17 @@ public:
     if (!options_.ca_file.empty()) {
       set(CURLOPT_CAINFO, options_.ca_file.c_str());
       set(CURLOPT_CAPATH, nullptr);
+    }
+    curl_blob ca = blob_of(options_.ca_pem);
+    curl_blob certificate = blob_of(options_.certificate_pem);
+    curl_blob key = blob_of(options_.key_pem);
+    if (ca.len != 0) {
+      set(CURLOPT_CAINFO_BLOB, &ca);
+      set(CURLOPT_CAPATH, nullptr);
+    }
+    if (certificate.len != 0) {
+      set(CURLOPT_SSLCERT_BLOB, &certificate);
+      set(CURLOPT_SSLKEY_BLOB, &key);
     }
     if (!body.empty()) {
       set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
@@ -302,7 +318,7 @@ Result<KubeClient> KubeClient::make(KubeClientOptions options, std::stop_token s
   if ((!https && !options.url.starts_with("http://")) || host.empty()) {
     return fail("kube.url: '" + options.url + "' is not an address, expected https://HOST:PORT");
   }
-  if (!https && !options.token_file.empty() && !is_loopback(host)) {
+  if (!https && !(options.token_file.empty() && options.token.empty()) && !is_loopback(host)) {
     return fail("kube.url: '" + options.url + "' would carry the token unencrypted, expected https");
   }
   if (!options.ca_file.empty() && !std::ifstream(options.ca_file)) {
@@ -356,6 +372,11 @@ std::string explain(const KubeReply& reply) {
 Result<KubeReply> require_success(Result<KubeReply> reply, std::string_view call) {
   if (!reply || (reply->status >= 200 && reply->status < 300)) return reply;
   return fail(std::string(call) + ": " + explain(*reply));
+}
+
+bool is_bearer_token(std::string_view text) {
+  return !text.empty() && text.size() <= kMaxTokenBytes &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
 }
 
 std::string url_encode(std::string_view text) {

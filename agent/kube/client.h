@@ -20,6 +20,8 @@ struct KubeClientOptions {
   std::string url;
   std::string ca_file;     // PEM; empty with an explicit url: the system's authorities
   std::string token_file;  // read anew for every request, since the kubelet rotates it; empty: no token
+  // The same as text, and a client certificate with its key, PEM: from a kubeconfig. Empty: none.
+  std::string ca_pem{}, token{}, certificate_pem{}, key_pem{};
   // A SYN that is lost twice is sent again after 1 s and 3 s; whoever waits longer had better connect anew.
   std::chrono::milliseconds connect_timeout{2'000};
   // 99 % of single-object calls are promised within 1 s (Kubernetes' own objective); five times that is hung.
@@ -78,6 +80,9 @@ std::string explain(const KubeReply& reply);
 
 // Any status but 2xx becomes an error that begins with `call` ("GET /api/v1/nodes/n1").
 Result<KubeReply> require_success(Result<KubeReply> reply, std::string_view call);
+
+// One word of printable ASCII, of a bounded size: anything else would end its header line and begin another.
+bool is_bearer_token(std::string_view text);
 
 // Percent-encodes for a path or query.
 std::string url_encode(std::string_view text);

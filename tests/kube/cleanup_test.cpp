@@ -6,6 +6,7 @@
 #include "agent/act/node_writer.h"
 #include "tests/kube/api_server.h"
 #include "tests/skip.h"
+#include "tools/cli/commands.h"
 
 using namespace vedette;
 using nlohmann::json;
@@ -114,4 +115,23 @@ TEST_CASE("cleanup without rights says so for each node, and says what it is mis
   const auto nowhere = run_cleanup(options, out, err);
   REQUIRE_FALSE(nowhere);
   CHECK(nowhere.error().text.find("kube.url: empty") != std::string::npos);
+}
+
+TEST_CASE("cleanup takes a kubeconfig with a client certificate") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string file = server->dir() + "/kubeconfig";
+  const auto with = [&](const std::string& user_and_group) {
+    REQUIRE(server->run("kubeconfig", user_and_group + " " + server->admin().url + " " + file));
+    std::ostringstream out;
+    std::ostringstream err;
+    const int code = run_cli({"cleanup", "--kubeconfig", file}, {out, err, {}});
+    INFO(out.str() << err.str());
+    return std::pair(code, out.str() + err.str());
+  };
+  CHECK(with("operator system:masters").first == kExitHealthy);
+  const auto [code, said] = with("visitor guests");
+  CHECK(code == kExitUnreachable);
+  CHECK(said.find("HTTP 403") != std::string::npos);
+  CHECK(said.find("\"visitor\" cannot list") != std::string::npos);
 }

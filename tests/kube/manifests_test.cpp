@@ -9,6 +9,7 @@
 #include "agent/kube/pod_watch.h"
 #include "tests/kube/api_server.h"
 #include "tests/skip.h"
+#include "tools/cli/commands.h"
 
 using namespace vedette;
 using nlohmann::json;
@@ -48,48 +49,62 @@ std::string collection_of(const json& object) {
   return path + "/" + plural;
 }
 
+// Creates what the kustomization of `folder` lists, and gives the paths of the objects.
+std::vector<std::string> create_all(ApiServer& server, const std::string& folder) {
+  std::vector<std::string> created;
+  const json listed = load(folder + "/kustomization.yaml").at(0);
+  for (const std::string file : listed["resources"]) {
+    if (file.starts_with("../")) continue;
+    for (const json& object : load(folder + "/" + file)) {
+      INFO(file << ": " << object["kind"] << " " << object["metadata"]["name"]);
+      const std::string path = collection_of(object);
+      // Strict: a field that the server does not know is a mistake of ours.
+      server.request("POST", path + "?dryRun=All&fieldValidation=Strict", object);
+      server.request("POST", path, object);
+      created.push_back(path + "/" + object["metadata"]["name"].get<std::string>());
+    }
+  }
+  return created;
+}
+
 // The base, created once for all tests here.
 void apply_base(ApiServer& server) {
   static bool applied = false;
   if (applied) return;
   applied = true;
-  for (const json& list : load("base/kustomization.yaml")) {
-    for (const std::string file : list["resources"]) {
-      for (const json& object : load("base/" + file)) {
-        INFO(file << ": " << object["kind"] << " " << object["metadata"]["name"]);
-        const std::string path = collection_of(object);
-        // Strict: a field that the server does not know is a mistake of ours.
-        server.request("POST", path + "?dryRun=All&fieldValidation=Strict", object);
-        server.request("POST", path, object);
-      }
-    }
-  }
+  create_all(server, "base");
+}
+
+// A token of the account `name` in `space`, bound to `object` (empty: to nothing).
+KubeClientOptions token_of(ApiServer& server, const std::string& space, const std::string& name,
+                           const json& object = json::object()) {
+  json spec = {{"audiences", json::array()}, {"expirationSeconds", 3600}};
+  if (!object.empty()) spec["boundObjectRef"] = object;
+  const json answer =
+      server.request("POST", "/api/v1/namespaces/" + space + "/serviceaccounts/" + name + "/token",
+                     {{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenRequest"}, {"spec", spec}});
+  KubeClientOptions options = server.admin();
+  options.token_file = server.dir() + "/" + name + "-" + object.value("name", "") + ".token";
+  std::ofstream(options.token_file) << answer["status"]["token"].get<std::string>();
+  return options;
 }
 
 // A token as an agent's pod on `node` has it; `node` empty: bound to nothing.
 KubeClientOptions agent_token(ApiServer& server, const std::string& node) {
-  json spec = {{"audiences", json::array()}, {"expirationSeconds", 3600}};
-  if (!node.empty()) {
-    const json pod = server.request("POST", std::string("/api/v1/namespaces/") + kNamespace + "/pods",
-                                    {{"apiVersion", "v1"},
-                                     {"kind", "Pod"},
-                                     {"metadata", {{"name", "agent-" + node}}},
-                                     {"spec",
-                                      {{"nodeName", node},
-                                       {"serviceAccountName", "vedette-agent"},
-                                       {"containers", {{{"name", "c"}, {"image", "i"}}}}}}});
-    spec["boundObjectRef"] = {{"apiVersion", "v1"},
-                              {"kind", "Pod"},
-                              {"name", pod["metadata"]["name"]},
-                              {"uid", pod["metadata"]["uid"]}};
-  }
-  const json answer = server.request(
-      "POST", std::string("/api/v1/namespaces/") + kNamespace + "/serviceaccounts/vedette-agent/token",
-      {{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenRequest"}, {"spec", spec}});
-  KubeClientOptions options = server.admin();
-  options.token_file = server.dir() + "/agent-" + node + ".token";
-  std::ofstream(options.token_file) << answer["status"]["token"].get<std::string>();
-  return options;
+  if (node.empty()) return token_of(server, kNamespace, "vedette-agent");
+  const json pod = server.request("POST", std::string("/api/v1/namespaces/") + kNamespace + "/pods",
+                                  {{"apiVersion", "v1"},
+                                   {"kind", "Pod"},
+                                   {"metadata", {{"name", "agent-" + node}}},
+                                   {"spec",
+                                    {{"nodeName", node},
+                                     {"serviceAccountName", "vedette-agent"},
+                                     {"containers", {{{"name", "c"}, {"image", "i"}}}}}}});
+  return token_of(server, kNamespace, "vedette-agent",
+                  {{"apiVersion", "v1"},
+                   {"kind", "Pod"},
+                   {"name", pod["metadata"]["name"]},
+                   {"uid", pod["metadata"]["uid"]}});
 }
 
 json status_condition(const std::string& type) {
@@ -447,19 +462,7 @@ TEST_CASE(
   CHECK(ask({}).error.find("has not the right to plan or evict") != std::string::npos);
   CHECK(ask({}).error.find("apply manifests/overlays/evacuate") != std::string::npos);
 
-  std::vector<std::string> created;
-  for (const json& list : load("overlays/evacuate/kustomization.yaml")) {
-    for (const std::string file : list["resources"]) {
-      if (file.starts_with("../")) continue;
-      for (const json& object : load("overlays/evacuate/" + file)) {
-        INFO(file << ": " << object["kind"] << " " << object["metadata"]["name"]);
-        const std::string path = collection_of(object);
-        server->request("POST", path + "?dryRun=All&fieldValidation=Strict", object);
-        server->request("POST", path, object);
-        created.push_back(path + "/" + object["metadata"]["name"].get<std::string>());
-      }
-    }
-  }
+  const std::vector<std::string> created = create_all(*server, "overlays/evacuate");
   const auto uid = [&](const std::string& pod) {
     return server->request("GET", pods + "/" + pod)["metadata"]["uid"];
   };
@@ -497,5 +500,95 @@ TEST_CASE(
   INFO(done.error);
   REQUIRE(done.step);
   CHECK(done.step->evicted.size() == 2);  // its own token's pod is one of them
+  for (const std::string& path : created) server->request("DELETE", path);
+}
+
+TEST_CASE("the job of manifests/cleanup removes all that agents left, and its token can do nothing else") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  apply_base(*server);
+  const std::string name = server->make_node("uninstalled");
+  const std::string node = "/api/v1/nodes/" + name;
+  const json foreign =
+      json::parse(R"({"key": "example.com/dedicated", "value": "db", "effect": "NoSchedule"})");
+  const json ours =
+      json::parse(R"({"key": "vedette.dev/unhealthy", "value": "TaskHung", "effect": "NoExecute"})");
+  server->set_taints(name, {foreign, ours});
+  server->request("PATCH", node + "/status", status_condition("VedetteStorageHealthy"));
+  server->request("PATCH", node, json::parse(R"({"metadata": {"annotations": {"vedette.dev/verdict": "{}",
+    "vedette.dev/taint-times": "2026-01-02T03:04:05Z", "vedette.dev/pause": "true", "example.com/keep": "1"}}})"));
+  const std::string leases = "/apis/coordination.k8s.io/v1/namespaces/";
+  json lease = lease_of(name, "vedette-all-7", "2026-01-02T03:00:00.000000Z");
+  lease["metadata"]["labels"] = json::parse(R"({"vedette.dev/pool": "all", "vedette.dev/shard": "0"})");
+  lease["metadata"]["labels"]["vedette.dev/node"] = name;
+  server->request("POST", leases + kNamespace + "/leases", lease);
+  server->request("POST", leases + kNamespace + "/leases",
+                  lease_of(name, "somebody-elses-leader", "2026-01-02T03:00:00.000000Z"));
+  json other = lease_of(name, "vedette-all-7", "2026-01-02T03:00:00.000000Z");
+  other["metadata"]["namespace"] = "default";
+  server->request("POST", leases + "default/leases", other);
+
+  const std::vector<std::string> created = create_all(*server, "cleanup");
+  const KubeClientOptions token = token_of(*server, "default", "vedette-cleanup");
+  const auto patch = [&](const std::string& path, const std::string& body) {
+    return ApiServer::try_request(token, "PATCH", path, json::parse(body));
+  };
+  const std::string cordon = R"({"spec": {"unschedulable": true}})";
+  // The policies take a moment to reach the admission chain.
+  REQUIRE(eventually([&] { return patch(node + "?dryRun=All", cordon).first == 422; }));
+  REQUIRE(eventually([&] {
+    return ApiServer::try_request(token, "DELETE", leases + kNamespace + "/leases/somebody-elses-leader")
+               .first == 422;
+  }));
+  const json before = server->node(name);
+  const std::pair<std::string, std::string> abuses[] = {
+      {node, cordon},
+      {node, R"({"spec": {"taints": null}})"},
+      {node, R"({"spec": {"taints": [{"key": "vedette.dev/unhealthy", "effect": "NoExecute"}]}})"},
+      {node, R"({"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}})"},
+      {node, R"({"metadata": {"labels": {"a": "b"}}})"},
+      {node, R"({"metadata": {"finalizers": ["a.example/b"]}})"},
+      {node, R"({"metadata": {"annotations": {"a": "b"}}})"},
+      {node, R"({"metadata": {"annotations": {"vedette.dev/verdict": "other"}}})"},
+      {node, R"({"metadata": {"annotations": {"example.com/keep": null}}})"},
+      {node, R"({"metadata": {"annotations": {"vedette.dev/pause": null}}})"},
+      {node + "/status", R"({"status": {"conditions": [{"type": "Ready", "$patch": "delete"}]}})"},
+      {node + "/status", R"({"status": {"conditions": [{"type": "Ready", "status": "False"}]}})"},
+      {node + "/status",
+       R"({"status": {"conditions": [{"type": "VedetteStorageHealthy", "status": "True"}]}})"},
+      {node + "/status", R"({"status": {"conditions": [{"type": "VedetteCPUHealthy", "status": "True"}]}})"},
+      {node + "/status", R"({"status": {"capacity": {"cpu": "64"}}})"},
+  };
+  for (const auto& [path, body] : abuses) {
+    const auto answer = patch(path, body);
+    INFO(path << " " << body << ": " << answer.first << " " << answer.second.dump());
+    CHECK(answer.first == 422);
+    CHECK(answer.second.value("message", "").find("the cleanup may") != std::string::npos);
+  }
+  CHECK(ApiServer::try_request(token, "DELETE", leases + "default/leases/vedette-all-7").first == 422);
+  CHECK(ApiServer::try_request(token, "POST", leases + kNamespace + "/leases", lease).first == 403);
+  CHECK(ApiServer::try_request(token, "DELETE", node).first == 403);
+  CHECK(ApiServer::try_request(token, "GET", "/api/v1/pods").first == 403);
+  CHECK(ApiServer::try_request(token, "GET", "/api/v1/secrets").first == 403);
+  CHECK(server->node(name) == before);
+
+  // The job's own command, with what a pod would have been given.
+  const json job = load("cleanup/job.yaml").at(0);
+  std::vector<std::string> command = job["spec"]["template"]["spec"]["containers"][0]["command"];
+  REQUIRE(command.at(0) == "/usr/local/bin/vedette");
+  command.erase(command.begin());
+  command.insert(command.end(),
+                 {"--server", token.url, "--ca", token.ca_file, "--token-file", token.token_file});
+  std::ostringstream out;
+  std::ostringstream err;
+  CHECK(run_cli(command, {out, err, {}}) == kExitHealthy);
+  INFO(out.str() << err.str());
+  const json after = server->node(name);
+  CHECK(after["spec"]["taints"] == json::array({foreign}));
+  CHECK(after["status"]["conditions"].size() == 1);
+  CHECK(after["metadata"]["annotations"] ==
+        json::parse(R"({"vedette.dev/pause": "true", "example.com/keep": "1"})"));
+  CHECK(ApiServer::try_request(server->admin(), "GET", leases + kNamespace + "/leases/vedette-all-7").first ==
+        404);
   for (const std::string& path : created) server->request("DELETE", path);
 }

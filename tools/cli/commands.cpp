@@ -15,6 +15,7 @@
 #include "tools/cli/cleanup.h"
 #include "tools/cli/evacuation.h"
 #include "tools/cli/format.h"
+#include "tools/cli/kubeconfig.h"
 #include "tools/cli/live_top.h"
 #include "tools/cli/said_text.h"
 #include "tools/cli/views.h"
@@ -126,10 +127,16 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
                           "Remove what agents that are gone left on the cluster's nodes: taint,\n"
                           "condition, annotation, Leases. Exits 0 when all is clean.");
   CleanupOptions left;
-  cleanup.add_option("--server", left.client.url,
-                     "https://HOST:PORT of the API server, or that of `kubectl proxy`; in a pod: its own");
-  cleanup.add_option("--ca", left.client.ca_file, "The server's authority, PEM");
-  cleanup.add_option("--token-file", left.client.token_file, "A token that may change nodes");
+  std::string kubeconfig;
+  CLI::Option* with_kubeconfig =
+      cleanup.add_option("--kubeconfig", kubeconfig, "Where kubectl is told of the API server");
+  cleanup
+      .add_option("--server", left.client.url,
+                  "https://HOST:PORT of the API server, or that of `kubectl proxy`; in a pod: its own")
+      ->excludes(with_kubeconfig);
+  cleanup.add_option("--ca", left.client.ca_file, "The server's authority, PEM")->excludes(with_kubeconfig);
+  cleanup.add_option("--token-file", left.client.token_file, "A token that may change nodes")
+      ->excludes(with_kubeconfig);
   cleanup.add_option("--namespace", left.namespace_name, "Of the agents' Leases")->capture_default_str();
   cleanup.add_flag("--all", left.all, "Also what living agents hold: stop them first, or it comes back");
   CLI::App& plan =
@@ -162,6 +169,11 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
     return explain_file(checked_file + policy_file, !checked_file.empty(), json, streams);
   }
   if (cleanup.parsed()) {
+    if (!kubeconfig.empty()) {
+      Result<KubeClientOptions> client = read_kubeconfig(kubeconfig);
+      if (!client) return fail_with(streams, kExitUsage, client.error().text);
+      left.client = std::move(*client);
+    }
     const Result<bool> clean = run_cleanup(left, streams.out, streams.err);
     if (!clean) return fail_with(streams, kExitUnreachable, clean.error().text);
     return *clean ? kExitHealthy : kExitDegraded;
