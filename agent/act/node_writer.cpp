@@ -114,6 +114,7 @@ void NodeWriter::run() {
       state_.connected = true;
       state_.last_error.clear();
       backoff_.reset();
+      away_ = false;
       failing_since_ns_ = 0;
       pause = pause_after_success();
     } else if (stop.stop_requested()) {
@@ -124,7 +125,7 @@ void NodeWriter::run() {
       state_.last_error = done.error().text;
       ++state_.failures;
       if (failing_since_ns_ == 0) failing_since_ns_ = monotonic_now();
-      pause = backoff_.next(client_.retry_after());
+      pause = pause_after_failure();
     }
     publish_state();
     wake_.wait(wake_version_, stop, pause);
@@ -143,6 +144,16 @@ milliseconds NodeWriter::pause_after_success() {
     pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(held_until_ns_ - now)));
   }
   return budget_.owes() || budget_.doubtful() ? std::min(pause, kOwingPause) : pause;
+}
+
+milliseconds NodeWriter::pause_after_failure() {
+  const bool was_away = std::exchange(away_, client_.away());
+  // Refused by a server that is only just back, and does not know all of its rules yet: soon again.
+  if (was_away && !away_) backoff_.reset();
+  const auto wanted = wanted_.get();
+  const bool pending = asks(wanted.get()) && wanted->generation != state_.acked_generation;
+  return backoff_.next(client_.retry_after(),
+                       away_ && pending ? options_.max_pending_backoff : options_.max_backoff);
 }
 
 // Routinely what the watch saw last, unless an answer since then was newer (versions are numbers that grow).

@@ -38,6 +38,8 @@ struct NodeWriterOptions {
   // found again soon.
   std::chrono::milliseconds first_backoff{100};
   std::chrono::milliseconds max_backoff{10'000};
+  // The same while the API server is away and a decision waits for it.
+  std::chrono::milliseconds max_pending_backoff{1'000};
   // Until a node without a slot asks again: slots come back when nodes recover, after minutes. The second is
   // reached by doubling.
   std::chrono::milliseconds held_back{30'000};
@@ -79,6 +81,7 @@ private:
   Status match(std::shared_ptr<const Decision> wanted);
   Result<NodeState> look(bool newest);
   std::chrono::milliseconds pause_after_success();
+  std::chrono::milliseconds pause_after_failure();
   Result<NodeState> match_taint(std::shared_ptr<const Decision>& wanted);
   Result<NodeState> match_status(NodeState seen, const Decision& wanted);
   bool is_paused(const NodeState& seen);
@@ -123,6 +126,7 @@ private:
   MonotonicNs held_until_ns_ = 0;  // no slot is asked for before
   std::chrono::milliseconds held_back_{0};
   Backoff backoff_;
+  bool away_ = false;                 // what the last failure was
   std::unique_ptr<NodeWatch> watch_;  // from the first answer on
   std::jthread thread_;               // last: it uses all of the above
 };

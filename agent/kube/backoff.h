@@ -16,10 +16,12 @@ public:
   Backoff(std::chrono::milliseconds first, std::chrono::milliseconds most)
       : first_(first), most_(most), next_(first) {}
 
-  std::chrono::milliseconds next(std::chrono::seconds retry_after) {
+  // `at_most`: a lower bound than usual, this time.
+  std::chrono::milliseconds next(std::chrono::seconds retry_after,
+                                 std::chrono::milliseconds at_most = std::chrono::milliseconds::max()) {
     // A server that asks for more is not believed.
     constexpr std::chrono::milliseconds kMaxRetryAfter{60'000};
-    const auto pause = jittered(next_, 0.5);
+    const auto pause = jittered(std::min(next_, at_most), 0.5);
     next_ = std::min(next_ * 2, most_);
     return std::max(pause, std::min<std::chrono::milliseconds>(retry_after, kMaxRetryAfter));
   }

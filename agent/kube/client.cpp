@@ -108,11 +108,13 @@ public:
 
   const std::string& url() const { return options_.url; }
   std::chrono::seconds retry_after() const { return retry_after_; }
+  bool away() const { return away_; }
 
   Result<KubeReply> send(const char* method, std::string_view path, std::string_view content_type,
                          std::string_view body, const OnLine* on_line,
                          const std::string& accept = "application/json") {
     retry_after_ = std::chrono::seconds(0);
+    away_ = false;
     // Without the query: it may differ in every try, and an error is logged when its text changes.
     const std::string call =
         std::string(method) + " " + options_.url + std::string(path.substr(0, path.find('?')));
@@ -180,6 +182,7 @@ public:
     ::curl_easy_getinfo(easy_, CURLINFO_RETRY_AFTER, &retry_after);
     transfer.reply.retry_after = std::chrono::seconds(retry_after);
     retry_after_ = transfer.reply.retry_after;
+    away_ = transfer.reply.status == 0 || (transfer.reply.status >= 502 && transfer.reply.status <= 504);
     if (transfer.done_early) return std::move(transfer.reply);
     if (!transfer.error.empty()) return fail(call + ": " + transfer.error);
     if (code != CURLE_OK) {
@@ -291,6 +294,7 @@ private:
   KubeClientOptions options_;
   std::stop_token stop_;
   std::chrono::seconds retry_after_{0};
+  bool away_ = false;
   CURLM* multi_ = nullptr;
   CURL* easy_ = nullptr;
 };
@@ -354,6 +358,10 @@ const std::string& KubeClient::url() const {
 }
 std::chrono::seconds KubeClient::retry_after() const {
   return connection_->retry_after();
+}
+
+bool KubeClient::away() const {
+  return connection_->away();
 }
 
 std::string explain(const KubeReply& reply) {

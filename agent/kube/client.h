@@ -68,6 +68,9 @@ public:
   const std::string& url() const;
   // What the server asked for in its last answer (a 429 or 503); 0 otherwise.
   std::chrono::seconds retry_after() const;
+  // The last request met no server: none to connect to, none that answered in time, or a 502 to 504 of
+  // whoever stands before it.
+  bool away() const;
 
 private:
   class Connection;

@@ -469,6 +469,36 @@ TEST_CASE(
   CHECK(events_of(*server, node).size() == 1);
 }
 
+TEST_CASE(
+    "only who has something to say asks often whether the API server is back, and only while it is away") {
+  const auto make = [](const std::string& url) {
+    NodeWriterOptions options;
+    options.client.url = url;
+    options.node.name = "away";
+    options.first_backoff = options.max_backoff = std::chrono::hours(1);
+    options.max_pending_backoff = std::chrono::milliseconds(20);
+    auto writer = NodeWriter::make(options);
+    REQUIRE(writer);
+    return std::move(*writer);
+  };
+  const std::string nowhere = "http://127.0.0.1:1";
+  const ScriptedServer refusing({ScriptedServer::answer(403, "{}")});
+  const ScriptedServer behind_a_proxy({ScriptedServer::answer(503, "{}")});
+  const auto quiet = make(nowhere);
+  const auto refused = make(refusing.url());
+  REQUIRE(eventually([&] { return quiet->state()->failures == 1; }));
+  Tick say(*refused);
+  say.taint("DiskFull");
+  for (const std::string& url : {nowhere, behind_a_proxy.url()}) {
+    const auto pending = make(url);
+    Tick tick(*pending);
+    tick.taint("DiskFull");
+    CHECK(eventually([&] { return pending->state()->failures > 20; }));
+  }
+  CHECK(quiet->state()->failures == 1);
+  CHECK(refused->state()->failures <= 2);  // the second: woken by the decision
+}
+
 TEST_CASE("the limit of taints an hour is kept on the node, so that a restart forgets nothing") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
