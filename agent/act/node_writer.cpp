@@ -199,7 +199,8 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
 
 // `wanted` becomes the newest decision whenever a conflict gave time for one.
 Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wanted) {
-  bool newest = wanted->generation != state_.acked_generation;
+  // What the watch shows is enough to begin with: a patch under a version that is no longer the newest fails.
+  bool newest = wanted->generation != state_.acked_generation && !(watch_ && watch_->node());
   auto seen = look(newest);
   for (unsigned tries = 0; tries <= kMaxConflicts; ++tries) {
     if (!seen) return seen;
@@ -207,7 +208,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     if (!asks(wanted.get()) || !may_taint(*wanted) || taint_is_as_wanted(*seen, *wanted)) return seen;
     if (wanted->taint && seen->our_taints.empty()) {
       if (monotonic_now() < held_until_ns_ || is_paused(*seen)) return seen;
-      const auto answer = newest ? ask_for_slot(*seen, "not tainted") : TaintBudget::Answer::kReadAgain;
+      const auto answer = ask_for_slot(*seen, newest, "not tainted");
       if (!answer) return tl::unexpected(answer.error());
       if (*answer == TaintBudget::Answer::kReadAgain) {
         newest = true;
@@ -261,9 +262,10 @@ void NodeWriter::hold_back(const std::string& reason, std::chrono::nanoseconds p
   state_.held_back = reason;
 }
 
-Result<TaintBudget::Answer> NodeWriter::ask_for_slot(const NodeState& seen, const std::string& what) {
+Result<TaintBudget::Answer> NodeWriter::ask_for_slot(const NodeState& seen, bool newest,
+                                                     const std::string& what) {
   using Answer = TaintBudget::Answer;
-  auto answer = budget_.take(seen);
+  auto answer = budget_.take(seen, newest);
   if (!answer || *answer == Answer::kGranted || *answer == Answer::kReadAgain) return answer;
   hold_back(what + ": " + budget_.reason(),
             backoff_.jittered(*answer == Answer::kMassEvent ? options_.mass_pause : held_back_, 0.5));
@@ -279,7 +281,7 @@ Status NodeWriter::keep_slot(const NodeState& seen, const Decision& wanted) {
     if (!held) return tl::unexpected(held.error());
     if (!*held) {
       if (monotonic_now() < held_until_ns_) return {};
-      const auto answer = ask_for_slot(seen, "keeps its taint beyond the budget");
+      const auto answer = ask_for_slot(seen, false, "keeps its taint beyond the budget");
       if (!answer) return tl::unexpected(answer.error());
       if (*answer != TaintBudget::Answer::kGranted) return {};
     }

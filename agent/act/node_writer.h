@@ -86,7 +86,7 @@ private:
   Result<NodeState> match_status(NodeState seen, const Decision& wanted);
   bool is_paused(const NodeState& seen);
   void hold_back(const std::string& reason, std::chrono::nanoseconds pause);
-  Result<TaintBudget::Answer> ask_for_slot(const NodeState& seen, const std::string& what);
+  Result<TaintBudget::Answer> ask_for_slot(const NodeState& seen, bool newest, const std::string& what);
   Status keep_slot(const NodeState& seen, const Decision& wanted);
   void note_node(const NodeState& seen, const Decision* wanted);
   // How often what an event says has happened since the first one of its series, and that one's name.

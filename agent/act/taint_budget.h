@@ -53,12 +53,14 @@ public:
 
   enum class Answer {
     kGranted,    // a taint may be added now, under the version of `seen` and no other
-    kReadAgain,  // a slot of ours was found: read the node, then ask again
+    kReadAgain,  // there is a slot of ours: read the node, then ask again
     kRefused,    // reason() says why
     kMassEvent,  // likewise, and all slots were taken just now
   };
-  // Before each patch that adds a taint. `seen` is the newest state of the node.
-  Result<Answer> take(const NodeState& seen);
+  // Before each patch that adds a taint. `newest`: `seen` was read after whatever this did last. A new lease
+  // may record an older version: the patch under it just fails. In one that is held it could replace the
+  // version of a patch that is still under way, so that is answered with kReadAgain.
+  Result<Answer> take(const NodeState& seen, bool newest);
   const std::string& reason() const { return reason_; }
 
   // While the node is tainted: vouches for it anew when it is time. False: no slot is held.
