@@ -115,7 +115,12 @@ Status read(YamlSection root, const std::string& path, Config& config) {
   if (Status ok = exported.finish(); !ok) return ok;
 
   YamlSection record = root.section("record");
-  record.text("file", config.record_file).count<std::uint64_t>("max_mib", config.record_mib, 2, 1 << 20);
+  std::uint64_t journal_mib = config.journal.max_bytes >> 20;
+  record.text("file", config.record_file)
+      .count<std::uint64_t>("max_mib", config.record_mib, 2, 1 << 20)
+      .text("journal", config.journal.path)
+      .count<std::uint64_t>("journal_max_mib", journal_mib, 1, 1 << 20);
+  config.journal.max_bytes = journal_mib << 20;
   if (Status ok = record.finish(); !ok) return ok;
   return root.finish();
 }
@@ -124,6 +129,8 @@ Status read(YamlSection root, const std::string& path, Config& config) {
 
 Result<Config> load_config(const std::string& file, bool in_cluster) {
   Config config;
+  const std::string journal = kDefaultJournal;
+  if (::access(journal.substr(0, journal.rfind('/')).c_str(), W_OK) == 0) config.journal.path = journal;
   config.node_name = environment("NODE_NAME");
   std::ifstream(kNamespaceFile) >> config.taint_budget.namespace_name;
   const bool optional = file.empty();

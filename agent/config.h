@@ -12,6 +12,7 @@
 #include "agent/collect/live_source.h"
 #include "agent/features/feature_builder.h"
 #include "agent/kube/client.h"
+#include "agent/record/journal.h"
 #include "agent/record/recorder.h"
 #include "agent/score/anomaly.h"
 #include "agent/score/risk.h"
@@ -38,6 +39,7 @@ struct Config {
   std::string record_file;  // empty: no recording
   // A file of it is followed by a second one, then the older is dropped: at 20 kB/s that keeps a few hours.
   std::uint64_t record_mib = 256;
+  JournalOptions journal;  // an empty path: none
 };
 
 inline constexpr const char* kDefaultConfigFile = "/etc/vedette/agent.yaml";

@@ -41,7 +41,7 @@ struct Arguments {
   std::string config_file;
   bool standalone = false;
   bool check_config = false;
-  std::optional<std::string> listen, socket, record, model;
+  std::optional<std::string> listen, socket, record, journal, model;
   std::string replay, features_out;
   std::vector<std::string> features_of;
 };
@@ -191,8 +191,10 @@ Status run_live(Config config, const Arguments& arguments) {
     if (!opened) return tl::unexpected(opened.error());
     operator_store = std::move(*opened);
   }
+  std::unique_ptr<Journal> journal;
+  if (!config.journal.path.empty()) journal = std::make_unique<Journal>(config.journal);
   Result<std::unique_ptr<Exporter>> exporter =
-      Exporter::make(config.exporter, operator_store.get(), evacuator.get());
+      Exporter::make(config.exporter, operator_store.get(), evacuator.get(), journal.get());
   if (!exporter) return tl::unexpected(exporter.error());
   std::unique_ptr<Recorder> recorder;
   if (!config.record_file.empty()) {
@@ -207,6 +209,7 @@ Status run_live(Config config, const Arguments& arguments) {
   if (writer) sinks.push_back(writer.get());
   sinks.push_back(exporter->get());
   if (recorder) sinks.push_back(recorder.get());
+  if (journal) sinks.push_back(journal.get());
   sinks.push_back(&log);
 
   config.live.stop_fd = stop.get();
@@ -227,6 +230,7 @@ Status run_live(Config config, const Arguments& arguments) {
     if (Status ok = (*source)->collect(snapshot->observation); !ok) return ok;
     if (writer) snapshot->act = *writer->state();
     if (operator_store) snapshot->act.local = *operator_store->get();
+    if (journal) snapshot->act.record = *journal->record();
     const std::shared_ptr<const ReloadedPolicy> reloaded = (*policy_watch)->get();
     pipeline.set_policy(reloaded->policy);
     const MonotonicNs collected = monotonic_now();
@@ -234,6 +238,7 @@ Status run_live(Config config, const Arguments& arguments) {
     snapshot->self = self.measure(begin, collected, monotonic_now());
     snapshot->self.bpf_map_bytes = (*source)->bpf_map_bytes();
     snapshot->self.budget = (*source)->budget();
+    if (journal) snapshot->self.journal = journal->state();
     snapshot->self.policy_error = reloaded->error;
     snapshot->self.restart_for = reloaded->restart_for;
     for (Sink* sink : sinks) sink->publish(snapshot);
@@ -308,6 +313,7 @@ int run(int argc, char** argv) {
   app.add_option("--socket", arguments.socket, "Path of the local socket");
   app.add_option("--model", arguments.model, "Risk model: builtin, off, or a file");
   app.add_option("--record", arguments.record, "Write a recording to this file");
+  app.add_option("--journal", arguments.journal, "Keep the journal in this file; empty: keep none");
   CLI::Option* replay = app.add_option("--replay", arguments.replay, "Judge a recording again and compare");
   app.add_option("--features-out", arguments.features_out, "With --replay: write the features as CSV")
       ->needs(replay);
@@ -331,6 +337,7 @@ int run(int argc, char** argv) {
   if (arguments.listen) config->exporter.listen = *arguments.listen;
   if (arguments.socket) config->exporter.socket_path = *arguments.socket;
   if (arguments.record) config->record_file = *arguments.record;
+  if (arguments.journal) config->journal.path = *arguments.journal;
   if (arguments.model) config->model = *arguments.model;
   if (arguments.check_config) {
     std::puts("the configuration is valid");

@@ -8,6 +8,7 @@
 
 #include "agent/act/decider.h"
 #include "agent/assess/assessor.h"
+#include "agent/assess/incidents.h"
 #include "agent/features/feature_builder.h"
 #include "agent/score/scorer.h"
 #include "agent/snapshot.h"
@@ -30,6 +31,7 @@ private:
   FeatureBuilder features_;
   std::vector<std::unique_ptr<Scorer>> scorers_;
   Assessor assessor_;
+  Incidents incidents_;
   Decider decider_;
 };
 

@@ -8,12 +8,22 @@
 
 #include "agent/act/decision.h"
 #include "agent/assess/condition.h"
+#include "agent/assess/incidents.h"
 #include "agent/collect/budget.h"
 #include "agent/collect/observation.h"
 #include "agent/features/feature_table.h"
 #include "agent/score/scorer.h"
 
 namespace vedette {
+
+struct JournalUse {
+  bool on = false;            // there is one
+  std::uint64_t written = 0;  // entries on disk
+  std::uint64_t dropped = 0;  // not written: the queue was full, or the disk failed
+  std::uint64_t bytes = 0;
+  std::string error{};      // why the newest entry is not on disk
+  std::string set_aside{};  // a file that was damaged or newer, and where it is now
+};
 
 struct SelfUse {
   double tick_ms = 0;     // features, scores and assessment of this tick
@@ -23,6 +33,7 @@ struct SelfUse {
   std::uint64_t bpf_map_bytes = 0;
   std::uint64_t ticks = 0;
   BudgetUse budget{};
+  JournalUse journal{};
   std::string policy_error{};  // why the newest configuration file's policy is not in force
   std::string restart_for{};   // keys of that file whose change needs a restart
 };
@@ -32,6 +43,7 @@ struct Snapshot {
   FeatureTable features;
   Scores scores;
   std::vector<Condition> conditions;  // worst first
+  std::vector<Incident> incidents;    // the open ones, and those that this tick closed
   Decision decision;
   ActState act;
   SelfUse self;

@@ -10,6 +10,7 @@
 #include "agent/assess/overall.h"
 #include "agent/base/syscall_names.h"
 #include "agent/collect/signals.h"
+#include "agent/record/journal.h"
 #include "exporter/api.pb.h"
 #include "exporter/clean_text.h"
 #include "exporter/names.h"
@@ -26,6 +27,9 @@ constexpr int kMaxCandidates = 20;
 constexpr std::size_t kReasonsPerCondition = 3;
 constexpr double kMaxSayS = 365 * 86'400.0;  // longer is what "until resumed" is for
 constexpr std::size_t kMaxReason = 63;       // of a taint's value
+// 30 kB each at the worst (200 conditions), 1 kB as a rule: below the wire's bound.
+constexpr std::size_t kMaxIncidents = 200;
+constexpr std::size_t kMaxWhy = 500;
 // eta is capped by features/ at 3600 s: beyond that nothing is forecast.
 constexpr float kMaxEtaSeconds = 3600;
 
@@ -305,6 +309,13 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
     const OperatorSay now = in_force(*say, snapshot.observation.time.wall_ns);
     if (now != OperatorSay{}) fill(now, by, *out.add_said());
   }
+  const JournalUse& journal = snapshot.self.journal;
+  out.mutable_journal()->set_on(journal.on);
+  out.mutable_journal()->set_written(journal.written);
+  out.mutable_journal()->set_dropped(journal.dropped);
+  out.mutable_journal()->set_bytes(journal.bytes);
+  out.mutable_journal()->set_error(clean_text(journal.error));
+  out.mutable_journal()->set_set_aside(clean_text(journal.set_aside));
   out.set_policy_error(clean_text(snapshot.self.policy_error));
   out.set_restart_for(clean_text(snapshot.self.restart_for));
   std::uint32_t off = 0;
@@ -469,6 +480,143 @@ void fill(const EvacuationStep& step, api::Evacuation& out) {
   out.set_retry_after_s(static_cast<double>(step.retry_after.count()));
 }
 
+void fill(const JournalIncident& entry, api::Incident& out) {
+  const Incident& incident = entry.incident;
+  out.set_id(clean_text(incident.id));
+  out.set_opened_wall_ns(incident.opened_wall_ns);
+  out.set_closed_wall_ns(incident.closed_wall_ns);
+  out.set_severity(std::string(to_string(incident.severity)));
+  out.set_more(static_cast<std::uint32_t>(incident.more));
+  out.set_cause(clean_text(incident.cause));
+  out.set_cause_why(clean_text(incident.cause_why));
+  out.set_cut_short(entry.cut_short);
+  for (const IncidentCondition& condition : incident.conditions) {
+    api::IncidentCondition& line = *out.add_conditions();
+    line.set_reason(clean_text(condition.reason));
+    line.set_entity(clean_text(condition.entity));
+    line.set_domain(std::string(to_string(condition.domain)));
+    line.set_evidence(std::string(to_string(condition.evidence)));
+    line.set_severity(std::string(to_string(condition.severity)));
+    line.set_began_wall_ns(condition.began_wall_ns);
+    line.set_ended_wall_ns(condition.ended_wall_ns);
+    line.set_confidence(condition.confidence);
+    line.set_message(clean_text(condition.message));
+    line.set_came_true(condition.came_true);
+  }
+  for (const JournalAction& action : entry.actions) {
+    api::IncidentAction& line = *out.add_actions();
+    line.set_wall_ns(action.wall_ns);
+    line.set_what(clean_text(action.what));
+    line.set_generation(action.generation);
+    line.set_reason(clean_text(action.reason));
+    line.set_effect(clean_text(action.effect));
+    line.set_why(clean_text(action.why));
+  }
+  for (const JournalFeedback& feedback : entry.feedback) {
+    api::Feedback& line = *out.add_feedback();
+    line.set_wall_ns(feedback.wall_ns);
+    line.set_verdict(clean_text(feedback.verdict));
+    line.set_why(clean_text(feedback.why));
+  }
+}
+
+// What the journal has, with the open incidents as they are now. Without a journal: those alone.
+std::vector<JournalIncident> with_open(std::vector<JournalIncident> kept, const Snapshot& snapshot) {
+  for (const Incident& incident : snapshot.incidents) {
+    const auto known = std::ranges::find_if(
+        kept, [&](const JournalIncident& entry) { return entry.incident.id == incident.id; });
+    JournalIncident& entry = known == kept.end() ? *kept.emplace(kept.begin()) : *known;
+    entry.incident = incident;
+  }
+  return kept;
+}
+
+void answer_incidents(const api::IncidentsRequest& request, const AnswerContext& context,
+                      api::Response& response) {
+  if (!(request.since_s() >= 0)) {
+    set_error(response, api::Error::BAD_REQUEST, "expected a time since when, or none");
+    return;
+  }
+  std::vector<JournalIncident> kept;
+  api::Incidents& out = *response.mutable_incidents();
+  if (context.journal == nullptr) {
+    out.set_notice("no journal is kept (record.journal), so only what is open is known");
+  } else {
+    const double since_ns = request.since_s() == 0
+                                ? 0
+                                : static_cast<double>(context.now_wall_ns) - request.since_s() * kNsPerSecond;
+    auto read = context.journal->incidents(static_cast<WallNs>(std::max(0.0, since_ns)), kMaxIncidents + 1);
+    if (!read) {
+      out.set_notice(clean_text(read.error().text));
+    } else {
+      kept = std::move(*read);
+      if (kept.size() > kMaxIncidents) {
+        kept.resize(kMaxIncidents);
+        out.set_notice("there are more: these are the newest " + std::to_string(kMaxIncidents));
+      }
+    }
+  }
+  for (const JournalIncident& entry : with_open(std::move(kept), *context.snapshot))
+    fill(entry, *out.add_list());
+}
+
+// One incident, after `said` was kept about it.
+void answer_incident(const std::string& id, const JournalFeedback* said, const AnswerContext& context,
+                     api::Response& response) {
+  std::vector<JournalIncident> found;
+  if (context.journal != nullptr) {
+    auto kept = context.journal->find(id);
+    if (!kept && said != nullptr) {
+      set_error(response, api::Error::FAILED, clean_text(kept.error().text));
+      return;
+    }
+    if (kept && *kept) found.push_back(std::move(**kept));
+  }
+  for (JournalIncident& entry : with_open(std::move(found), *context.snapshot)) {
+    if (entry.incident.id != id) continue;
+    if (said != nullptr) {
+      if (Status ok = context.journal->say(*said); !ok) {
+        set_error(response, api::Error::FAILED, clean_text(ok.error().text));
+        return;
+      }
+      entry.feedback.push_back(*said);
+    }
+    fill(entry, *response.mutable_incident());
+    return;
+  }
+  set_error(response, api::Error::UNKNOWN_ENTITY,
+            "no incident is named " + id +
+                (context.journal == nullptr ? ", and no journal is kept (record.journal)" : "") +
+                ": `vedette incidents --all` lists them");
+}
+
+void answer_feedback(const api::FeedbackRequest& request, const AnswerContext& context,
+                     api::Response& response) {
+  if (!context.trusted) {
+    set_error(response, api::Error::FORBIDDEN, "only root may say whether the agent was right: use sudo");
+    return;
+  }
+  if (context.journal == nullptr) {
+    set_error(response, api::Error::FAILED,
+              "the agent keeps no journal, so nothing can be said of it: set record.journal");
+    return;
+  }
+  const std::string& verdict = request.verdict();
+  if (verdict != "true" && verdict != "false" && verdict != "benign") {
+    set_error(response, api::Error::BAD_REQUEST,
+              "expected true, false or benign, found '" + clean_text(verdict) + "'");
+    return;
+  }
+  if (!is_incident_id(request.incident()) || request.why().empty() || request.why().size() > kMaxWhy) {
+    set_error(response, api::Error::BAD_REQUEST,
+              "expected an incident's id as `vedette incidents` prints it, and why in 1 to " +
+                  std::to_string(kMaxWhy) + " bytes");
+    return;
+  }
+  const JournalFeedback said{context.now_wall_ns, request.incident(), verdict, clean_text(request.why())};
+  answer_incident(said.incident, &said, context, response);
+}
+
 // The first request makes a task of the evacuator's thread, those with its ticket ask whether it is done.
 void answer_evacuator(const api::Request& request, const AnswerContext& context, api::Response& response) {
   const bool evacuates = request.has_evacuate();
@@ -605,7 +753,7 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
   if (request.ask_case() == api::Request::ASK_NOT_SET) {
     set_error(response, api::Error::BAD_REQUEST,
               "the request asks for nothing: expected status, top, explain, probes, policy, plan, "
-              "evacuate or a word of the operator");
+              "evacuate, incidents, feedback or a word of the operator");
     return response;
   }
   if (request.has_say()) {
@@ -629,8 +777,18 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
     case api::Request::kTop:
       answer_top(snapshot, context.history, *response.mutable_top());
       break;
+    case api::Request::kIncidents:
+      answer_incidents(request.incidents(), context, response);
+      break;
+    case api::Request::kFeedback:
+      answer_feedback(request.feedback(), context, response);
+      break;
     case api::Request::kExplain: {
       const std::string wanted = clean_text(request.explain().entity());
+      if (is_incident_id(wanted)) {
+        answer_incident(wanted, nullptr, context, response);
+        break;
+      }
       const std::vector<EntityPtr>& entities = snapshot.features.entities;
       std::vector<std::size_t> rows = find_entities(entities, wanted);
       if (rows.size() == 1) {
@@ -661,7 +819,7 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
       break;
     case api::Request::kPolicy: {
       api::Policy& policy = *response.mutable_policy();
-      if (snapshot.decision.policy) fill(*snapshot.decision.policy, policy);
+      if (snapshot.decision.policy) fill(*snapshot.decision.policy, policy, snapshot.act.record);
       policy.set_present(true);
       policy.set_reload_error(clean_text(snapshot.self.policy_error));
       policy.set_restart_for(clean_text(snapshot.self.restart_for));

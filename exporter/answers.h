@@ -13,6 +13,7 @@
 namespace vedette {
 
 class Evacuator;
+class Journal;
 class OperatorStore;
 
 namespace api {
@@ -30,6 +31,7 @@ struct AnswerContext {
   OperatorStore* operator_store = nullptr;  // null: nothing can be said
   bool trusted = false;                     // the client may say something, or have pods evicted
   Evacuator* evacuator = nullptr;           // null: without Kubernetes
+  Journal* journal = nullptr;               // null: none is kept
 };
 
 // Always an answer: an Error where the request cannot be met.

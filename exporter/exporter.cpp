@@ -44,7 +44,8 @@ Exporter::Exporter(std::size_t top_pods)
 Exporter::~Exporter() = default;
 
 Result<std::unique_ptr<Exporter>> Exporter::make(const ExporterOptions& options,
-                                                 OperatorStore* operator_store, Evacuator* evacuator) {
+                                                 OperatorStore* operator_store, Evacuator* evacuator,
+                                                 Journal* journal) {
   std::unique_ptr<Exporter> exporter(new Exporter(options.top_pods));
   const Instant started = read_instant();
   if (!options.listen.empty()) {
@@ -78,7 +79,7 @@ Result<std::unique_ptr<Exporter>> Exporter::make(const ExporterOptions& options,
   if (!options.socket_path.empty()) {
     auto socket =
         SocketServer::make({options.socket_path, options.node_name.empty() ? host_name() : options.node_name,
-                            operator_store, evacuator},
+                            operator_store, evacuator, journal},
                            exporter->latest_, *exporter->history_);
     if (!socket) return tl::unexpected(socket.error());
     exporter->socket_ = std::move(*socket);

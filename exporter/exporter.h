@@ -14,6 +14,7 @@ namespace vedette {
 class Evacuator;
 class History;
 class HttpServer;
+class Journal;
 class SocketServer;
 class OperatorStore;
 class Totals;
@@ -33,11 +34,11 @@ struct ExporterOptions {
 class Exporter : public Sink {
 public:
   // Errors: an address or path that is taken, malformed or forbidden.
-  // What root says on the socket goes to `operator_store`, plans are asked of `evacuator`; both must outlive
-  // this. Null: nothing can be said, there are no plans.
+  // What root says on the socket goes to `operator_store`, plans are asked of `evacuator`, past incidents of
+  // `journal`; all must outlive this. Null: nothing can be said, there are no plans, no past.
   static Result<std::unique_ptr<Exporter>> make(const ExporterOptions& options,
                                                 OperatorStore* operator_store = nullptr,
-                                                Evacuator* evacuator = nullptr);
+                                                Evacuator* evacuator = nullptr, Journal* journal = nullptr);
   ~Exporter() override;
 
   void publish(const std::shared_ptr<const Snapshot>& snapshot) override;

@@ -393,6 +393,13 @@ private:
     counter("vedette_log_lines_lost_total", "Kernel log lines overwritten unread",
             static_cast<double>(losses.log_lost));
 
+    const JournalUse& journal = snapshot_.self.journal;
+    counter("vedette_journal_entries_lost_total", "Entries of the journal that could not be kept",
+            journal.on ? static_cast<double>(journal.dropped) : kMissing);
+    begin("vedette_journal_bytes", "Size of the journal's file", MetricType::Gauge);
+    value({}, journal.on ? static_cast<double>(journal.bytes) : kMissing);
+    end();
+
     std::map<EntityKind, double> kinds;
     for (const EntityPtr& entity : snapshot_.features.entities) ++kinds[entity->kind];
     begin("vedette_entities", "Entities watched", MetricType::Gauge);

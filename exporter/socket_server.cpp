@@ -237,9 +237,9 @@ void SocketServer::read_from(Client& client) {
 }
 
 AnswerContext SocketServer::context(const Client& client) const {
-  return {latest_.get(),     history_,   options_.node,           started_ns_,
-          monotonic_now(),   wall_now(), options_.operator_store, may_say(client.socket.get()),
-          options_.evacuator};
+  return {latest_.get(),      history_,        options_.node,           started_ns_,
+          monotonic_now(),    wall_now(),      options_.operator_store, may_say(client.socket.get()),
+          options_.evacuator, options_.journal};
 }
 
 void SocketServer::answer_requests(Client& client) {

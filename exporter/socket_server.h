@@ -18,6 +18,7 @@
 namespace vedette {
 
 class Evacuator;
+class Journal;
 class OperatorStore;
 struct AnswerContext;
 
@@ -26,6 +27,7 @@ struct SocketServerOptions {
   std::string node;                         // this node's name, in every answer
   OperatorStore* operator_store = nullptr;  // what root says goes here; must outlive the server
   Evacuator* evacuator = nullptr;           // asked for plans; must outlive the server
+  Journal* journal = nullptr;               // asked for past incidents; must outlive the server
 };
 
 class SocketServer {

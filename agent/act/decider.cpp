@@ -64,6 +64,7 @@ Decider::Decider(DecideOptions options) : options_(std::move(options)) {
 Decision Decider::update(const Instant& now, const std::vector<Condition>& conditions,
                          const std::vector<EntityPtr>& entities, const ActState& act) {
   say_ = merged(act.annotated, act.local);
+  record_ = act.record;
   decision_.paused = say_.paused_until_wall_ns > now.wall_ns;
   adopt(now, act);
   decision_.policy = options_.policy;
@@ -112,14 +113,14 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
   const Policy& policy = *options_.policy;
   const std::size_t number = policy.find(condition);
   if (number == policy.rules.size()) {
-    withdraw(condition.reason);
+    withdraw(condition.reason, "the policy was changed");
     judgement.why = "does nothing: no rule is about it";
     return judgement;
   }
   const PolicyRule& rule = policy.rules[number];
   judgement.rule = std::to_string(number + 1) + ": " + describe(rule).about;
   if (rule.effect == Effect::kNone && rule.escalate_to == Effect::kNone) {
-    withdraw(condition.reason);
+    withdraw(condition.reason, "the policy was changed");
     judgement.why = "does nothing: so the rule says";
     return judgement;
   }
@@ -136,6 +137,10 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
     judgement.why = "holds back: " + std::move(why);
     return judgement;
   };
+  if (const std::string lack = rule.lacks(record_); !lack.empty()) {
+    withdraw(condition.reason, "its rule " + lack);
+    return holds_back("its rule " + rule.name + " " + lack);
+  }
   if (condition.confidence < rule.confidence) {
     return holds_back("confidence " + two_digits(condition.confidence) + " is below " +
                       two_digits(rule.confidence));
@@ -200,9 +205,9 @@ std::string Decider::objection(const std::string& reason, WallNs evidence_wall_n
   return veto->second == kForever ? "vetoed" : "vetoed " + until_text(veto->second);
 }
 
-// A claim that an earlier policy gave.
-void Decider::withdraw(const std::string& reason) {
-  if (claims_.erase(reason) > 0) ended_by_ = "the policy was changed";
+// A claim that an earlier policy, or an earlier record, gave.
+void Decider::withdraw(const std::string& reason, std::string why) {
+  if (claims_.erase(reason) > 0) ended_by_ = std::move(why);
 }
 
 void Decider::expire(const Instant& now) {

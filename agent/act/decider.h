@@ -67,7 +67,7 @@ private:
   Claim& claim(const Condition& condition, const PolicyRule& rule, Effect effect, const Instant& now);
   // Why an operator will not have it count; empty: nobody said so.
   std::string objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const;
-  void withdraw(const std::string& reason);
+  void withdraw(const std::string& reason, std::string why);
   void expire(const Instant& now);
   Claims::const_iterator strongest() const;
   void decide(const Instant& now, const ActState& act);
@@ -76,7 +76,8 @@ private:
 
   DecideOptions options_;
   Decision decision_;
-  OperatorSay say_;  // as of this tick
+  OperatorSay say_;     // as of this tick
+  TrackRecord record_;  // likewise
   Claims claims_;
   std::string ended_by_;              // why the last claim ended, if not by recovery
   std::map<std::string, Past> past_;  // claims that ended within the last day

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent/act/operator_say.h"
+#include "agent/act/track_record.h"
 #include "agent/base/clock.h"
 
 namespace vedette {
@@ -66,6 +67,7 @@ struct ActState {
   std::string taint_reason, taint_effect;
   OperatorSay annotated;  // what the node's annotations say
   OperatorSay local;      // what was said on the socket
+  TrackRecord record;     // how often each rule was right
   std::uint64_t acked_generation = 0;
   std::uint64_t patches = 0, conflicts = 0, failures = 0, events_written = 0;
   double last_evidence_to_ack_s = 0;      // kernel's evidence to HTTP 200; 0: none yet

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdio>
 #include <utility>
 
@@ -41,6 +42,10 @@ Result<PolicyRule> read_rule(YamlSection& section) {
       .choice("severity", severity, {"info", "degraded", "unhealthy"})
       .number("confidence", rule.confidence, 0, 1)
       .duration("for", rule.for_s, kDayS);
+  section.text("name", rule.name);
+  const auto plain = [](unsigned char c) { return std::islower(c) != 0 || std::isdigit(c) != 0 || c == '-'; };
+  if (section.has("name") && (rule.name.empty() || !std::ranges::all_of(rule.name, plain)))
+    section.refuse("name", "a name of small letters, digits and hyphens");
   double recovery_s = -1;
   section.duration("recovery", recovery_s, kDayS);
   rule.effect = read_effect(section);
@@ -51,12 +56,33 @@ Result<PolicyRule> read_rule(YamlSection& section) {
     if (rule.escalate_to <= rule.effect) escalate.refuse("effect", "a stronger effect than the rule's own");
     if (Status ok = escalate.finish(); !ok) return tl::unexpected(ok.error());
   }
+  if (section.has("after")) {
+    YamlSection after = section.section("after");
+    after.count<unsigned>("verdicts", rule.after_verdicts, 1, 1'000'000)
+        .number("precision", rule.after_precision, 0, 1);
+    if (Status ok = after.finish(); !ok) return tl::unexpected(ok.error());
+    if (rule.after_verdicts == 0) section.refuse("after", "verdicts: how many it takes");
+  }
   if (Status ok = section.finish(); !ok) return tl::unexpected(ok.error());
   if (domain > 0) rule.domain = static_cast<Domain>(domain - 1);
   if (evidence > 0) rule.evidence = static_cast<Evidence>(evidence - 1);
   rule.severity = static_cast<Severity>(severity);
   if (recovery_s >= 0) rule.recovery_s = recovery_s;
   return rule;
+}
+
+// Of what it is about, so that it stays when rules are put in order anew.
+std::string name_of(const PolicyRule& rule) {
+  std::string name;
+  const auto add = [&](std::string_view part) { name += (name.empty() ? "" : "-") + std::string(part); };
+  if (rule.domain) add(to_string(*rule.domain));
+  if (rule.evidence) add(to_string(*rule.evidence));
+  for (const char c : rule.reason) {
+    if (std::isupper(static_cast<unsigned char>(c)) != 0) add("");
+    name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  if (rule.severity != Severity::kInfo) add(to_string(rule.severity));
+  return name.empty() ? "rest" : name;
 }
 
 Status read_into(Policy& policy, YamlSection& root) {
@@ -71,6 +97,17 @@ Status read_into(Policy& policy, YamlSection& root) {
   for (YamlSection& entry : section.sections("rules")) {
     Result<PolicyRule> rule = read_rule(entry);
     if (!rule) return tl::unexpected(rule.error());
+    const auto taken = [&](const std::string& name) {
+      return std::ranges::any_of(rules, [&](const PolicyRule& other) { return other.name == name; });
+    };
+    if (rule->name.empty()) {
+      const std::string name = name_of(*rule);
+      rule->name = name;
+      for (int number = 2; taken(rule->name); ++number) rule->name = name + "-" + std::to_string(number);
+    } else if (taken(rule->name)) {
+      entry.refuse("name", "a name that no other rule has");
+      return entry.finish();
+    }
     rules.push_back(std::move(*rule));
   }
   if (!rules.empty()) policy.rules = std::move(rules);
@@ -102,6 +139,19 @@ std::optional<Effect> parse_effect(std::string_view text) {
 bool PolicyRule::is_about(const Condition& condition) const {
   return (!domain || *domain == condition.domain) && (!evidence || *evidence == condition.evidence) &&
          (reason.empty() || reason == condition.reason) && condition.severity >= severity;
+}
+
+std::string PolicyRule::lacks(const TrackRecord& record) const {
+  if (after_verdicts == 0) return "";
+  const auto found = record.find(name);
+  const RuleRecord mine = found == record.end() ? RuleRecord{} : found->second;
+  if (mine.verdicts() < after_verdicts) {
+    return "has " + std::to_string(mine.verdicts()) + " of " + std::to_string(after_verdicts) + " verdicts";
+  }
+  if (mine.precision() >= after_precision) return "";
+  char text[64];
+  std::snprintf(text, sizeof text, "has a precision of %.3g, it takes %g", mine.precision(), after_precision);
+  return text;
 }
 
 const std::shared_ptr<const Policy>& Policy::builtin() {
@@ -151,6 +201,12 @@ RuleText describe(const PolicyRule& rule) {
   std::snprintf(number, sizeof number, "confidence %g", rule.confidence);
   text.when = number;
   if (rule.for_s > 0) text.when += ", evidence for " + duration_text(rule.for_s);
+  if (rule.after_verdicts > 0) {
+    char need[96];
+    std::snprintf(need, sizeof need, ", after %u verdicts at precision %g", rule.after_verdicts,
+                  rule.after_precision);
+    text.when += need;
+  }
   text.does = rule.effect == Effect::kNone ? "nothing" : std::string(to_string(rule.effect));
   if (rule.escalate_to != Effect::kNone) {
     text.does += "; " + std::string(to_string(rule.escalate_to)) + " after evidence for " +

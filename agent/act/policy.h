@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/act/track_record.h"
 #include "agent/assess/condition.h"
 #include "agent/base/result.h"
 #include "agent/yaml_section.h"
@@ -21,6 +22,8 @@ std::string_view to_string(Effect effect);
 std::optional<Effect> parse_effect(std::string_view text);
 
 struct PolicyRule {
+  // Under which its record is kept. Without one in the file: made of what it is about, "event-unhealthy".
+  std::string name;
   std::optional<Domain> domain;
   std::optional<Evidence> evidence;
   std::string reason;
@@ -31,8 +34,13 @@ struct PolicyRule {
   Effect escalate_to = Effect::kNone;  // kNone: never
   double escalate_after_s = 0;
   std::optional<double> recovery_s;  // none: as long as the condition
+  // It acts once its record has so many verdicts, this part of them confirmed; 0: at once.
+  unsigned after_verdicts = 0;
+  double after_precision = 0;
 
   bool is_about(const Condition& condition) const;
+  // What its record lacks: "has 3 of 20 verdicts"; empty: it may act.
+  std::string lacks(const TrackRecord& record) const;
 };
 
 struct Policy {

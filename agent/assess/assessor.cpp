@@ -364,12 +364,32 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
   }
 }
 
+void Assessor::read_outcomes(const Observation& observation) {
+  for (auto& [key, condition] : active_) {
+    // In the tick that announces it, it was no prediction.
+    if (condition.evidence != Evidence::kRisk || condition.came_true ||
+        condition.since.monotonic_ns == observation.time.monotonic_ns) {
+      continue;
+    }
+    const EntityId entity = key.second;
+    const bool killed = std::ranges::any_of(observation.events, [&](const KernelEvent& event) {
+      return event.type == EVENT_oom_kill && event.entity == entity;
+    });
+    const bool refused = std::ranges::any_of(observation.samples, [&](const Sample& sample) {
+      return sample.entity == entity &&
+             sample.counters[COUNTER_errors_descriptors] + sample.counters[COUNTER_errors_space] > 0;
+    });
+    condition.came_true = killed || refused;
+  }
+}
+
 std::vector<Condition> Assessor::update(const Observation& observation, const FeatureTable& features,
                                         const Scores& scores) {
   read_telemetry(observation);
   read_events(observation);
   read_levels(features);
   read_scores(features, scores);
+  read_outcomes(observation);
 
   // Entities that left take their clocks with them.
   std::set<EntityId> alive;

@@ -46,6 +46,8 @@ private:
   void read_events(const Observation& observation);
   void read_levels(const FeatureTable& features);
   void read_scores(const FeatureTable& features, const Scores& scores);
+  // Whether what the predictions announced has come.
+  void read_outcomes(const Observation& observation);
   // Notes losses and the probes that are degraded or shed.
   void read_telemetry(const Observation& observation);
   // 1 while nothing was lost and all that the score rests on is watched.

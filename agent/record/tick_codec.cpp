@@ -35,7 +35,7 @@ bool same_act(const ActState& a, const ActState& b) {
          a.local == b.local && a.acked_generation == b.acked_generation && a.patches == b.patches &&
          a.conflicts == b.conflicts && a.failures == b.failures && a.events_written == b.events_written &&
          same_bits(a.last_evidence_to_ack_s, b.last_evidence_to_ack_s) && a.last_error == b.last_error &&
-         a.slot == b.slot && a.held_back == b.held_back;
+         a.slot == b.slot && a.held_back == b.held_back && a.record == b.record;
 }
 
 bool same_verdict(const RecordedVerdict::EntityVerdict& a, const RecordedVerdict::EntityVerdict& b) {
@@ -239,6 +239,13 @@ void TickEncoder::encode_act(const ActState& act, recording::Tick& tick) {
   message.set_last_error(act.last_error);
   message.set_slot(act.slot);
   message.set_held_back(act.held_back);
+  for (const auto& [rule, record] : act.record) {
+    recording::RuleRecord& entry = *message.add_record();
+    entry.set_rule(rule);
+    entry.set_confirmed(record.confirmed);
+    entry.set_refuted(record.refuted);
+    entry.set_undecided(record.undecided);
+  }
   act_ = act;
 }
 
@@ -525,6 +532,9 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
     act_.last_error = message.last_error();
     act_.slot = message.slot();
     act_.held_back = message.held_back();
+    act_.record.clear();
+    for (const recording::RuleRecord& entry : message.record())
+      act_.record[entry.rule()] = {entry.confirmed(), entry.refuted(), entry.undecided()};
   }
   return {};
 }

@@ -91,10 +91,29 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
                                                {"memory", TopOrder::kMemory}};
   top.add_option("--sort", order, "severity, risk, anomaly, cpu or memory")
       ->transform(CLI::CheckedTransformer(orders, CLI::ignore_case).description(""));
-  CLI::App& explain =
-      *app.add_subcommand("explain", "The evidence about one pod, unit, container or the node");
+  CLI::App& explain = *app.add_subcommand(
+      "explain", "The evidence about one pod, unit, container or the node; or an incident");
   std::string entity;
-  explain.add_option("ENTITY", entity, "Its name, or a part that only it has")->required();
+  explain.add_option("ENTITY", entity, "Its name, or a part that only it has; or the id of an incident")
+      ->required();
+  CLI::App& incidents = *app.add_subcommand("incidents", "Open incidents and those of the last day");
+  bool all = false;
+  std::string since = "1d";
+  CLI::Option* every = incidents.add_flag("--all", all, "All that the journal has");
+  incidents.add_option("--since", since, "Those of the last 30s, 5m, 2h or 1d")
+      ->capture_default_str()
+      ->excludes(every);
+  CLI::App& feedback = *app.add_subcommand("feedback", "Say whether the agent was right about an incident");
+  std::string incident;
+  std::string verdict;
+  std::string why;
+  feedback.add_option("INCIDENT", incident, "Its id, as `vedette incidents` prints it")->required();
+  feedback
+      .add_option("VERDICT", verdict,
+                  "true: there was trouble; false: there was none; benign: it was harmless")
+      ->required()
+      ->check(CLI::IsMember({"true", "false", "benign"}).description(""));
+  feedback.add_option("WHY", why, "In a sentence")->required();
   CLI::App& probes = *app.add_subcommand("probes", "Kernel probes: state, cost, losses");
   CLI::App& policy =
       *app.add_subcommand("policy", "What leads to a taint, and what is made of each present condition");
@@ -115,12 +134,15 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   bool lift = false;
   veto.add_option("REASON", reason, "As `vedette status` prints it")->required();
   veto.add_flag("--lift", lift, "Lift the veto");
+  const auto is_duration = [](const std::string& text) {
+    return parse_duration(text).value_or(0) > 0 ? "" : "expected " + std::string(kDurationForm);
+  };
+  incidents.get_option("--since")->check(is_duration);
   for (CLI::App* command : {&pause, &veto}) {
-    command->add_option("DURATION", duration, "Like 30s, 5m, 2h or 1d")->check([&](const std::string& text) {
-      return parse_duration(text).value_or(0) > 0 ? "" : "expected " + std::string(kDurationForm);
-    });
+    command->add_option("DURATION", duration, "Like 30s, 5m, 2h or 1d")->check(is_duration);
   }
-  for (CLI::App* command : {&status, &top, &explain, &probes, &policy, &pause, &resume, &veto, &healthy})
+  for (CLI::App* command :
+       {&status, &top, &explain, &probes, &policy, &pause, &resume, &veto, &healthy, &incidents, &feedback})
     command->fallthrough();
   CLI::App& cleanup =
       *app.add_subcommand("cleanup",
@@ -183,6 +205,13 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   if (status.parsed()) request.mutable_status();
   if (top.parsed()) request.mutable_top();
   if (explain.parsed()) request.mutable_explain()->set_entity(entity);
+  if (incidents.parsed())
+    request.mutable_incidents()->set_since_s(all ? 0 : parse_duration(since).value_or(0));
+  if (feedback.parsed()) {
+    request.mutable_feedback()->set_incident(incident);
+    request.mutable_feedback()->set_verdict(verdict);
+    request.mutable_feedback()->set_why(why);
+  }
   if (probes.parsed()) request.mutable_probes();
   if (policy.parsed()) request.mutable_policy();
   if (pause.parsed()) request.mutable_say()->set_word(api::OperatorRequest::PAUSE);
@@ -219,6 +248,10 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
     streams.out << probes_view(*response, streams.screen);
   } else if (response->has_policy()) {
     streams.out << policy_view(*response, streams.screen);
+  } else if (response->has_incidents()) {
+    streams.out << incidents_view(*response, streams.screen);
+  } else if (response->has_incident()) {
+    streams.out << incident_view(*response, streams.screen);
   } else if (response->has_said()) {
     streams.out << said_text(response->said(), response->agent().wall_ns());
   } else if (response->has_plan()) {

@@ -27,6 +27,11 @@ Json json_of(const api::OperatorSay& said);
 Json json_of(const api::PlannedPod& pod);
 Json json_of(const api::PodNote& note);
 
+Json json_of(const api::IncidentCondition& condition);
+Json json_of(const api::IncidentAction& action);
+Json json_of(const api::Feedback& feedback);
+Json json_of(const api::Incident& incident);
+
 template <typename List>
 Json json_list(const List& list) {
   Json array = Json::array();
@@ -161,6 +166,56 @@ Json json_of(const api::PodNote& note) {
   return {{"pod", note.pod()}, {"text", note.text()}};
 }
 
+Json json_of(const api::IncidentCondition& condition) {
+  Json json;
+  json["reason"] = condition.reason();
+  json["entity"] = condition.entity();
+  json["domain"] = condition.domain();
+  json["evidence"] = condition.evidence();
+  json["severity"] = condition.severity();
+  json["began_wall_ns"] = condition.began_wall_ns();
+  json["ended_wall_ns"] = condition.ended_wall_ns();
+  json["confidence"] = condition.confidence();
+  json["message"] = condition.message();
+  json["came_true"] = condition.came_true();
+  return json;
+}
+
+Json json_of(const api::IncidentAction& action) {
+  Json json;
+  json["wall_ns"] = action.wall_ns();
+  json["what"] = action.what();
+  json["generation"] = action.generation();
+  json["reason"] = action.reason();
+  json["effect"] = action.effect();
+  json["why"] = action.why();
+  return json;
+}
+
+Json json_of(const api::Feedback& feedback) {
+  Json json;
+  json["wall_ns"] = feedback.wall_ns();
+  json["verdict"] = feedback.verdict();
+  json["why"] = feedback.why();
+  return json;
+}
+
+Json json_of(const api::Incident& incident) {
+  Json json;
+  json["id"] = incident.id();
+  json["opened_wall_ns"] = incident.opened_wall_ns();
+  json["closed_wall_ns"] = incident.closed_wall_ns();
+  json["severity"] = incident.severity();
+  json["cause"] = incident.cause();
+  json["cause_why"] = incident.cause_why();
+  json["cut_short"] = incident.cut_short();
+  json["conditions"] = json_list(incident.conditions());
+  json["more"] = incident.more();
+  json["actions"] = json_list(incident.actions());
+  json["feedback"] = json_list(incident.feedback());
+  return json;
+}
+
 void add_status(const api::Status& status, Json& json) {
   const api::Decision& decision = status.decision();
   const api::Act& act = status.act();
@@ -186,6 +241,13 @@ void add_status(const api::Status& status, Json& json) {
                  {"last_error", act.last_error()},
                  {"slot", act.slot()},
                  {"held_back", act.held_back()}};
+  Json& journal = json["journal"];
+  journal["on"] = status.journal().on();
+  journal["written"] = status.journal().written();
+  journal["dropped"] = status.journal().dropped();
+  journal["bytes"] = status.journal().bytes();
+  journal["error"] = status.journal().error();
+  journal["set_aside"] = status.journal().set_aside();
   json["policy_error"] = status.policy_error();
   json["restart_for"] = status.restart_for();
   json["operator"] = json_list(status.said());
@@ -272,7 +334,22 @@ std::string json_view(const api::Response& response) {
       const api::Policy& policy = response.policy();
       Json rules = Json::array();
       for (const api::PolicyRule& rule : policy.rules()) {
-        rules.push_back({{"about", rule.about()}, {"when", rule.when()}, {"does", rule.does()}});
+        Json& line = rules.emplace_back();
+        line["name"] = rule.name();
+        line["about"] = rule.about();
+        line["when"] = rule.when();
+        line["does"] = rule.does();
+        line["confirmed"] = rule.confirmed();
+        line["refuted"] = rule.refuted();
+        line["undecided"] = rule.undecided();
+        line["verdicts"] = rule.confirmed() + rule.refuted();
+        line["precision"] = rule.confirmed() + rule.refuted() == 0
+                                ? Json()
+                                : Json(static_cast<double>(rule.confirmed()) /
+                                       static_cast<double>(rule.confirmed() + rule.refuted()));
+        line["needs_verdicts"] = rule.needs_verdicts();
+        line["needs_precision"] = rule.needs_precision();
+        line["lacks"] = rule.lacks();
       }
       Json judgements = Json::array();
       for (const api::Judgement& judgement : policy.judgements()) {
@@ -315,6 +392,13 @@ std::string json_view(const api::Response& response) {
       json["left"] = step.left();
       break;
     }
+    case api::Response::kIncidents:
+      json["incidents"] = json_list(response.incidents().list());
+      json["notice"] = response.incidents().notice();
+      break;
+    case api::Response::kIncident:
+      json["incident"] = json_of(response.incident());
+      break;
     case api::Response::kPending:
     case api::Response::ANSWER_NOT_SET:
       break;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "exporter/api.pb.h"
 #include "tools/cli/format.h"
@@ -58,6 +59,26 @@ std::string policy_view(const api::Response& response, const Screen& screen) {
     text += wrap("Where one of these pods runs, NoExecute becomes NoSchedule:" + pods, screen.columns, 0);
   }
   if (!policy.present()) return text;
+  text += "\n" +
+          screen.paint(Paint::kDim, pad_left("RULE", 4) + "  " + pad_right("NAME", 26) +
+                                        pad_right("VERDICTS", 10) + pad_right("RIGHT", 8) +
+                                        pad_right("UNDECIDED", 11) + "TO ACT") +
+          "\n";
+  number = 0;
+  for (const api::PolicyRule& entry : policy.rules()) {
+    const std::uint64_t verdicts = entry.confirmed() + entry.refuted();
+    const double right =
+        verdicts == 0 ? NAN : static_cast<double>(entry.confirmed()) / static_cast<double>(verdicts);
+    std::string to_act = "it needs no record";
+    if (entry.needs_verdicts() > 0) {
+      to_act = "it needs " + std::to_string(entry.needs_verdicts()) + " verdicts at precision " +
+               format_percent(entry.needs_precision()) + ", and " +
+               (entry.lacks().empty() ? "has them" : entry.lacks() + ": until then it advises");
+    }
+    text += pad_left(std::to_string(++number), 4) + "  " + pad_right(entry.name(), 26) +
+            pad_right(std::to_string(verdicts), 10) + pad_right(format_percent(right), 8) +
+            pad_right(std::to_string(entry.undecided()), 11) + to_act + "\n";
+  }
   text += "\n";
   if (policy.judgements().empty()) text += "No condition is present.\n";
   for (const api::Judgement& judgement : policy.judgements()) {

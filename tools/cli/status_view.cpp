@@ -110,6 +110,14 @@ private:
     if (!status_.restart_for().empty())
       row("Restart", "needed for what changed in the configuration: " + status_.restart_for(),
           Paint::kYellow);
+    const api::Journal& journal = status_.journal();
+    if (!journal.error().empty())
+      row("Journal", "what happens now is not kept: " + journal.error(), Paint::kYellow);
+    if (!journal.set_aside().empty())
+      row("Journal", "a new one was begun: " + journal.set_aside(), Paint::kYellow);
+    if (journal.dropped() > 0 && journal.error().empty())
+      row("Journal", format_number(static_cast<double>(journal.dropped())) + " entries were lost",
+          Paint::kYellow);
     for (const api::OperatorSay& said : status_.said()) {
       std::string lines = said_text(said, agent_.wall_ns());
       for (std::size_t end; (end = lines.find('\n')) != std::string::npos; lines.erase(0, end + 1)) {

@@ -18,6 +18,8 @@ std::string explain_view(const api::Response& response, const Screen& screen);
 std::string policy_view(const api::Response& response, const Screen& screen);
 std::string probes_view(const api::Response& response, const Screen& screen);
 std::string plan_view(const api::Response& response, const Screen& screen);
+std::string incidents_view(const api::Response& response, const Screen& screen);
+std::string incident_view(const api::Response& response, const Screen& screen);
 std::string evacuation_view(const api::Response& response, const Screen& screen);
 
 enum class TopOrder : unsigned char { kSeverity, kRisk, kAnomaly, kCpu, kMemory };

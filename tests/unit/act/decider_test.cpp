@@ -237,3 +237,26 @@ TEST_CASE("a new policy is obeyed from the next tick on, also where it takes a r
   CHECK_FALSE(lifted.taint);
   CHECK(lifted.message == "the policy was changed");
 }
+
+TEST_CASE(
+    "a rule that must earn it holds back until its record has what it takes, and again once it has not") {
+  DecideOptions options;
+  options.mode = Mode::kEnforce;
+  options.policy =
+      policy_of("{rules: [{name: r, effect: NoSchedule, after: {verdicts: 2, precision: 0.9}}]}");
+  Decider decider(options);
+  ActState act;
+  const auto decide = [&](double now_s) {
+    return decider.update(at(now_s), {unhealthy_node(static_cast<MonotonicNs>(now_s * 1e9))}, {}, act);
+  };
+  Decision decision = decide(1);
+  CHECK_FALSE(decision.taint);
+  REQUIRE(decision.judgements.size() == 1);
+  CHECK(decision.judgements[0].why.find("its rule r has 0 of 2 verdicts") != std::string::npos);
+  act.record["r"] = {.confirmed = 2};
+  CHECK(decide(2).taint);
+  act.record["r"] = {.confirmed = 2, .refuted = 1};
+  decision = decide(3);
+  CHECK_FALSE(decision.taint);
+  CHECK(decision.judgements[0].why.find("precision of 0.667, it takes 0.9") != std::string::npos);
+}

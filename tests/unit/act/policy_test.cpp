@@ -35,7 +35,7 @@ Condition condition(Evidence evidence, Severity severity, Domain domain = Domain
 
 TEST_CASE("the policy that ships lets only unhealthy hard evidence taint, NoSchedule at most") {
   const Policy& policy = *Policy::builtin();
-  REQUIRE(policy.rules.size() == 2);
+  REQUIRE(policy.rules.size() == 4);
   CHECK(policy.origin == "built in");
   CHECK(policy.relapse_doublings == 4);
   for (const Evidence evidence : {Evidence::kEvent, Evidence::kLevel, Evidence::kRisk, Evidence::kAnomaly}) {
@@ -47,8 +47,8 @@ TEST_CASE("the policy that ships lets only unhealthy hard evidence taint, NoSche
     }
   }
   CHECK(policy.rules[0].confidence == 0.8);
-  CHECK(policy_of("tick_ms: 100\n").rules.size() == 2);
-  CHECK(policy_of("policy: {critical: [a/b]}\n").rules.size() == 2);
+  CHECK(policy_of("tick_ms: 100\n").rules.size() == 4);
+  CHECK(policy_of("policy: {critical: [a/b]}\n").rules.size() == 4);
 }
 
 TEST_CASE("every field of a rule is read, and the first rule about a condition is found") {
@@ -109,4 +109,38 @@ TEST_CASE("what is wrong with a policy is one sentence with line, field and what
   CHECK(error_of("policy: {rules: 5}\n") == "f:1: policy.rules: expected a list, found '5'");
   CHECK(error_of("policy: {critical: [kube-system]}\n") ==
         "f:1: policy.critical: expected a list of pods as NAMESPACE/NAME, not 'kube-system'");
+}
+
+TEST_CASE("a rule has the name it is given, or one of what it is about, and no two have the same") {
+  const Policy policy = policy_of(
+      "policy:\n"
+      "  rules:\n"
+      "  - {name: mine, effect: None}\n"
+      "  - {domain: storage, reason: DiskError, severity: degraded, effect: None}\n"
+      "  - {domain: storage, reason: DiskError, severity: degraded, effect: None}\n"
+      "  - {effect: None}\n");
+  CHECK(policy.rules[0].name == "mine");
+  CHECK(policy.rules[1].name == "storage-disk-error-degraded");
+  CHECK(policy.rules[2].name == "storage-disk-error-degraded-2");
+  CHECK(policy.rules[3].name == "rest");
+  CHECK(error_of("policy:\n  rules:\n  - {name: Mine, effect: None}\n")
+            .starts_with("f:3: policy.rules[0].name: expected a name of small letters"));
+  CHECK(error_of("policy:\n  rules:\n  - {name: a, effect: None}\n  - {name: a, effect: None}\n")
+            .starts_with("f:4: policy.rules[1].name: expected a name that no other rule has"));
+}
+
+TEST_CASE("a rule that must earn it says what its record lacks") {
+  const Policy policy =
+      policy_of("policy: {rules: [{name: r, effect: NoSchedule, after: {verdicts: 4, precision: 0.75}}]}\n");
+  const PolicyRule& rule = policy.rules[0];
+  CHECK(describe(rule).when == "confidence 0.8, after 4 verdicts at precision 0.75");
+  CHECK(rule.lacks({}) == "has 0 of 4 verdicts");
+  CHECK(rule.lacks({{"r", {2, 1, 9}}}) == "has 3 of 4 verdicts");
+  CHECK(rule.lacks({{"r", {2, 2, 0}}}) == "has a precision of 0.5, it takes 0.75");
+  CHECK(rule.lacks({{"r", {3, 1, 0}}}).empty());
+  CHECK(rule.lacks({{"other", {9, 0, 0}}}) == "has 0 of 4 verdicts");
+  CHECK(error_of("policy: {rules: [{effect: None, after: {precision: 0.5}}]}\n")
+            .starts_with("f:1: policy.rules[0].after: expected verdicts: how many it takes"));
+  CHECK(error_of("policy: {rules: [{effect: None, after: {verdicts: 0}}]}\n").find("after.verdicts") !=
+        std::string::npos);
 }

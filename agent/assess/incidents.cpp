@@ -1,0 +1,118 @@
+#include "agent/assess/incidents.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <ctime>
+#include <tuple>
+
+namespace vedette {
+namespace {
+
+// What begins so long after the newest trouble of an incident is another one: as long as a condition takes to
+// be over (AssessOptions::recovery_s). Without it a name server that is down for a week would gather all.
+constexpr double kNearS = 300;
+// More than fit on a screen; a node that fails takes every pod of it along.
+constexpr std::size_t kMaxConditions = 200;
+constexpr std::size_t kBeyond = SIZE_MAX;
+constexpr std::string_view kIdForm = "00000000-000000-ffffff";
+
+std::string id_of(const Condition& first, WallNs opened_wall_ns) {
+  const auto seconds = static_cast<std::time_t>(opened_wall_ns / 1'000'000'000ULL);
+  std::tm time{};
+  ::gmtime_r(&seconds, &time);
+  std::uint64_t hash = 14695981039346656037ULL;  // FNV-1a
+  for (const char c : first.reason + "/" + first.entity->name + "/" + std::to_string(opened_wall_ns)) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  }
+  char text[64];
+  std::snprintf(text, sizeof text, "%04d%02d%02d-%02d%02d%02d-%06x", time.tm_year + 1900, time.tm_mon + 1,
+                time.tm_mday, time.tm_hour, time.tm_min, time.tm_sec, static_cast<unsigned>(hash >> 40));
+  return text;
+}
+
+}  // namespace
+
+bool is_incident_id(std::string_view text) {
+  return std::ranges::equal(text, kIdForm, [](char c, char form) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (form == '0') return std::isdigit(byte) != 0;
+    return form == 'f' ? std::isxdigit(byte) != 0 : c == form;
+  });
+}
+
+bool makes_incident(const Condition& condition) {
+  return condition.severity >= Severity::kDegraded || condition.evidence == Evidence::kAnomaly;
+}
+
+// Where it is already, else the newest incident it is near to, else one of its own.
+Incidents::Open& Incidents::home_of(const Condition& condition, const Instant& now) {
+  const Key key(condition.reason, condition.entity->id);
+  const auto known = std::ranges::find_if(open_, [&](const Open& open) { return open.live.contains(key); });
+  if (known != open_.end()) return *known;
+  if (open_.empty() || seconds_between(open_.back().newest_ns, now.monotonic_ns) > kNearS) {
+    Incident fresh;
+    fresh.id = id_of(condition, now.wall_ns);
+    fresh.opened_wall_ns = now.wall_ns;
+    fresh.cause = condition.entity->name;
+    fresh.cause_why = "first to change";
+    open_.push_back({std::move(fresh), now.monotonic_ns, {}});
+  }
+  Open& home = open_.back();
+  home.newest_ns = now.monotonic_ns;
+  std::size_t place = home.incident.conditions.size();
+  if (place < kMaxConditions) {
+    home.incident.conditions.emplace_back().began_wall_ns = condition.since.wall_ns;
+  } else {
+    place = kBeyond;
+    ++home.incident.more;
+  }
+  home.live[key].place = place;
+  return home;
+}
+
+std::vector<Incident> Incidents::update(const Instant& now, const std::vector<Condition>& conditions) {
+  std::vector<const Condition*> order;
+  for (const Condition& condition : conditions) {
+    if (makes_incident(condition)) order.push_back(&condition);
+  }
+  // By who changed first: the kernel's time of the evidence, for one tick may bring several.
+  std::ranges::sort(order, [](const Condition* a, const Condition* b) {
+    return std::tie(a->since.monotonic_ns, a->first_evidence_ns, a->reason, a->entity->id) <
+           std::tie(b->since.monotonic_ns, b->first_evidence_ns, b->reason, b->entity->id);
+  });
+  for (const Condition* condition : order) {
+    Open& home = home_of(*condition, now);
+    Live& live = home.live[Key(condition->reason, condition->entity->id)];
+    live.seen = true;
+    home.incident.severity = std::max(home.incident.severity, condition->severity);
+    if (live.place == kBeyond) continue;
+    IncidentCondition& kept = home.incident.conditions[live.place];
+    kept.reason = condition->reason;
+    kept.entity = condition->entity->name;
+    kept.domain = condition->domain;
+    kept.evidence = condition->evidence;
+    kept.severity = std::max(kept.severity, condition->severity);
+    kept.confidence = condition->confidence;
+    kept.message = condition->message;
+    kept.came_true = condition->came_true;
+  }
+  std::vector<Incident> told;
+  for (Open& open : open_) {
+    for (auto entry = open.live.begin(); entry != open.live.end();) {
+      Live& live = entry->second;
+      if (std::exchange(live.seen, false)) {
+        ++entry;
+        continue;
+      }
+      if (live.place != kBeyond) open.incident.conditions[live.place].ended_wall_ns = now.wall_ns;
+      entry = open.live.erase(entry);
+    }
+    if (open.live.empty()) open.incident.closed_wall_ns = now.wall_ns;
+    told.push_back(open.incident);
+  }
+  std::erase_if(open_, [](const Open& open) { return open.live.empty(); });
+  return told;
+}
+
+}  // namespace vedette

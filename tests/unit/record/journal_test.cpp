@@ -1,0 +1,315 @@
+#include "agent/record/journal.h"
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <random>
+
+#include <doctest/doctest.h>
+#include <sqlite3.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/act/policy.h"
+#include "agent/record/journal_store.h"
+
+using namespace vedette;
+
+namespace {
+
+constexpr std::uint64_t kMaxBytes = std::uint64_t{16} << 20;
+constexpr WallNs kNow = 1'700'000'000'000'000'000;
+
+class Folder {
+public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "vedette-journal-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder() { std::filesystem::remove_all(path_); }
+  std::string journal() const { return (path_ / "journal.db").string(); }
+  std::size_t files(const std::string& with) const {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+      count += entry.path().filename().string().find(with) != std::string::npos ? 1U : 0U;
+    return count;
+  }
+
+private:
+  std::filesystem::path path_;
+};
+
+std::unique_ptr<JournalStore> opened(const std::string& path, std::uint64_t max_bytes = kMaxBytes) {
+  auto store = JournalStore::open(path, max_bytes, kNow);
+  if (!store) FAIL(store.error().text);
+  return std::move(*store);
+}
+
+JournalCondition condition(const std::string& incident, WallNs began,
+                           const std::string& rule = "hard-evidence") {
+  JournalCondition made;
+  made.condition.reason = "FilesystemError";
+  made.condition.entity = "node";
+  made.condition.domain = Domain::kStorage;
+  made.condition.severity = Severity::kUnhealthy;
+  made.condition.began_wall_ns = began;
+  made.condition.message = "ext4 found an error";
+  made.incident = incident;
+  made.rule = rule;
+  return made;
+}
+
+Incident incident(const std::string& id, WallNs opened) {
+  Incident made;
+  made.id = id;
+  made.opened_wall_ns = opened;
+  made.severity = Severity::kUnhealthy;
+  made.cause = "node";
+  made.cause_why = "first to change";
+  return made;
+}
+
+void must(const Status& status) {
+  if (!status) FAIL(status.error().text);
+}
+
+std::string integrity(const std::string& path) {
+  sqlite3* db = nullptr;
+  std::string answer;
+  if (sqlite3_open(path.c_str(), &db) == SQLITE_OK) {
+    sqlite3_exec(
+        db, "PRAGMA integrity_check",
+        [](void* out, int, char** values, char**) {
+          *static_cast<std::string*>(out) += values[0];
+          return 0;
+        },
+        &answer, nullptr);
+  }
+  sqlite3_close(db);
+  return answer;
+}
+
+const std::string kId = "20231114-221320-abcdef";
+
+}  // namespace
+
+TEST_CASE("what is written is read again, and what was open is closed by the next start") {
+  const Folder folder;
+  {
+    const auto store = opened(folder.journal());
+    must(store->begin());
+    must(store->put(incident(kId, kNow)));
+    must(store->put(condition(kId, kNow)));
+    must(store->put(
+        JournalAction{kNow + 1, "decided_taint", kId, 3, "FilesystemError", "NoSchedule", "it may"}));
+    must(store->put(JournalFeedback{kNow + 2, kId, "true", "the disk was dead"}));
+    must(store->commit());
+  }
+  const auto store = opened(folder.journal());
+  const auto found = store->find(kId);
+  REQUIRE(found);
+  REQUIRE(*found);
+  const JournalIncident& entry = **found;
+  CHECK(entry.cut_short);
+  CHECK(entry.incident.closed_wall_ns == kNow);
+  REQUIRE(entry.incident.conditions.size() == 1);
+  CHECK(entry.incident.conditions[0].reason == "FilesystemError");
+  CHECK(entry.incident.conditions[0].severity == Severity::kUnhealthy);
+  CHECK(entry.incident.conditions[0].message == "ext4 found an error");
+  REQUIRE(entry.actions.size() == 1);
+  CHECK(entry.actions[0].generation == 3);
+  REQUIRE(entry.feedback.size() == 1);
+  CHECK(entry.feedback[0].why == "the disk was dead");
+  CHECK(store->incidents(kNow + 1, 10)->empty());
+  CHECK(store->incidents(kNow, 10)->size() == 1);
+  CHECK_FALSE(*store->find("20231114-221320-000000"));
+}
+
+TEST_CASE("a verdict counts by what followed it, and by an operator's word before that") {
+  const Folder folder;
+  const auto store = opened(folder.journal());
+  must(store->begin());
+  must(store->put(incident(kId, kNow)));
+  JournalCondition prediction = condition(kId, kNow, "predictions");
+  prediction.outcome = Outcome::kConfirmed;
+  JournalCondition evidence = condition(kId, kNow + 1, "hard-evidence");
+  must(store->put(prediction));
+  must(store->put(evidence));
+  must(store->commit());
+  CHECK(store->record()->empty());  // neither is over
+  prediction.condition.ended_wall_ns = evidence.condition.ended_wall_ns = kNow + 4;
+  must(store->begin());
+  must(store->put(prediction));
+  must(store->put(evidence));
+  must(store->commit());
+  auto record = *store->record();
+  CHECK(record["predictions"] == RuleRecord{1, 0, 0});
+  CHECK(record["hard-evidence"] == RuleRecord{0, 0, 1});
+  for (const auto& [verdict, confirmed, refuted] :
+       {std::tuple("true", 1, 0), {"false", 0, 1}, {"benign", 0, 1}, {"true", 1, 0}}) {
+    must(store->begin());
+    must(store->put(JournalFeedback{kNow + 5, kId, verdict, "said so"}));
+    must(store->commit());
+    record = *store->record();
+    for (const char* rule : {"predictions", "hard-evidence"}) {
+      CHECK(record[rule].confirmed == static_cast<std::uint64_t>(confirmed));
+      CHECK(record[rule].refuted == static_cast<std::uint64_t>(refuted));
+    }
+  }
+}
+
+TEST_CASE("a journal that is damaged, newer or of somebody else is kept beside a fresh one") {
+  const auto set_aside = [](const std::function<void(const std::string&)>& spoil) {
+    const Folder folder;
+    opened(folder.journal());
+    spoil(folder.journal());
+    const auto store = opened(folder.journal());
+    CHECK(folder.files(".damaged-") >= 1);
+    must(store->begin());
+    must(store->put(incident(kId, kNow)));
+    must(store->commit());
+    CHECK(store->incidents(0, 10)->size() == 1);
+    return store->set_aside();
+  };
+  CHECK(set_aside([](const std::string& path) {
+          std::ofstream(path, std::ios::trunc) << std::string(8192, 'x');
+        }).find("damaged") != std::string::npos);
+  const auto run = [](const std::string& path, const char* sql) {
+    sqlite3* db = nullptr;
+    REQUIRE(sqlite3_open(path.c_str(), &db) == SQLITE_OK);
+    REQUIRE(sqlite3_exec(db, sql, nullptr, nullptr, nullptr) == SQLITE_OK);
+    sqlite3_close(db);
+  };
+  CHECK(set_aside([&](const std::string& path) {
+          run(path, "PRAGMA user_version = 99");
+        }).find("of version 99, this agent knows 1") != std::string::npos);
+  CHECK(set_aside([&](const std::string& path) {
+          run(path, "PRAGMA application_id = 7");
+        }).find("a database of another program") != std::string::npos);
+}
+
+TEST_CASE("a journal stays within its bound, and what it drops still counts") {
+  const Folder folder;
+  constexpr std::uint64_t kBound = 1 << 20;
+  const auto store = opened(folder.journal(), kBound);
+  constexpr std::uint64_t kIncidents = 2000;
+  for (std::uint64_t n = 0; n < kIncidents; ++n) {
+    char id[32];
+    std::snprintf(id, sizeof id, "20231114-221320-%06x", static_cast<unsigned>(n));
+    JournalCondition one = condition(id, kNow + n);
+    one.condition.ended_wall_ns = kNow + n + 1;
+    one.condition.message.assign(600, 'm');
+    one.outcome = Outcome::kConfirmed;
+    Incident whole = incident(id, kNow + n);
+    whole.closed_wall_ns = kNow + n + 1;
+    must(store->prune());
+    must(store->begin());
+    must(store->put(whole));
+    must(store->put(one));
+    must(store->commit());
+  }
+  CHECK(store->bytes() <= kBound);
+  const auto kept = store->incidents(0, kIncidents);
+  REQUIRE(kept);
+  CHECK(kept->size() < kIncidents);
+  CHECK(kept->size() > 100);
+  CHECK(kept->front().incident.opened_wall_ns == kNow + kIncidents - 1);
+  CHECK((*store->record())["hard-evidence"].confirmed == kIncidents);
+}
+
+TEST_CASE("a writer that is killed at any moment leaves a journal with all it was told is on disk") {
+  const Folder folder;
+  std::mt19937 random(20261125);
+  std::uint64_t number = 0;
+  for (int kill = 0; kill < 5; ++kill) {
+    int told[2];
+    REQUIRE(::pipe(told) == 0);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      auto store = JournalStore::open(folder.journal(), kMaxBytes, kNow);
+      if (!store) ::_exit(1);
+      for (std::uint64_t next = number;; ++next) {
+        char id[32];
+        std::snprintf(id, sizeof id, "20231114-221320-%06x", static_cast<unsigned>(next));
+        if (!(*store)->begin() || !(*store)->put(incident(id, kNow + next)) ||
+            !(*store)->put(condition(id, kNow + next)) || !(*store)->commit()) {
+          ::_exit(2);
+        }
+        if (::write(told[1], &next, sizeof next) != sizeof next) ::_exit(3);
+      }
+    }
+    ::close(told[1]);
+    std::uint64_t last = 0;
+    bool any = false;
+    const unsigned after = 1 + random() % 40;
+    for (unsigned n = 0; n < after && ::read(told[0], &last, sizeof last) == sizeof last; ++n) any = true;
+    ::usleep(random() % 3000);
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    CHECK(WIFSIGNALED(status));
+    while (::read(told[0], &last, sizeof last) == sizeof last) {
+    }
+    ::close(told[0]);
+    REQUIRE(any);
+    number = last + 1;
+    const auto store = opened(folder.journal());
+    CHECK(store->set_aside().empty());
+    const auto kept = store->incidents(0, 1'000'000);
+    REQUIRE(kept);
+    CHECK(kept->size() >= number);
+    CHECK(kept->front().incident.opened_wall_ns >= kNow + last);
+    for (const JournalIncident& entry : *kept) CHECK(entry.incident.conditions.size() == 1);
+    number = kept->front().incident.opened_wall_ns - kNow + 1;
+  }
+  CHECK(integrity(folder.journal()) == "ok");
+}
+
+TEST_CASE(
+    "snapshots become incidents, conditions and actions; a word of an operator is on disk when it is "
+    "answered") {
+  const Folder folder;
+  Journal journal({.path = folder.journal()});
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->observation.time = {1'000'000'000, kNow};
+  Condition trouble;
+  trouble.reason = "FilesystemError";
+  trouble.severity = Severity::kUnhealthy;
+  trouble.entity = std::make_shared<const Entity>();
+  trouble.since = snapshot->observation.time;
+  trouble.message = "ext4 found an error";
+  snapshot->conditions = {trouble};
+  Incidents incidents;
+  snapshot->incidents = incidents.update(snapshot->observation.time, snapshot->conditions);
+  snapshot->decision.policy = Policy::builtin();
+  snapshot->decision.taint = true;
+  snapshot->decision.reason = "FilesystemError";
+  snapshot->decision.effect = "NoSchedule";
+  journal.publish(snapshot);
+  const std::string id = snapshot->incidents.at(0).id;
+  must(journal.say({kNow + 1, id, "false", "a drill"}));
+  const auto found = journal.find(id);
+  REQUIRE(found);
+  REQUIRE(*found);
+  CHECK((*found)->incident.conditions.size() == 1);
+  REQUIRE((*found)->actions.size() == 1);
+  CHECK((*found)->actions[0].what == "would_taint");
+  REQUIRE((*found)->feedback.size() == 1);
+  CHECK(journal.record()->at("hard-evidence") == RuleRecord{0, 1, 0});
+  CHECK(journal.state().on);
+  CHECK(journal.state().error.empty());
+}
+
+TEST_CASE("a journal that cannot be written says so and stops nobody") {
+  Journal journal({.path = "/proc/no/journal.db"});
+  journal.publish(std::make_shared<Snapshot>());
+  const auto read = journal.incidents(0, 10);
+  REQUIRE_FALSE(read);
+  CHECK(read.error().text.find("/proc/no/journal.db") != std::string::npos);
+  CHECK_FALSE(journal.state().error.empty());
+}
