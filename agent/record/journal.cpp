@@ -16,8 +16,8 @@
 namespace vedette {
 namespace {
 
-// The client of the socket waits 5 s; until then it must have an answer.
-constexpr std::chrono::seconds kPatience{3};
+// The client of the socket waits 5 s, and feedback asks twice.
+constexpr std::chrono::seconds kPatience{2};
 // After a failure: a full or missing disk comes back when somebody has helped.
 constexpr std::chrono::seconds kRetry{10};
 

@@ -299,7 +299,7 @@ Status JournalStore::prune() {
             "(SELECT 1 FROM conditions WHERE incident = incidents.id);"
             "DELETE FROM feedback WHERE NOT EXISTS (SELECT 1 FROM incidents WHERE id = feedback.incident) OR "
             "rowid NOT IN (SELECT max(rowid) FROM feedback GROUP BY incident);");
-    if (const Status ok = rest ? commit() : rest; !ok) {
+    if (Status ok = rest ? commit() : rest; !ok) {
       rollback();
       return ok;
     }

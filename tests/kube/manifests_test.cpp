@@ -55,7 +55,9 @@ std::vector<std::string> create_all(ApiServer& server, const std::string& folder
   const json listed = load(folder + "/kustomization.yaml").at(0);
   for (const std::string file : listed["resources"]) {
     if (file.starts_with("../")) continue;
-    for (const json& object : load(folder + "/" + file)) {
+    std::string from = folder;
+    from.append("/").append(file);
+    for (const json& object : load(from)) {
       INFO(file << ": " << object["kind"] << " " << object["metadata"]["name"]);
       const std::string path = collection_of(object);
       // Strict: a field that the server does not know is a mistake of ours.
@@ -559,9 +561,9 @@ TEST_CASE("the job of manifests/cleanup removes all that agents left, and its to
       {node + "/status", R"({"status": {"conditions": [{"type": "VedetteCPUHealthy", "status": "True"}]}})"},
       {node + "/status", R"({"status": {"capacity": {"cpu": "64"}}})"},
   };
-  for (const auto& [path, body] : abuses) {
-    const auto answer = patch(path, body);
-    INFO(path << " " << body << ": " << answer.first << " " << answer.second.dump());
+  for (const auto& abuse : abuses) {
+    const auto answer = patch(abuse.first, abuse.second);
+    INFO(abuse.first << " " << abuse.second << ": " << answer.first << " " << answer.second.dump());
     CHECK(answer.first == 422);
     CHECK(answer.second.value("message", "").find("the cleanup may") != std::string::npos);
   }
