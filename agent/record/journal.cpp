@@ -102,7 +102,7 @@ Result<T> Journal::Worker::ask(std::function<Result<T>(JournalStore&)> question)
                            }});
   if (!queued) return fail("journal " + options.path + ": too much waits to be written");
   if (future.wait_for(kPatience) != std::future_status::ready)
-    return fail("journal " + options.path + ": its disk has not answered within 3 s");
+    return fail("journal " + options.path + ": its disk has not answered within 2 s");
   return future.get();
 }
 
