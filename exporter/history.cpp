@@ -1,5 +1,6 @@
 #include "exporter/history.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace vedette {
@@ -74,8 +75,13 @@ void History::add(const Snapshot& snapshot) {
     for (std::size_t row = 0; row < snapshot.features.entities.size(); ++row) {
       Memory& memory = memories_[snapshot.features.entities[row]->id];
       memory.seen = round_;
-      memory.points.push_back(trail_point(snapshot, row));
-      if (memory.points.size() > kTrailPoints) memory.points.pop_front();
+      if (memory.points.size() < kTrailPoints) {
+        memory.points.reserve(kTrailPoints);
+        memory.points.push_back(trail_point(snapshot, row));
+      } else {
+        memory.points[memory.oldest] = trail_point(snapshot, row);
+        memory.oldest = (memory.oldest + 1) % kTrailPoints;
+      }
     }
     std::erase_if(memories_, [&](const auto& item) { return item.second.seen != round_; });
   }
@@ -92,7 +98,7 @@ void History::add(const Snapshot& snapshot) {
       continue;
     }
     memory.events.push_back({events[i], 1});
-    if (memory.events.size() > kEventsPerEntity) memory.events.pop_front();
+    if (memory.events.size() > kEventsPerEntity) memory.events.erase(memory.events.begin());
   }
 }
 
@@ -100,7 +106,10 @@ std::vector<TrailPoint> History::trail(EntityId entity) const {
   const std::lock_guard lock(mutex_);
   const auto found = memories_.find(entity);
   if (found == memories_.end()) return {};
-  return {found->second.points.begin(), found->second.points.end()};
+  std::vector<TrailPoint> points = found->second.points;
+  const auto oldest = points.begin() + static_cast<std::ptrdiff_t>(found->second.oldest);
+  std::rotate(points.begin(), oldest, points.end());
+  return points;
 }
 
 std::vector<RecentEvent> History::events(EntityId entity) const {

@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <mutex>
 #include <string_view>
 #include <unordered_map>
@@ -52,9 +51,11 @@ public:
 
 private:
   struct Memory {
-    std::deque<TrailPoint> points;
-    std::deque<RecentEvent> events;
-    std::uint64_t seen = 0;  // round_ in which the entity was last alive
+    // A ring, made at once: blocks that come and go each minute would spread over the whole heap.
+    std::vector<TrailPoint> points;
+    std::size_t oldest = 0;
+    std::vector<RecentEvent> events;  // newest last
+    std::uint64_t seen = 0;           // round_ in which the entity was last alive
   };
 
   mutable std::mutex mutex_;
