@@ -271,13 +271,12 @@ void Journal::note_conditions(const Snapshot& snapshot) {
 void Journal::note_incidents(const Snapshot& snapshot) {
   std::map<std::string, Incident> now;
   for (const Incident& incident : snapshot.incidents) {
-    const auto known = incidents_.find(incident.id);
-    if (known == incidents_.end() || !same(known->second, incident)) {
-      Incident head = incident;
-      head.conditions.clear();
+    Incident head = incident;
+    head.conditions.clear();
+    const auto known = incidents_.find(head.id);
+    if (known == incidents_.end() || !same(known->second, head))
       worker_->write([head](JournalStore& store) { return store.put(head); });
-    }
-    if (incident.closed_wall_ns == 0) now[incident.id] = incident;
+    if (head.closed_wall_ns == 0) now[head.id] = std::move(head);
   }
   incidents_ = std::move(now);
 }

@@ -61,7 +61,7 @@ private:
   std::unique_ptr<Worker> worker_;
   // Of the tick thread: what was told last.
   std::map<Key, JournalCondition> conditions_;
-  std::map<std::string, Incident> incidents_;
+  std::map<std::string, Incident> incidents_;  // without their conditions
   Decision decision_;
   ActState act_;
   std::string taint_incident_;

@@ -48,7 +48,6 @@ v() { # NODE ARGUMENT…: `vedette` in the pod there
 }
 answers() { v "$1" status --json >"$dir/status" 2>/dev/null || (($? <= 2)); }
 
-
 start() {
   tools/image "$dir/agent.tar"
   cluster up $$

@@ -13,6 +13,7 @@
 
 #include "agent/act/policy.h"
 #include "agent/record/journal_store.h"
+#include "tests/unit/temporary_folder.h"
 
 using namespace vedette;
 
@@ -21,26 +22,14 @@ namespace {
 constexpr std::uint64_t kMaxBytes = std::uint64_t{16} << 20;
 constexpr WallNs kNow = 1'700'000'000'000'000'000;
 
-class Folder {
-public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "vedette-journal-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { std::filesystem::remove_all(path_); }
-  std::string journal() const { return (path_ / "journal.db").string(); }
+struct Folder : TemporaryFolder {
+  std::string journal() const { return file("journal.db"); }
   std::size_t files(const std::string& with) const {
     std::size_t count = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(path_))
+    for (const auto& entry : std::filesystem::directory_iterator(path()))
       count += entry.path().filename().string().find(with) != std::string::npos ? 1U : 0U;
     return count;
   }
-
-private:
-  std::filesystem::path path_;
 };
 
 std::unique_ptr<JournalStore> opened(const std::string& path, std::uint64_t max_bytes = kMaxBytes) {

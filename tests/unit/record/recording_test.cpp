@@ -17,25 +17,10 @@
 #include "agent/record/recording.pb.h"
 #include "agent/record/recording_file.h"
 #include "agent/record/replay_source.h"
+#include "tests/unit/temporary_folder.h"
 
 namespace vedette {
 namespace {
-
-class TemporaryFolder {
-public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "vedette-record-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-
-private:
-  std::filesystem::path path_;
-};
 
 std::string read_bytes(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
