@@ -8,6 +8,7 @@
 
 #include "agent/act/decider.h"
 #include "agent/assess/assessor.h"
+#include "agent/assess/cause_finder.h"
 #include "agent/assess/incidents.h"
 #include "agent/features/feature_builder.h"
 #include "agent/score/scorer.h"
@@ -31,6 +32,7 @@ private:
   FeatureBuilder features_;
   std::vector<std::unique_ptr<Scorer>> scorers_;
   Assessor assessor_;
+  CauseFinder causes_;
   Incidents incidents_;
   Decider decider_;
 };

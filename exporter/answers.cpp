@@ -489,6 +489,14 @@ void fill(const JournalIncident& entry, api::Incident& out) {
   out.set_more(static_cast<std::uint32_t>(incident.more));
   out.set_cause(clean_text(incident.cause));
   out.set_cause_why(clean_text(incident.cause_why));
+  out.set_settled(incident.settled);
+  for (const Suspect& suspect : incident.suspects) {
+    api::Suspect& line = *out.add_suspects();
+    line.set_entity(clean_text(suspect.entity));
+    line.set_score(suspect.score);
+    line.set_why(clean_text(suspect.why));
+  }
+  for (const std::string& name : victims(incident)) out.add_victims(clean_text(name));
   out.set_cut_short(entry.cut_short);
   for (const IncidentCondition& condition : incident.conditions) {
     api::IncidentCondition& line = *out.add_conditions();

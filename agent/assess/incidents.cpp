@@ -14,6 +14,9 @@ namespace {
 constexpr double kNearS = 300;
 // More than fit on a screen; a node that fails takes every pod of it along.
 constexpr std::size_t kMaxConditions = 200;
+// A cause is looked for anew for so long, and then stays: by then the slowest evidence, a DNS query without
+// an answer, has come, and a reader must be able to trust what was read.
+constexpr double kReviseS = 10;
 constexpr std::size_t kBeyond = SIZE_MAX;
 constexpr std::string_view kIdForm = "00000000-000000-ffffff";
 
@@ -31,6 +34,12 @@ std::string id_of(const Condition& first, WallNs opened_wall_ns) {
   return text;
 }
 
+// Evidence of a fault names whose it is; that somebody is unlike himself, or that there is no memory, does
+// not.
+bool tells_no_cause(const Condition& condition) {
+  return condition.evidence == Evidence::kAnomaly || condition.reason == "NodeOutOfMemory";
+}
+
 }  // namespace
 
 bool is_incident_id(std::string_view text) {
@@ -41,8 +50,30 @@ bool is_incident_id(std::string_view text) {
   });
 }
 
+std::vector<std::string> victims(const Incident& incident) {
+  std::vector<std::string> names;
+  for (const IncidentCondition& condition : incident.conditions) {
+    const std::string& name = condition.entity;
+    if (name == incident.cause || name == "node" || std::ranges::find(names, name) != names.end()) continue;
+    names.push_back(name);
+  }
+  return names;
+}
+
 bool makes_incident(const Condition& condition) {
   return condition.severity >= Severity::kDegraded || condition.evidence == Evidence::kAnomaly;
+}
+
+void Incidents::blame(Open& open, const Instant& now, const CauseFinder& causes) {
+  if (open.incident.settled) return;
+  open.incident.settled = seconds_between(open.opened_ns, now.monotonic_ns) >= kReviseS;
+  if (causes.steps() == open.asked_step) return;
+  open.asked_step = causes.steps();
+  std::vector<Suspect> suspects = causes.rank(open.opened_ns);
+  if (suspects.empty()) return;
+  open.incident.cause = suspects.front().entity;
+  open.incident.cause_why = suspects.front().why;
+  open.incident.suspects = std::move(suspects);
 }
 
 // Where it is already, else the newest incident it is near to, else one of its own.
@@ -56,7 +87,9 @@ Incidents::Open& Incidents::home_of(const Condition& condition, const Instant& n
     fresh.opened_wall_ns = now.wall_ns;
     fresh.cause = condition.entity->name;
     fresh.cause_why = "first to change";
-    open_.push_back({std::move(fresh), now.monotonic_ns, {}});
+    const bool asks = tells_no_cause(condition);
+    fresh.settled = !asks;
+    open_.push_back({std::move(fresh), now.monotonic_ns, now.monotonic_ns, asks, 0, {}});
   }
   Open& home = open_.back();
   home.newest_ns = now.monotonic_ns;
@@ -71,7 +104,8 @@ Incidents::Open& Incidents::home_of(const Condition& condition, const Instant& n
   return home;
 }
 
-std::vector<Incident> Incidents::update(const Instant& now, const std::vector<Condition>& conditions) {
+std::vector<Incident> Incidents::update(const Instant& now, const std::vector<Condition>& conditions,
+                                        const CauseFinder& causes) {
   std::vector<const Condition*> order;
   for (const Condition& condition : conditions) {
     if (makes_incident(condition)) order.push_back(&condition);
@@ -108,6 +142,7 @@ std::vector<Incident> Incidents::update(const Instant& now, const std::vector<Co
       if (live.place != kBeyond) open.incident.conditions[live.place].ended_wall_ns = now.wall_ns;
       entry = open.live.erase(entry);
     }
+    blame(open, now, causes);
     if (open.live.empty()) open.incident.closed_wall_ns = now.wall_ns;
     told.push_back(open.incident);
   }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/assess/cause_finder.h"
 #include "agent/assess/condition.h"
 
 namespace vedette {
@@ -32,9 +33,16 @@ struct Incident {
   Severity severity = Severity::kInfo;
   std::vector<IncidentCondition> conditions;  // in the order of their beginning
   std::size_t more = 0;                       // conditions beyond the bound
-  std::string cause;                          // the entity it is put down to
-  std::string cause_why;                      // "first to change"
+  // Whom it is put down to: an entity, or kOutside. May change for as long as it is not settled.
+  std::string cause;
+  std::string cause_why;
+  bool settled = false;
+  std::vector<Suspect> suspects;  // who else it may be; the best first, which is the cause
 };
+
+// The entities with a condition of it that are not its cause, in the order of their beginning; not the node,
+// which suffers what its pods do.
+std::vector<std::string> victims(const Incident& incident);
 
 // Whether a text has the form of an incident's id; no entity is named so.
 bool is_incident_id(std::string_view text);
@@ -44,8 +52,9 @@ bool makes_incident(const Condition& condition);
 
 class Incidents {
 public:
-  // The open incidents, oldest first, and those that closed by this tick.
-  std::vector<Incident> update(const Instant& now, const std::vector<Condition>& conditions);
+  // The open incidents, oldest first, and those that closed by this tick. `causes` has seen the tick.
+  std::vector<Incident> update(const Instant& now, const std::vector<Condition>& conditions,
+                               const CauseFinder& causes);
 
 private:
   using Key = std::pair<std::string, EntityId>;
@@ -55,11 +64,15 @@ private:
   };
   struct Open {
     Incident incident;
+    MonotonicNs opened_ns = 0;
     MonotonicNs newest_ns = 0;  // when the last of its conditions began
+    bool asks = false;          // who is to blame, of the cause finder: what opened it does not tell
+    std::uint64_t asked_step = 0;
     std::map<Key, Live> live;
   };
 
   Open& home_of(const Condition& condition, const Instant& now);
+  static void blame(Open& open, const Instant& now, const CauseFinder& causes);
 
   std::vector<Open> open_;  // oldest first
 };

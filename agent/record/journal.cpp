@@ -34,7 +34,7 @@ bool same(const JournalCondition& a, const JournalCondition& b) {
 
 bool same(const Incident& a, const Incident& b) {
   return a.severity == b.severity && a.closed_wall_ns == b.closed_wall_ns && a.cause == b.cause &&
-         a.cause_why == b.cause_why && a.more == b.more;
+         a.cause_why == b.cause_why && a.suspects == b.suspects && a.more == b.more;
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace vedette {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr int kApplicationId = 0x56656465;  // "Vede"
 constexpr std::int64_t kPageBytes = 4096;
 // Of the bound, before the oldest is dropped: a transaction must still fit.
@@ -33,6 +33,12 @@ CREATE TABLE feedback(wall_ns INTEGER NOT NULL, incident TEXT NOT NULL, verdict 
 CREATE INDEX feedback_by_incident ON feedback(incident);
 CREATE TABLE pruned(rule TEXT PRIMARY KEY, confirmed INTEGER NOT NULL, refuted INTEGER NOT NULL,
   undecided INTEGER NOT NULL) WITHOUT ROWID;
+)";
+
+// Since version 2: who may be the cause of an incident.
+constexpr const char* kSuspects = R"(
+CREATE TABLE suspects(incident TEXT NOT NULL, place INTEGER NOT NULL, entity TEXT NOT NULL, score REAL NOT NULL,
+  why TEXT NOT NULL, PRIMARY KEY(incident, place)) WITHOUT ROWID;
 )";
 
 // What each verdict is worth: the newest word of an operator, else what followed. One that lasts and that
@@ -148,7 +154,9 @@ Result<std::unique_ptr<JournalStore>> JournalStore::open_once(const std::string&
     return store->damaged_ ? refuse("damaged") : tl::unexpected(error);
   }
   if (*tables > 0 && *application != kApplicationId) return refuse("a database of another program");
-  if (*version > kVersion) return refuse("of version " + std::to_string(*version) + ", this agent knows 1");
+  if (*version > kVersion)
+    return refuse("of version " + std::to_string(*version) + ", this agent knows " +
+                  std::to_string(kVersion));
   {
     Statement check(db, "PRAGMA quick_check(1)");
     const bool answered = check.step();
@@ -169,8 +177,9 @@ Result<std::unique_ptr<JournalStore>> JournalStore::open_once(const std::string&
     }
   }
   if (Status ok = store->begin(); !ok) return tl::unexpected(ok.error());
-  if (*tables == 0) {
-    const std::string made = std::string(kSchema) + "PRAGMA user_version = " + std::to_string(kVersion) +
+  if (*version < kVersion) {
+    const std::string made = std::string(*tables == 0 ? kSchema : "") + kSuspects +
+                             "PRAGMA user_version = " + std::to_string(kVersion) +
                              "; PRAGMA application_id = " + std::to_string(kApplicationId) + ";";
     if (Status ok = store->run(made.c_str()); !ok) return tl::unexpected(ok.error());
   }
@@ -247,7 +256,17 @@ Status JournalStore::put(const Incident& incident) {
       .bind(incident.id, incident.opened_wall_ns, incident.closed_wall_ns, std::uint64_t(incident.severity),
             std::uint64_t{incident.more}, incident.cause, incident.cause_why)
       .step();
-  return done(statement);
+  if (Status ok = done(statement); !ok) return ok;
+  Statement old(db_, "DELETE FROM suspects WHERE incident = ?");
+  old.bind(incident.id).step();
+  if (Status ok = done(old); !ok) return ok;
+  std::uint64_t place = 0;
+  for (const Suspect& suspect : incident.suspects) {
+    Statement insert(db_, "INSERT INTO suspects VALUES(?, ?, ?, ?, ?)");
+    insert.bind(incident.id, place++, suspect.entity, suspect.score, suspect.why).step();
+    if (Status ok = done(insert); !ok) return ok;
+  }
+  return {};
 }
 
 Status JournalStore::put(const JournalAction& action) {
@@ -297,6 +316,7 @@ Status JournalStore::prune() {
             "(SELECT count(*) / 10 + 1 FROM actions));"
             "DELETE FROM incidents WHERE closed_ns <> 0 AND NOT EXISTS "
             "(SELECT 1 FROM conditions WHERE incident = incidents.id);"
+            "DELETE FROM suspects WHERE NOT EXISTS (SELECT 1 FROM incidents WHERE id = suspects.incident);"
             "DELETE FROM feedback WHERE NOT EXISTS (SELECT 1 FROM incidents WHERE id = feedback.incident) OR "
             "rowid NOT IN (SELECT max(rowid) FROM feedback GROUP BY incident);");
     if (Status ok = rest ? commit() : rest; !ok) {
@@ -331,6 +351,7 @@ Result<std::vector<JournalIncident>> JournalStore::read(Statement& statement) {
     entry.incident.more = statement.time(4);
     entry.incident.cause = statement.text(5);
     entry.incident.cause_why = statement.text(6);
+    entry.incident.settled = true;  // an open one is told as it is now
     entry.cut_short = statement.number(7) != 0;
   }
   if (!statement.is_done()) return failure();
@@ -360,6 +381,11 @@ Status JournalStore::read_rest(JournalIncident& entry) {
     condition.came_true = conditions.word(9, Outcome::kRefuted) == Outcome::kConfirmed;
   }
   if (!conditions.is_done()) return failure();
+  Statement suspects(db_, "SELECT entity, score, why FROM suspects WHERE incident = ? ORDER BY place");
+  suspects.bind(id);
+  while (suspects.step())
+    entry.incident.suspects.push_back({suspects.text(0), suspects.real(1), suspects.text(2)});
+  if (!suspects.is_done()) return failure();
   Statement actions(
       db_,
       "SELECT wall_ns, what, generation, reason, effect, why FROM actions WHERE incident = ? ORDER BY rowid");

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-CONTROLLERS = ("memory", "pids", "cpu")
+CONTROLLERS = ("memory", "pids", "cpu", "cpuacct", "blkio")
 
 
 def cgroup_mounts():

@@ -22,6 +22,14 @@ std::string what_of(const api::Incident& incident) {
   return text;
 }
 
+// "unit/a, unit/b and 7 more".
+std::string list_of(const google::protobuf::RepeatedPtrField<std::string>& names) {
+  constexpr int kShown = 8;
+  std::string text;
+  for (int i = 0; i < names.size() && i < kShown; ++i) text += (i > 0 ? ", " : "") + names[i];
+  return names.size() <= kShown ? text : text + " and " + std::to_string(names.size() - kShown) + " more";
+}
+
 // What was done, as the rest of a sentence that begins with the time.
 std::string sentence(const api::IncidentAction& action) {
   const std::string taint = "vedette.dev/unhealthy=" + action.reason() + ":" + action.effect();
@@ -49,7 +57,7 @@ std::string incidents_view(const api::Response& response, const Screen& screen) 
     const std::size_t last = screen.columns > kRoom + 30 ? screen.columns - kRoom : 30;
     text = screen.paint(Paint::kDim, pad_right("INCIDENT", 23) + pad_right("BEGAN", 17) +
                                          pad_right("LASTED", 14) + pad_right("WORST", 11) +
-                                         pad_right("SAID", 8) + "WHAT, OF WHOM") +
+                                         pad_right("SAID", 8) + "WHAT, PUT DOWN TO") +
            "\n";
     for (const api::Incident& incident : incidents.list()) {
       const bool open = incident.closed_wall_ns() == 0;
@@ -84,6 +92,15 @@ std::string incident_view(const api::Response& response, const Screen& screen) {
   text += "; at worst " + screen.paint(paint_of(incident.severity()), incident.severity()) + ".\n\n";
   text +=
       wrap("It is put down to " + incident.cause() + ": " + incident.cause_why() + ".", screen.columns, 0);
+  if (!incident.settled())
+    text += wrap("This may still change: it is looked at for 10 s.", screen.columns, 0);
+  if (incident.victims_size() > 0)
+    text += wrap("Suffering: " + list_of(incident.victims()) + ".", screen.columns, 0);
+  if (incident.suspects_size() > 0)
+    text += "\n" + screen.paint(Paint::kBold, "Who explains how much of the waiting") + "\n";
+  for (const api::Suspect& suspect : incident.suspects())
+    text += "  " + pad_left(format_percent(suspect.score()), 6) + "  " + suspect.entity() + "\n" +
+            wrap(suspect.why(), screen.columns, 10);
 
   text += "\n" + screen.paint(Paint::kBold, "What began when") + "\n";
   for (const api::IncidentCondition& condition : incident.conditions()) {

@@ -30,6 +30,7 @@ Json json_of(const api::PodNote& note);
 Json json_of(const api::IncidentCondition& condition);
 Json json_of(const api::IncidentAction& action);
 Json json_of(const api::Feedback& feedback);
+Json json_of(const api::Suspect& suspect);
 Json json_of(const api::Incident& incident);
 
 template <typename List>
@@ -200,6 +201,14 @@ Json json_of(const api::Feedback& feedback) {
   return json;
 }
 
+Json json_of(const api::Suspect& suspect) {
+  Json json;
+  json["entity"] = suspect.entity();
+  json["score"] = suspect.score();
+  json["why"] = suspect.why();
+  return json;
+}
+
 Json json_of(const api::Incident& incident) {
   Json json;
   json["id"] = incident.id();
@@ -208,6 +217,9 @@ Json json_of(const api::Incident& incident) {
   json["severity"] = incident.severity();
   json["cause"] = incident.cause();
   json["cause_why"] = incident.cause_why();
+  json["settled"] = incident.settled();
+  json["suspects"] = json_list(incident.suspects());
+  json["victims"] = incident.victims();
   json["cut_short"] = incident.cut_short();
   json["conditions"] = json_list(incident.conditions());
   json["more"] = incident.more();

@@ -59,6 +59,7 @@ Incident incident(const std::string& id, WallNs opened) {
   made.severity = Severity::kUnhealthy;
   made.cause = "node";
   made.cause_why = "first to change";
+  made.suspects = {{"node", 0.75, "used 2 cores"}, {"outside", 0.25, "3 connects failed"}};
   return made;
 }
 
@@ -105,6 +106,8 @@ TEST_CASE("what is written is read again, and what was open is closed by the nex
   const JournalIncident& entry = **found;
   CHECK(entry.cut_short);
   CHECK(entry.incident.closed_wall_ns == kNow);
+  CHECK(entry.incident.settled);
+  CHECK(entry.incident.suspects == incident(kId, kNow).suspects);
   REQUIRE(entry.incident.conditions.size() == 1);
   CHECK(entry.incident.conditions[0].reason == "FilesystemError");
   CHECK(entry.incident.conditions[0].severity == Severity::kUnhealthy);
@@ -151,6 +154,32 @@ TEST_CASE("a verdict counts by what followed it, and by an operator's word befor
   }
 }
 
+TEST_CASE("a journal of version 1, which knew no suspects, is taken over") {
+  const Folder folder;
+  {
+    const auto store = opened(folder.journal());
+    must(store->begin());
+    must(store->put(incident(kId, kNow)));
+    must(store->commit());
+  }
+  sqlite3* db = nullptr;
+  REQUIRE(sqlite3_open(folder.journal().c_str(), &db) == SQLITE_OK);
+  REQUIRE(sqlite3_exec(db, "DROP TABLE suspects; PRAGMA user_version = 1", nullptr, nullptr, nullptr) ==
+          SQLITE_OK);
+  sqlite3_close(db);
+  const auto store = opened(folder.journal());
+  CHECK(store->set_aside().empty());
+  const auto found = store->find(kId);
+  REQUIRE(found);
+  REQUIRE(*found);
+  CHECK((*found)->incident.cause == "node");
+  CHECK((*found)->incident.suspects.empty());
+  must(store->begin());
+  must(store->put(incident(kId, kNow)));
+  must(store->commit());
+  CHECK((*store->find(kId))->incident.suspects.size() == 2);
+}
+
 TEST_CASE("a journal that is damaged, newer or of somebody else is kept beside a fresh one") {
   const auto set_aside = [](const std::function<void(const std::string&)>& spoil) {
     const Folder folder;
@@ -175,7 +204,7 @@ TEST_CASE("a journal that is damaged, newer or of somebody else is kept beside a
   };
   CHECK(set_aside([&](const std::string& path) {
           run(path, "PRAGMA user_version = 99");
-        }).find("of version 99, this agent knows 1") != std::string::npos);
+        }).find("of version 99, this agent knows 2") != std::string::npos);
   CHECK(set_aside([&](const std::string& path) {
           run(path, "PRAGMA application_id = 7");
         }).find("a database of another program") != std::string::npos);
@@ -274,7 +303,7 @@ TEST_CASE(
   trouble.message = "ext4 found an error";
   snapshot->conditions = {trouble};
   Incidents incidents;
-  snapshot->incidents = incidents.update(snapshot->observation.time, snapshot->conditions);
+  snapshot->incidents = incidents.update(snapshot->observation.time, snapshot->conditions, CauseFinder());
   snapshot->decision.policy = Policy::builtin();
   snapshot->decision.taint = true;
   snapshot->decision.reason = "FilesystemError";

@@ -1,0 +1,423 @@
+#include "agent/assess/cause_finder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <string_view>
+#include <utility>
+
+namespace vedette {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+// Whatever began longer than this before an incident opened is what is usual: an anomaly shows in a rate of
+// 10 s and must hold for 3 s.
+constexpr std::uint64_t kOnsetSteps = 15;
+// Long enough for two readings of the cgroups' files, which the CPU time comes from.
+constexpr std::uint64_t kWindowSteps = 5;
+// With less than this nobody knows what is usual.
+constexpr std::uint64_t kUsualSteps = 8;
+// All that wait together wait so much longer, in seconds a second; less is the noise of a calm node.
+constexpr double kLeastWait = 0.05;
+// Who began so long after the waiting did, did not cause it; the CPU time is known two seconds late.
+constexpr std::uint64_t kLateSteps = 3;
+constexpr double kLateShare = 0.25;
+// Packets a second from which on silence means something.
+constexpr double kTalks = 5;
+// More of the time than before: the quota, not the neighbours.
+constexpr double kThrottledShare = 0.05;
+// Of a memory limit: from here on whoever allocates must first free.
+constexpr double kNearlyFull = 0.95;
+// Of all waiting; who explains less is not named.
+constexpr double kLeastShare = 0.05;
+constexpr std::size_t kSuspects = 3;
+// More peers that fail at once than a sentence has room for.
+constexpr std::size_t kMaxPeers = 16;
+
+// A segment that was lost is sent again after 200 ms at the earliest (TCP_RTO_MIN); a SYN after 1 s (RFC
+// 6298), and whoever was refused or asks a name server asks again about as late.
+constexpr double kRetransmitS = 0.2;
+constexpr double kUnansweredS = 1;
+// A request costs a disk about what so many bytes do.
+constexpr double kRequestBytes = 65536;
+constexpr double kPageBytes = 4096;
+// Buffers that overflow delay nobody by themselves; what is lost is asked for again, or missed.
+constexpr double kOverrunS = 0.001;
+
+struct MeasureInfo {
+  std::string_view origins[2];  // probes or sources it is from
+};
+
+double count(const Sample& sample, vedette_counter counter) {
+  return static_cast<double>(sample.counters[counter]);
+}
+
+// Missing for one entity alone: it has no such file, no limit, or is new.
+double gauge(const Sample& sample, vedette_gauge gauge) {
+  const double value = sample.gauges[gauge];
+  return std::isnan(value) ? 0 : value;
+}
+
+double observed(const Sample& sample, vedette_histogram histogram) {
+  const Buckets& buckets = sample.histograms[histogram];
+  return static_cast<double>(std::accumulate(buckets.begin(), buckets.end(), std::uint64_t{0}));
+}
+
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, value < 100 ? "%.2g" : "%.0f", value);
+  return text;
+}
+
+std::string percent(double share) {
+  return number(std::floor(share * 100 + 0.5)) + " %";
+}
+
+struct ResourceWords {
+  const char* use;   // the verb
+  const char* unit;  // of the use
+  double scale;
+  const char* wait;  // waited for ...
+};
+constexpr std::array<ResourceWords, 4> kWords{{
+    {"used", "cores", 1, "a CPU"},
+    {"moved", "MB/s (a request counting 64 kB)", 1e-6, "disks and locks of the kernel"},
+    {"took", "MB/s of memory", 1e-6, "memory"},
+    {"sent", "packets/s", 1, "packets that were lost"},
+}};
+
+}  // namespace
+
+void CauseFinder::update(const Observation& observation) {
+  static constexpr std::array<MeasureInfo, kMeasures> kInfo{{{{"cgroup", "cgroup"}},
+                                                             {{"disk", "disk"}},
+                                                             {{"cgroup", "disk"}},
+                                                             {{"packets", "packets"}},
+                                                             {{"sched", "sched"}},
+                                                             {{"sched", "sched"}},
+                                                             {{"memory", "memory"}},
+                                                             {{"tcp", "sockets"}},
+                                                             {{"sched", "sched"}},
+                                                             {{"tcp", "packets"}},
+                                                             {{"cgroup", "cgroup"}},
+                                                             {{"cgroup", "cgroup"}}}};
+  for (const ProbeHealth& probe : observation.probes) {
+    if (probe.state == ProbeState::kAttached) continue;
+    for (std::size_t m = 0; m < kMeasures; ++m) {
+      if (kInfo[m].origins[0] == probe.name || kInfo[m].origins[1] == probe.name) unwatched_.set(m);
+    }
+  }
+  step_s_ += observation.interval_s;
+  const std::size_t rows = std::min(observation.entities.size(), observation.samples.size());
+  for (std::size_t i = 0; i < rows; ++i) {
+    const Sample& sample = observation.samples[i];
+    History& history = histories_[observation.entities[i]->id];
+    if (history.name.empty()) {
+      history.name = observation.entities[i]->name;
+      history.first_step = step_;
+    }
+    history.last_step = step_;
+    const double read = count(sample, COUNTER_disk_read_bytes);
+    const double asked = count(sample, COUNTER_dns_queries) - observed(sample, HISTOGRAM_dns_latency);
+    history.sum[kCpuUse] += gauge(sample, GAUGE_cpu_cores) * observation.interval_s;
+    history.sum[kThrottled] += gauge(sample, GAUGE_cpu_throttled) * observation.interval_s;
+    history.sum[kMemoryFull] += gauge(sample, GAUGE_memory_use) * observation.interval_s;
+    history.sum[kDiskUse] +=
+        read + count(sample, COUNTER_disk_written_bytes) +
+        kRequestBytes * (count(sample, COUNTER_disk_reads) + count(sample, COUNTER_disk_writes));
+    history.sum[kMemoryUse] += read + kPageBytes * count(sample, COUNTER_page_faults);
+    history.sum[kNetworkUse] += count(sample, COUNTER_packets_sent);
+    history.sum[kCpuWait] += count(sample, COUNTER_runqueue_wait_ns) / kNsPerSecond;
+    history.sum[kDiskWait] += count(sample, COUNTER_blocked_disk_ns) / kNsPerSecond;
+    history.sum[kMemoryWait] +=
+        (count(sample, COUNTER_direct_reclaim_ns) + count(sample, COUNTER_compaction_ns)) / kNsPerSecond;
+    history.sum[kNetworkWait] +=
+        kRetransmitS * count(sample, COUNTER_tcp_retransmits) +
+        kOverrunS * (count(sample, COUNTER_socket_overruns) + count(sample, COUNTER_udp_receive_errors));
+    history.sum[kLockWait] += count(sample, COUNTER_blocked_lock_ns) / kNsPerSecond;
+    // Questions whose answer has not come yet are answered in the next tick: the mean of a step is none.
+    history.sum[kAnswerWait] += kUnansweredS * (count(sample, COUNTER_tcp_connect_failures) + asked);
+  }
+  for (const KernelEvent& event : observation.events) note_peer(event);
+  if (step_s_ >= 1) close_step(observation.time.monotonic_ns);
+}
+
+void CauseFinder::close_step(MonotonicNs now) {
+  for (auto entry = histories_.begin(); entry != histories_.end();) {
+    History& history = entry->second;
+    Values& values = history.steps[step_ % kSteps];
+    for (std::size_t m = 0; m < kMeasures; ++m) {
+      values[m] = unwatched_.test(m) ? kNan : static_cast<float>(std::exchange(history.sum[m], 0) / step_s_);
+    }
+    // Whoever did it may be gone when it is asked who did.
+    entry = step_ - history.last_step > kOnsetSteps ? histories_.erase(entry) : std::next(entry);
+  }
+  unwatched_.reset();
+  step_s_ = 0;
+  step_end_ns_ = now;
+  ++step_;
+}
+
+void CauseFinder::note_peer(const KernelEvent& event) {
+  std::string name;
+  if (event.entity == kNodeEntity) return;
+  if (event.type == EVENT_connect_failed) {
+    name = event.text + ":" + std::to_string(event.extra);
+  } else if (event.type == EVENT_dns_failed && event.value < 0) {
+    name = "the name server (for " + event.text + ")";
+  } else {
+    return;
+  }
+  const auto known = std::ranges::find(peers_, name, &Peer::name);
+  if (known != peers_.end()) {
+    known->count = step_ - known->step > kSteps ? 1 : known->count + 1;
+    known->step = step_;
+    return;
+  }
+  if (peers_.size() == kMaxPeers) peers_.erase(std::ranges::min_element(peers_, {}, &Peer::step));
+  peers_.push_back({std::move(name), step_, 1});
+}
+
+std::string CauseFinder::peers(std::uint64_t since) const {
+  const Peer* worst = nullptr;
+  for (const Peer& peer : peers_) {
+    if (peer.step >= since && (worst == nullptr || peer.count > worst->count)) worst = &peer;
+  }
+  return worst == nullptr ? "" : worst->name;
+}
+
+// What holds an entity back that nobody else has to do with; empty: nothing.
+std::string CauseFinder::own_limit(const Growths& grown, std::size_t resource) {
+  const Growth& throttled = grown[kThrottled];
+  if (resource == kCpuUse && throttled.more >= kThrottledShare)
+    return "its own CPU quota held it back " + percent(throttled.now) + " of the time, usually " +
+           percent(throttled.usual);
+  if (resource == kMemoryUse && grown[kMemoryFull].now >= kNearlyFull)
+    return "it is at " + percent(grown[kMemoryFull].now) + " of its own memory limit";
+  return "";
+}
+
+// An entity that was not there used nothing and waited for nothing.
+float CauseFinder::value(const History& history, std::size_t measure, std::uint64_t step) const {
+  return step < history.first_step ? 0 : history.steps[step % kSteps][measure];
+}
+
+CauseFinder::Usual CauseFinder::usual(const History& history, std::size_t measure,
+                                      std::uint64_t onset) const {
+  Usual out;
+  double square = 0;
+  double n = 0;
+  for (std::uint64_t s = std::max(history.first_step, oldest_step()); s < onset; ++s) {
+    const auto v = static_cast<double>(value(history, measure, s));
+    if (std::isnan(v)) continue;
+    out.mean += v;
+    square += v * v;
+    ++n;
+  }
+  if (n == 0) return {};
+  out.mean /= n;
+  out.strays = std::sqrt(std::max(0.0, square / n - out.mean * out.mean));
+  return out;
+}
+
+// Whoever exchanges less than half of the usual packets waits for all the time that the rest would have
+// taken.
+double CauseFinder::silence(const Growth& sent) {
+  if (!sent.watched || sent.usual < kTalks || sent.now > sent.usual / 2) return 0;
+  return 1 - sent.now / sent.usual;
+}
+
+CauseFinder::Growth CauseFinder::growth(const History& history, std::size_t measure, const Usual& usual,
+                                        std::uint64_t onset, Span window) const {
+  Growth out;
+  out.usual = usual.mean;
+  std::array<double, kWindowSteps> values{};
+  std::size_t n = 0;
+  for (std::uint64_t s = window.begin; s < window.end; ++s) {
+    const auto v = static_cast<double>(value(history, measure, s));
+    if (!std::isnan(v)) values[n++] = v;
+  }
+  if (n == 0) return out;
+  out.watched = true;
+  if (measure == kLockWait) {
+    // A wait is known when it ends: one thread of a pool that was idle for an hour is an hour in one second.
+    std::ranges::nth_element(values.begin(), values.begin() + n / 2, values.begin() + n);
+    out.now = values[n / 2];
+  } else {
+    out.now = std::accumulate(values.begin(), values.begin() + n, 0.0) / static_cast<double>(n);
+  }
+  out.more = std::max(0.0, out.now - usual.mean - usual.strays);
+  const double half = (usual.mean + out.now) / 2;
+  for (out.began = onset; out.began + 1 < window.end; ++out.began) {
+    if (static_cast<double>(value(history, measure, out.began)) >= half) break;
+  }
+  return out;
+}
+
+std::vector<Suspect> CauseFinder::explain(const std::vector<const History*>& who,
+                                          const std::vector<Growths>& grown, const Growths& node,
+                                          std::uint64_t onset, Span window) const {
+  struct Part {
+    double waited = 0;  // seconds a second it explains
+    double most = -1;   // of them, those of `why`
+    std::string why;
+  };
+  std::vector<Part> parts(who.size() + 2);  // the entities, then the rest of the node, then what is outside
+  Part& outside = parts[who.size() + 1];
+  const auto add = [](Part& part, double waited, std::string why) {
+    part.waited += waited;
+    if (waited <= part.most) return;
+    part.most = waited;
+    part.why = std::move(why);
+  };
+
+  double all = 0;
+  for (std::size_t r = 0; r < kResources; ++r) {
+    const std::size_t wait = kCpuWait + r;
+    double waited = 0;
+    double waited_now = 0;
+    double used = 0;
+    std::uint64_t began = window.end;
+    const Growth& node_use = node[r];
+    double rest_more = node_use.more;
+    for (std::size_t i = 0; i < who.size(); ++i) {
+      const Growth& mine = grown[i][wait];
+      rest_more -= grown[i][r].now - grown[i][r].usual;
+      if (mine.more <= 0) continue;
+      const std::string limit = own_limit(grown[i], r);
+      if (!limit.empty()) {
+        all += mine.more;
+        add(parts[i], mine.more, limit + ", and its tasks waited " + number(mine.now) + " s a second");
+        continue;
+      }
+      waited += mine.more;
+      waited_now += mine.now;
+      if (mine.more >= 0.01) began = std::min(began, mine.began);
+    }
+    rest_more = std::max(0.0, rest_more);
+    for (const Growths& each : grown) used += each[r].more;
+    used += rest_more;
+    all += waited;
+    // Lost packets of which nobody here sent more were lost elsewhere.
+    if (used <= 0 || (r == kNetworkUse && node_use.now < 2 * node_use.usual)) {
+      if (r == kNetworkUse)
+        add(outside, waited, "segments were lost and sent again, and nobody here sent more than usual");
+      continue;
+    }
+    for (std::size_t i = 0; i <= who.size(); ++i) {
+      const bool is_rest = i == who.size();
+      const Growth& use = is_rest ? node_use : grown[i][r];
+      const double more = is_rest ? rest_more : use.more;
+      if (more <= 0) continue;
+      const bool late = !is_rest && use.began > began + kLateSteps;
+      const ResourceWords& words = kWords[r];
+      std::string why = std::string(is_rest ? "what runs outside all pods " : "") + words.use + " " +
+                        number((is_rest ? more : use.now) * words.scale) + " " + words.unit +
+                        (is_rest ? " more than usual" : ", usually " + number(use.usual * words.scale)) +
+                        " (" + percent(more / used) + " of the growth), while all waited " +
+                        number(waited_now) + " s a second for " + words.wait + ", " + number(waited) +
+                        " more than usual";
+      if (!is_rest && use.began < began && began < window.end)
+        why += "; it began " + std::to_string(began - use.began) + " s before they waited";
+      add(parts[i], waited * more / used * (late ? kLateShare : 1), std::move(why));
+    }
+  }
+
+  // Whoever waits for locks waits for tasks of its own, unless something else makes all of them slow.
+  double locked = 0;
+  double stalled = 0;
+  double asked = 0;
+  std::size_t silent = 0;
+  for (const Growths& each : grown) {
+    locked += each[kLockWait].more;
+    asked += each[kAnswerWait].more;
+    const double quiet = silence(each[kNetworkUse]);
+    stalled += quiet;
+    silent += quiet > 0 ? 1U : 0U;
+  }
+  const double own_locks = std::max(0.0, locked - all);
+  for (std::size_t i = 0; i < who.size(); ++i) {
+    const Growth& lock = grown[i][kLockWait];
+    if (lock.more <= 0 || own_locks <= 0) continue;
+    add(parts[i], own_locks * lock.more / locked,
+        "its tasks waited " + number(lock.now) + " s a second for each other (locks, children), usually " +
+            number(lock.usual) + ", and nobody used more of what is shared");
+  }
+  // Of silence the cause is outside only where all that could slow somebody here was looked at.
+  const bool looked = std::ranges::all_of(std::span(node).subspan(0, kLockWait), &Growth::watched);
+  const double unexplained = looked ? std::max(0.0, stalled - all - own_locks) : 0;
+  all += own_locks + asked + unexplained;
+  if (asked > 0) {
+    const std::string peer = peers(onset);
+    add(outside, asked,
+        number(asked) + " connects and DNS queries a second failed or had no answer" +
+            (peer.empty() ? "" : ", most of them of " + peer));
+  }
+  if (unexplained > 0)
+    add(outside, unexplained,
+        std::to_string(silent) +
+            " entities exchange less than half of their usual packets, and nobody here used more "
+            "of what they could wait for");
+  if (all < kLeastWait) return {};
+
+  std::vector<Suspect> suspects;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i].waited < kLeastShare * all) continue;
+    const std::string name = i < who.size() ? who[i]->name : i == who.size() ? "node" : kOutside;
+    suspects.push_back({name, parts[i].waited / all, parts[i].why});
+  }
+  std::ranges::stable_sort(suspects, std::ranges::greater{}, &Suspect::score);
+  if (suspects.size() > kSuspects) suspects.resize(kSuspects);
+  return suspects;
+}
+
+std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
+  const auto age = static_cast<std::uint64_t>(seconds_between(began_ns, step_end_ns_));
+  const auto node = histories_.find(kNodeEntity);
+  if (node == histories_.end() || step_ < kOnsetSteps + age) return {};
+  const std::uint64_t onset = step_ - age - kOnsetSteps;
+  if (onset < std::max(node->second.first_step, oldest_step()) + kUsualSteps) return {};
+
+  std::vector<const History*> who;
+  std::vector<std::array<Usual, kMeasures>> usuals;
+  for (const auto& entry : histories_) {
+    who.push_back(&entry.second);
+    std::array<Usual, kMeasures>& all = usuals.emplace_back();
+    for (std::size_t m = 0; m < kMeasures; ++m) all[m] = usual(entry.second, m, onset);
+  }
+
+  // The window in which waiting grew most: the trouble at its clearest, whenever it was found.
+  Span window{onset, onset + kWindowSteps};
+  double most = -1;
+  for (Span each = window; each.end <= step_; ++each.begin, ++each.end) {
+    double grown = 0;
+    for (std::size_t i = 1; i < who.size(); ++i) {
+      for (const std::size_t m : {kCpuWait, kDiskWait, kMemoryWait, kNetworkWait, kAnswerWait})
+        grown += growth(*who[i], m, usuals[i][m], onset, each).more;
+      grown += std::min(1.0, growth(*who[i], kLockWait, usuals[i][kLockWait], onset, each).more);
+      grown += silence(growth(*who[i], kNetworkUse, usuals[i][kNetworkUse], onset, each));
+    }
+    if (grown < most) continue;
+    most = grown;
+    window = each;
+  }
+
+  std::vector<Growths> grown(who.size());
+  for (std::size_t i = 0; i < who.size(); ++i) {
+    for (std::size_t m = 0; m < kMeasures; ++m) grown[i][m] = growth(*who[i], m, usuals[i][m], onset, window);
+  }
+  // The node is the first: it has the smallest id.
+  const Growths of_node = grown.front();
+  who.erase(who.begin());
+  grown.erase(grown.begin());
+  return explain(who, grown, of_node, onset, window);
+}
+
+std::size_t CauseFinder::bytes() const {
+  return histories_.size() * sizeof(History);
+}
+
+}  // namespace vedette

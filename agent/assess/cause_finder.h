@@ -1,0 +1,118 @@
+// Whose fault is it that others wait? Keeps for a minute what each entity used of what all share (CPU, disk,
+// memory, network) and what it waited for, and ranks who explains the growth of the waiting. A pure function
+// of the observations it was shown: no clock, no I/O. Called by the tick thread only.
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "agent/collect/observation.h"
+
+namespace vedette {
+
+// What a cause is called that is no entity of this node: a peer that does not answer, a name server that is
+// gone.
+inline constexpr const char* kOutside = "outside";
+
+// One who may be the cause. A score is the part of the growth of all waiting that it explains, 0..1.
+struct Suspect {
+  std::string entity;  // its name, or kOutside
+  double score = 0;
+  std::string why;  // with numbers; the rest of a sentence about it
+
+  bool operator==(const Suspect&) const = default;
+};
+
+class CauseFinder {
+public:
+  // Every tick.
+  void update(const Observation& observation);
+  // Seconds' steps seen: rank() answers otherwise only after another one.
+  std::uint64_t steps() const { return step_; }
+
+  // The best explanations of what is waited for since about `began_ns`, when an incident opened: at most
+  // three, the best first; none where nobody waits longer than usual or too little was seen before.
+  std::vector<Suspect> rank(MonotonicNs began_ns) const;
+
+  // Memory kept for the entities.
+  std::size_t bytes() const;
+
+private:
+  // What is used of each resource, what is waited for in seconds a second, and what has to do with both.
+  enum Measure : std::uint8_t {
+    kCpuUse,
+    kDiskUse,
+    kMemoryUse,
+    kNetworkUse,
+    kCpuWait,
+    kDiskWait,
+    kMemoryWait,
+    kNetworkWait,
+    kLockWait,
+    kAnswerWait,
+    kThrottled,   // share of time its own quota held it back
+    kMemoryFull,  // share of its own limit
+    kMeasures
+  };
+  static constexpr std::size_t kResources = 4;  // the uses, and the waits for them, in one order
+  static constexpr std::size_t kSteps = 64;     // of a second
+
+  using Values = std::array<float, kMeasures>;  // per second; NaN: not watched
+  struct History {
+    std::string name;
+    std::uint64_t first_step = 0;
+    std::uint64_t last_step = 0;  // it was alive in
+    std::array<double, kMeasures> sum{};
+    std::array<Values, kSteps> steps{};
+  };
+  // What is usual: of the steps before an onset.
+  struct Usual {
+    double mean = 0;
+    double strays = 0;  // standard deviation
+  };
+  struct Span {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;  // not in it
+  };
+  struct Peer {
+    std::string name;
+    std::uint64_t step = 0;
+    std::uint32_t count = 0;
+  };
+  // What an entity does more of in a window than before.
+  struct Growth {
+    double usual = 0;
+    double now = 0;
+    double more = 0;  // beyond the usual and how far it strays
+    bool watched = false;
+    std::uint64_t began = 0;  // the first step at more than half of it
+  };
+  using Growths = std::array<Growth, kMeasures>;
+
+  std::uint64_t oldest_step() const { return step_ > kSteps ? step_ - kSteps : 0; }
+  void close_step(MonotonicNs now);
+  void note_peer(const KernelEvent& event);
+  float value(const History& history, std::size_t measure, std::uint64_t step) const;
+  Usual usual(const History& history, std::size_t measure, std::uint64_t onset) const;
+  Growth growth(const History& history, std::size_t measure, const Usual& usual, std::uint64_t onset,
+                Span window) const;
+  static std::string own_limit(const Growths& grown, std::size_t resource);
+  static double silence(const Growth& sent);
+  std::vector<Suspect> explain(const std::vector<const History*>& who, const std::vector<Growths>& grown,
+                               const Growths& node, std::uint64_t onset, Span window) const;
+  std::string peers(std::uint64_t since) const;
+
+  std::uint64_t step_ = 0;  // that is being filled
+  double step_s_ = 0;
+  MonotonicNs step_end_ns_ = 0;  // of the newest complete one
+  std::bitset<kMeasures> unwatched_;
+  std::map<EntityId, History> histories_;
+  std::vector<Peer> peers_;
+};
+
+}  // namespace vedette

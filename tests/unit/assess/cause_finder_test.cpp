@@ -1,0 +1,267 @@
+#include "agent/assess/cause_finder.h"
+
+#include <functional>
+#include <set>
+
+#include <doctest/doctest.h>
+
+using namespace vedette;
+
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr EntityId kA = 1, kB = 2, kC = 3;
+
+// A node and three units whose seconds are made by hand; every probe is attached.
+struct Scene {
+  Observation observation;
+  CauseFinder causes;
+
+  Scene() {
+    observation.time.monotonic_ns = 1000 * kSecond;
+    observation.interval_s = 0.5;
+    for (const char* name : {"node", "unit/a", "unit/b", "unit/c"}) add(name);
+    std::set<std::string_view> origins;
+    for (const SignalInfo& signal : kCounters) origins.insert(signal.origin);
+    for (const SignalInfo& signal : kGauges) origins.insert(signal.origin);
+    for (const std::string_view origin : origins)
+      observation.probes.push_back({std::string(origin), ProbeState::kAttached, "", 0, 0});
+  }
+  void add(const std::string& name) {
+    Entity entity;
+    entity.id = static_cast<EntityId>(observation.entities.size());
+    entity.name = name;
+    observation.entities.push_back(std::make_shared<const Entity>(entity));
+    observation.samples.emplace_back().entity = entity.id;
+    cpu(entity.id, 0);
+  }
+  void cpu(EntityId of, double cores) { observation.samples[of].gauges[GAUGE_cpu_cores] = cores; }
+  void rate(EntityId of, vedette_counter counter, double per_s) {
+    observation.samples[of].counters[counter] = static_cast<std::uint64_t>(per_s / 2);
+  }
+  void waits(EntityId of, vedette_counter counter, double tasks) { rate(of, counter, tasks * 1e9); }
+  // What a pod has, the node has too.
+  void run(double seconds) {
+    Sample& node = observation.samples.front();
+    const Sample own = node;
+    for (std::size_t i = 1; i < observation.samples.size(); ++i) {
+      for (std::size_t c = 0; c < COUNTER_COUNT; ++c) node.counters[c] += observation.samples[i].counters[c];
+      node.gauges[GAUGE_cpu_cores] += observation.samples[i].gauges[GAUGE_cpu_cores];
+    }
+    for (double left = seconds; left > 0; left -= observation.interval_s) {
+      observation.time.monotonic_ns += kSecond / 2;
+      causes.update(observation);
+      observation.events.clear();
+    }
+    node = own;
+  }
+  std::vector<Suspect> suspects() const { return causes.rank(observation.time.monotonic_ns); }
+};
+
+bool tells(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("the cause is who used more of what the others waited for, with the numbers") {
+  Scene scene;
+  scene.cpu(kA, 0.2);
+  scene.cpu(kB, 0.5);
+  scene.waits(kB, COUNTER_runqueue_wait_ns, 0.1);
+  scene.run(40);
+  CHECK(scene.suspects().empty());
+  scene.cpu(kA, 1.5);
+  scene.run(2);
+  scene.waits(kB, COUNTER_runqueue_wait_ns, 1.1);
+  scene.rate(kC, COUNTER_disk_written_bytes, 5e8);  // more than usual too, but nobody waits for a disk
+  scene.run(6);
+  const auto suspects = scene.suspects();
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == "unit/a");
+  CHECK(suspects[0].score == doctest::Approx(1));
+  CAPTURE(suspects[0].why);
+  CHECK(tells(suspects[0].why, "used 1.5 cores, usually 0.2 (100 % of the growth)"));
+  CHECK(tells(suspects[0].why, "waited 1.1 s a second for a CPU, 1 more than usual"));
+  CHECK(tells(suspects[0].why, "began 2 s before"));
+}
+
+TEST_CASE("of several who used more, each explains its share") {
+  Scene scene;
+  scene.run(40);
+  scene.waits(kC, COUNTER_blocked_disk_ns, 2);
+  scene.rate(kA, COUNTER_disk_written_bytes, 3e8);
+  scene.rate(kB, COUNTER_disk_written_bytes, 1e8);
+  scene.run(6);
+  const auto suspects = scene.suspects();
+  REQUIRE(suspects.size() == 2);
+  CHECK(suspects[0].entity == "unit/a");
+  CHECK(suspects[0].score == doctest::Approx(0.75));
+  CHECK(suspects[1].entity == "unit/b");
+  CHECK(suspects[1].score == doctest::Approx(0.25));
+}
+
+TEST_CASE("who began after the waiting did is less of a suspect") {
+  Scene scene;
+  scene.run(40);
+  scene.waits(kC, COUNTER_runqueue_wait_ns, 2);
+  scene.cpu(kA, 1);
+  scene.run(5);
+  scene.cpu(kB, 1);
+  scene.run(5);
+  const auto suspects = scene.suspects();
+  REQUIRE(!suspects.empty());
+  CHECK(suspects[0].entity == "unit/a");
+}
+
+TEST_CASE("what nobody answers is outside, and the peer is named") {
+  Scene scene;
+  scene.run(40);
+  for (int i = 0; i < 3; ++i) {
+    KernelEvent refused;
+    refused.type = EVENT_connect_failed;
+    refused.entity = kB;
+    refused.text = "192.0.2.7";
+    refused.extra = 5432;
+    scene.observation.events.push_back(refused);
+  }
+  scene.rate(kB, COUNTER_tcp_connect_failures, 10);
+  scene.run(6);
+  auto suspects = scene.suspects();
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == kOutside);
+  CHECK(tells(suspects[0].why, "most of them of 192.0.2.7:5432"));
+
+  Scene names;
+  names.rate(kB, COUNTER_dns_queries, 20);
+  names.observation.samples[kB].histograms[HISTOGRAM_dns_latency][3] = 10;
+  names.run(40);
+  CHECK(names.suspects().empty());
+  names.observation.samples[kB].histograms[HISTOGRAM_dns_latency][3] = 0;
+  names.run(6);
+  suspects = names.suspects();
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == kOutside);
+}
+
+TEST_CASE("lost segments are outside, unless somebody here floods") {
+  Scene scene;
+  scene.rate(kB, COUNTER_packets_sent, 1000);
+  scene.run(40);
+  scene.rate(kB, COUNTER_tcp_retransmits, 20);
+  scene.run(6);
+  auto suspects = scene.suspects();
+  REQUIRE(!suspects.empty());
+  CHECK(suspects[0].entity == kOutside);
+
+  Scene flood;
+  flood.rate(kB, COUNTER_packets_sent, 1000);
+  flood.run(40);
+  flood.rate(kB, COUNTER_tcp_retransmits, 20);
+  flood.rate(kA, COUNTER_packets_sent, 100'000);
+  flood.run(6);
+  suspects = flood.suspects();
+  REQUIRE(!suspects.empty());
+  CHECK(suspects[0].entity == "unit/a");
+}
+
+TEST_CASE("silence without anything that grew here is outside") {
+  Scene scene;
+  scene.rate(kA, COUNTER_packets_sent, 100);
+  scene.rate(kB, COUNTER_packets_sent, 100);
+  scene.run(40);
+  scene.rate(kA, COUNTER_packets_sent, 2);
+  scene.rate(kB, COUNTER_packets_sent, 2);
+  scene.run(6);
+  const auto suspects = scene.suspects();
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == kOutside);
+  CHECK(tells(suspects[0].why, "2 entities"));
+}
+
+TEST_CASE("whose tasks wait for each other is its own cause") {
+  Scene scene;
+  scene.waits(kB, COUNTER_blocked_lock_ns, 1);
+  scene.run(40);
+  scene.waits(kB, COUNTER_blocked_lock_ns, 8);
+  scene.run(6);
+  const auto suspects = scene.suspects();
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == "unit/b");
+}
+
+TEST_CASE("who waits at its own limit is its own cause") {
+  Scene scene;
+  scene.run(40);
+  scene.observation.samples[kB].gauges[GAUGE_cpu_throttled] = 0.6;
+  scene.waits(kB, COUNTER_runqueue_wait_ns, 1);
+  scene.cpu(kA, 0.3);
+  scene.run(6);
+  auto suspects = scene.suspects();
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == "unit/b");
+  CHECK(tells(suspects[0].why, "its own CPU quota held it back 60 % of the time, usually 0 %"));
+
+  Scene full;
+  full.run(40);
+  full.observation.samples[kB].gauges[GAUGE_memory_use] = 0.99;
+  full.waits(kB, COUNTER_direct_reclaim_ns, 1);
+  full.rate(kA, COUNTER_page_faults, 1e5);
+  full.run(6);
+  suspects = full.suspects();
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == "unit/b");
+}
+
+TEST_CASE("what runs outside all pods is the node's, and who is gone is still found") {
+  Scene scene;
+  scene.run(40);
+  scene.cpu(kNodeEntity, 1.5);
+  scene.waits(kB, COUNTER_runqueue_wait_ns, 1);
+  scene.run(6);
+  REQUIRE(!scene.suspects().empty());
+  CHECK(scene.suspects()[0].entity == "node");
+
+  Scene gone;
+  gone.run(40);
+  gone.cpu(kC, 1.5);
+  gone.waits(kB, COUNTER_runqueue_wait_ns, 1);
+  gone.run(6);
+  gone.observation.entities.pop_back();
+  gone.observation.samples.pop_back();
+  gone.run(4);
+  REQUIRE(!gone.suspects().empty());
+  CHECK(gone.suspects()[0].entity == "unit/c");
+}
+
+TEST_CASE("what is not watched is no evidence, and too little seen blames nobody") {
+  Scene scene;
+  scene.waits(kB, COUNTER_blocked_disk_ns, 0.1);
+  scene.run(40);
+  for (ProbeHealth& probe : scene.observation.probes) {
+    if (probe.name == "disk") probe.state = ProbeState::kShed;
+  }
+  scene.rate(kA, COUNTER_disk_written_bytes, 3e8);
+  scene.waits(kB, COUNTER_blocked_disk_ns, 3);
+  scene.run(6);
+  CHECK(scene.suspects().empty());
+
+  Scene fresh;
+  fresh.cpu(kA, 1.5);
+  fresh.waits(kB, COUNTER_runqueue_wait_ns, 1);
+  fresh.run(5);
+  CHECK(fresh.suspects().empty());
+}
+
+TEST_CASE("what is kept of those that are gone is given back") {
+  Scene scene;
+  scene.run(2);
+  const std::size_t before = scene.causes.bytes();
+  for (int i = 0; i < 100; ++i) scene.add("unit/" + std::to_string(i));
+  scene.run(2);
+  CHECK(scene.causes.bytes() > before);
+  scene.observation.entities.resize(4);
+  scene.observation.samples.resize(4);
+  scene.run(20);
+  CHECK(scene.causes.bytes() == before);
+}
