@@ -31,6 +31,8 @@ constexpr double kTalks = 5;
 constexpr double kThrottledShare = 0.05;
 // Of a memory limit: from here on whoever allocates must first free.
 constexpr double kNearlyFull = 0.95;
+// A normal distribution's standard deviation over the distance of its upper quartile.
+constexpr double kQuartileToDeviation = 1.48;
 // Of all waiting; who explains less is not named.
 constexpr double kLeastShare = 0.05;
 constexpr std::size_t kSuspects = 3;
@@ -70,6 +72,13 @@ std::string number(double value) {
   char text[32];
   std::snprintf(text, sizeof text, value < 100 ? "%.2g" : "%.0f", value);
   return text;
+}
+
+// Reorders them.
+float quantile(std::span<float> values, double share) {
+  const auto place = static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size()));
+  std::nth_element(values.begin(), values.begin() + place, values.end());
+  return values[static_cast<std::size_t>(place)];
 }
 
 std::string percent(double share) {
@@ -207,20 +216,36 @@ float CauseFinder::value(const History& history, std::size_t measure, std::uint6
 
 CauseFinder::Usual CauseFinder::usual(const History& history, std::size_t measure,
                                       std::uint64_t onset) const {
+  std::array<float, kSteps> values;
+  const Span before{std::max(history.first_step, oldest_step()), onset};
+  const std::span<float> seen = watched(history, measure, before, values);
+  if (seen.empty()) return {};
   Usual out;
+  if (is_wait(measure)) {
+    out.mean = static_cast<double>(quantile(seen, 0.5));
+    out.strays = kQuartileToDeviation * (static_cast<double>(quantile(seen, 0.75)) - out.mean);
+    return out;
+  }
   double square = 0;
-  double n = 0;
-  for (std::uint64_t s = std::max(history.first_step, oldest_step()); s < onset; ++s) {
-    const auto v = static_cast<double>(value(history, measure, s));
-    if (std::isnan(v)) continue;
+  for (const float each : seen) {
+    const auto v = static_cast<double>(each);
     out.mean += v;
     square += v * v;
-    ++n;
   }
-  if (n == 0) return {};
+  const auto n = static_cast<double>(seen.size());
   out.mean /= n;
   out.strays = std::sqrt(std::max(0.0, square / n - out.mean * out.mean));
   return out;
+}
+
+std::span<float> CauseFinder::watched(const History& history, std::size_t measure, Span span,
+                                      std::array<float, kSteps>& values) const {
+  std::size_t n = 0;
+  for (std::uint64_t s = span.begin; s < span.end; ++s) {
+    const float v = value(history, measure, s);
+    if (!std::isnan(v)) values[n++] = v;
+  }
+  return std::span(values).first(n);
 }
 
 // Whoever exchanges less than half of the usual packets waits for all the time that the rest would have
@@ -234,21 +259,13 @@ CauseFinder::Growth CauseFinder::growth(const History& history, std::size_t meas
                                         std::uint64_t onset, Span window) const {
   Growth out;
   out.usual = usual.mean;
-  std::array<double, kWindowSteps> values{};
-  std::size_t n = 0;
-  for (std::uint64_t s = window.begin; s < window.end; ++s) {
-    const auto v = static_cast<double>(value(history, measure, s));
-    if (!std::isnan(v)) values[n++] = v;
-  }
-  if (n == 0) return out;
+  std::array<float, kSteps> values;
+  const std::span<float> seen = watched(history, measure, window, values);
+  if (seen.empty()) return out;
   out.watched = true;
-  if (measure == kLockWait) {
-    // A wait is known when it ends: one thread of a pool that was idle for an hour is an hour in one second.
-    std::ranges::nth_element(values.begin(), values.begin() + n / 2, values.begin() + n);
-    out.now = values[n / 2];
-  } else {
-    out.now = std::accumulate(values.begin(), values.begin() + n, 0.0) / static_cast<double>(n);
-  }
+  out.now = is_wait(measure)
+                ? static_cast<double>(quantile(seen, 0.5))
+                : std::accumulate(seen.begin(), seen.end(), 0.0) / static_cast<double>(seen.size());
   out.more = std::max(0.0, out.now - usual.mean - usual.strays);
   const double half = (usual.mean + out.now) / 2;
   for (out.began = onset; out.began + 1 < window.end; ++out.began) {
@@ -280,7 +297,7 @@ std::vector<Suspect> CauseFinder::explain(const std::vector<const History*>& who
     double waited = 0;
     double waited_now = 0;
     double used = 0;
-    std::uint64_t began = window.end;
+    const std::uint64_t began = node[wait].watched ? node[wait].began : window.end;
     const Growth& node_use = node[r];
     double rest_more = node_use.more;
     for (std::size_t i = 0; i < who.size(); ++i) {
@@ -295,7 +312,6 @@ std::vector<Suspect> CauseFinder::explain(const std::vector<const History*>& who
       }
       waited += mine.more;
       waited_now += mine.now;
-      if (mine.more >= 0.01) began = std::min(began, mine.began);
     }
     rest_more = std::max(0.0, rest_more);
     for (const Growths& each : grown) used += each[r].more;
@@ -320,7 +336,7 @@ std::vector<Suspect> CauseFinder::explain(const std::vector<const History*>& who
                         " (" + percent(more / used) + " of the growth), while all waited " +
                         number(waited_now) + " s a second for " + words.wait + ", " + number(waited) +
                         " more than usual";
-      if (!is_rest && use.began < began && began < window.end)
+      if (!is_rest && use.began < began)
         why += "; it began " + std::to_string(began - use.began) + " s before they waited";
       add(parts[i], waited * more / used * (late ? kLateShare : 1), std::move(why));
     }

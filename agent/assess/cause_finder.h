@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,10 +71,11 @@ private:
     std::array<double, kMeasures> sum{};
     std::array<Values, kSteps> steps{};
   };
-  // What is usual: of the steps before an onset.
+  // What is usual: of the steps before an onset. Of waits it is the median, since a wait is known when it
+  // ends: one thread of a pool that was idle for an hour is an hour in one second.
   struct Usual {
     double mean = 0;
-    double strays = 0;  // standard deviation
+    double strays = 0;  // standard deviation, or as much by the quartile
   };
   struct Span {
     std::uint64_t begin = 0;
@@ -97,6 +99,10 @@ private:
   std::uint64_t oldest_step() const { return step_ > kSteps ? step_ - kSteps : 0; }
   void close_step(MonotonicNs now);
   void note_peer(const KernelEvent& event);
+  static constexpr bool is_wait(std::size_t measure) { return measure >= kCpuWait && measure <= kAnswerWait; }
+  // The values of a span that were watched, in `values`.
+  std::span<float> watched(const History& history, std::size_t measure, Span span,
+                           std::array<float, kSteps>& values) const;
   float value(const History& history, std::size_t measure, std::uint64_t step) const;
   Usual usual(const History& history, std::size_t measure, std::uint64_t onset) const;
   Growth growth(const History& history, std::size_t measure, const Usual& usual, std::uint64_t onset,
