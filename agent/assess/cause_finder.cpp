@@ -23,8 +23,10 @@ constexpr std::uint64_t kUsualSteps = 8;
 // All that wait together wait so much longer, in seconds a second; less is the noise of a calm node.
 constexpr double kLeastWait = 0.05;
 // Who began so long after the waiting did, did not cause it; the CPU time is known two seconds late.
-constexpr std::uint64_t kLateSteps = 3;
+constexpr std::uint64_t kLateSteps = 4;
 constexpr double kLateShare = 0.25;
+// A second that a server waits here is one for its client too: both are silent.
+constexpr double kStallOfWait = 2;
 // Packets a second from which on silence means something.
 constexpr double kTalks = 5;
 // More of the time than before: the quota, not the neighbours.
@@ -351,9 +353,13 @@ std::vector<Suspect> CauseFinder::explain(const std::vector<const History*>& who
     locked += each[kLockWait].more;
     asked += each[kAnswerWait].more;
     const double quiet = silence(each[kNetworkUse]);
-    stalled += quiet;
-    silent += quiet > 0 ? 1U : 0U;
+    if (quiet <= 0) continue;
+    ++silent;
+    stalled += quiet -
+               kStallOfWait * std::accumulate(each.begin() + kCpuWait, each.begin() + kNetworkWait, 0.0,
+                                              [](double sum, const Growth& wait) { return sum + wait.more; });
   }
+
   const double own_locks = std::max(0.0, locked - all);
   for (std::size_t i = 0; i < who.size(); ++i) {
     const Growth& lock = grown[i][kLockWait];
@@ -364,7 +370,7 @@ std::vector<Suspect> CauseFinder::explain(const std::vector<const History*>& who
   }
   // Of silence the cause is outside only where all that could slow somebody here was looked at.
   const bool looked = std::ranges::all_of(std::span(node).subspan(0, kLockWait), &Growth::watched);
-  const double unexplained = looked ? std::max(0.0, stalled - all - own_locks) : 0;
+  const double unexplained = looked ? std::max(0.0, stalled) : 0;
   all += own_locks + asked + unexplained;
   if (asked > 0) {
     const std::string peer = peers(onset);
