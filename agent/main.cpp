@@ -317,9 +317,6 @@ int run(int argc, char** argv) {
   // One heap for all threads: none allocates often, and what one of them frees the others can use, or the
   // kernel gets back. Before the first thread.
   ::mallopt(M_ARENA_MAX, 1);
-  // What a tick allocates and gives back at once, by pages of its own: glibc would keep holes of that size in
-  // the heap.
-  ::mallopt(M_MMAP_THRESHOLD, 64 << 10);
   Arguments arguments;
   CLI::App app("Vedette's agent: watches this node with eBPF, judges, explains, exports and acts.",
                "vedette-agent");

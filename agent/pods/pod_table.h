@@ -24,8 +24,8 @@ using CgroupId = std::uint64_t;
 struct PodTableOptions {
   // Events reach the agent within a tick, a person's question or a late socket close takes longer.
   std::chrono::seconds keep_dead{60};
-  // A node that starts 60 containers a second for a minute is beyond any we know; 100 bytes each.
-  std::size_t max_dead = 4096;
+  // A kilobyte each. Containers that come and go faster than 17 a second for a minute are forgotten sooner.
+  std::size_t max_dead = 1024;
 };
 
 // A living entity and where its files are.
