@@ -71,8 +71,9 @@ double observed(const Sample& sample, vedette_histogram histogram) {
 }
 
 std::string number(double value) {
+  if (value < 0.005) return "0";
   char text[32];
-  std::snprintf(text, sizeof text, value < 100 ? "%.2g" : "%.0f", value);
+  std::snprintf(text, sizeof text, value < 99.5 ? "%.2g" : "%.0f", value);
   return text;
 }
 
@@ -192,7 +193,7 @@ void CauseFinder::note_peer(const KernelEvent& event) {
   peers_.push_back({std::move(name), step_, 1});
 }
 
-std::string CauseFinder::peers(std::uint64_t since) const {
+std::string CauseFinder::worst_peer(std::uint64_t since) const {
   const Peer* worst = nullptr;
   for (const Peer& peer : peers_) {
     if (peer.step >= since && (worst == nullptr || peer.count > worst->count)) worst = &peer;
@@ -276,124 +277,127 @@ CauseFinder::Growth CauseFinder::growth(const History& history, std::size_t meas
   return out;
 }
 
-std::vector<Suspect> CauseFinder::explain(const std::vector<const History*>& who,
-                                          const std::vector<Growths>& grown, const Growths& node,
-                                          std::uint64_t onset, Span window) const {
+// What is explained so far, and by whom.
+struct CauseFinder::Case {
   struct Part {
     double waited = 0;  // seconds a second it explains
     double most = -1;   // of them, those of `why`
     std::string why;
   };
-  std::vector<Part> parts(who.size() + 2);  // the entities, then the rest of the node, then what is outside
-  Part& outside = parts[who.size() + 1];
-  const auto add = [](Part& part, double waited, std::string why) {
+  const std::vector<const History*>& who;
+  const std::vector<Growths>& grown;
+  const Growths& node;
+  std::vector<Part> parts;  // the entities, then the rest of the node, then what is outside
+  double all = 0;           // the growth of all waiting
+
+  Case(const std::vector<const History*>& entities, const std::vector<Growths>& of_them,
+       const Growths& of_node)
+      : who(entities), grown(of_them), node(of_node), parts(entities.size() + 2) {}
+  std::size_t rest() const { return who.size(); }
+  std::size_t outside() const { return who.size() + 1; }
+  void add(std::size_t whom, double waited, std::string why) {
+    Part& part = parts[whom];
     part.waited += waited;
     if (waited <= part.most) return;
     part.most = waited;
     part.why = std::move(why);
-  };
+  }
+};
 
-  double all = 0;
-  for (std::size_t r = 0; r < kResources; ++r) {
-    const std::size_t wait = kCpuWait + r;
-    double waited = 0;
-    double waited_now = 0;
-    double used = 0;
-    const std::uint64_t began = node[wait].watched ? node[wait].began : window.end;
-    const Growth& node_use = node[r];
-    double rest_more = node_use.more;
-    for (std::size_t i = 0; i < who.size(); ++i) {
-      const Growth& mine = grown[i][wait];
-      rest_more -= grown[i][r].now - grown[i][r].usual;
-      if (mine.more <= 0) continue;
-      const std::string limit = own_limit(grown[i], r);
-      if (!limit.empty()) {
-        all += mine.more;
-        add(parts[i], mine.more, limit + ", and its tasks waited " + number(mine.now) + " s a second");
-        continue;
-      }
-      waited += mine.more;
-      waited_now += mine.now;
-    }
-    rest_more = std::max(0.0, rest_more);
-    for (const Growths& each : grown) used += each[r].more;
-    used += rest_more;
-    all += waited;
-    // Lost packets of which nobody here sent more were lost elsewhere.
-    if (used <= 0 || (r == kNetworkUse && node_use.now < 2 * node_use.usual)) {
-      if (r == kNetworkUse)
-        add(outside, waited, "segments were lost and sent again, and nobody here sent more than usual");
+// The growth of one kind of wait, among those who used more of that resource.
+void CauseFinder::share_out(Case& found, std::size_t resource) {
+  const std::size_t wait = kCpuWait + resource;
+  const Growth& node_use = found.node[resource];
+  const std::uint64_t began = found.node[wait].began;
+  double waited = 0;
+  double waited_now = 0;
+  double used = 0;
+  double rest_more = node_use.more;
+  for (std::size_t i = 0; i < found.who.size(); ++i) {
+    const Growth& use = found.grown[i][resource];
+    const Growth& mine = found.grown[i][wait];
+    used += use.more;
+    rest_more -= use.now - use.usual;
+    if (mine.more <= 0) continue;
+    found.all += mine.more;
+    const std::string limit = own_limit(found.grown[i], resource);
+    if (!limit.empty()) {
+      found.add(i, mine.more, limit + ", and its tasks waited " + number(mine.now) + " s a second");
       continue;
     }
-    for (std::size_t i = 0; i <= who.size(); ++i) {
-      const bool is_rest = i == who.size();
-      const Growth& use = is_rest ? node_use : grown[i][r];
-      const double more = is_rest ? rest_more : use.more;
-      if (more <= 0) continue;
-      const bool late = !is_rest && use.began > began + kLateSteps;
-      const ResourceWords& words = kWords[r];
-      std::string why = std::string(is_rest ? "what runs outside all pods " : "") + words.use + " " +
-                        number((is_rest ? more : use.now) * words.scale) + " " + words.unit +
-                        (is_rest ? " more than usual" : ", usually " + number(use.usual * words.scale)) +
-                        " (" + percent(more / used) + " of the growth), while all waited " +
-                        number(waited_now) + " s a second for " + words.wait + ", " + number(waited) +
-                        " more than usual";
-      if (!is_rest && use.began < began)
-        why += "; it began " + std::to_string(began - use.began) + " s before they waited";
-      add(parts[i], waited * more / used * (late ? kLateShare : 1), std::move(why));
-    }
+    waited += mine.more;
+    waited_now += mine.now;
   }
+  if (waited <= 0) return;
+  rest_more = std::max(0.0, rest_more);
+  used += rest_more;
+  // Lost segments of which nobody here sent more were lost elsewhere.
+  if (resource == kNetworkUse && node_use.now < 2 * node_use.usual) {
+    found.add(found.outside(), waited,
+              "segments were lost and sent again, and nobody here sent more than usual");
+    return;
+  }
+  const ResourceWords& words = kWords[resource];
+  const std::string waiting = " of the growth), while all waited " + number(waited_now) + " s a second for " +
+                              words.wait + ", " + number(waited) + " more than usual";
+  for (std::size_t i = 0; i < found.who.size(); ++i) {
+    const Growth& use = found.grown[i][resource];
+    if (use.more <= 0) continue;
+    std::string why = std::string(words.use) + " " + number(use.now * words.scale) + " " + words.unit +
+                      ", usually " + number(use.usual * words.scale) + " (" + percent(use.more / used) +
+                      waiting;
+    if (use.began < began) why += "; it began " + std::to_string(began - use.began) + " s before they waited";
+    const bool late = use.began > began + kLateSteps;
+    found.add(i, waited * use.more / used * (late ? kLateShare : 1), std::move(why));
+  }
+  if (rest_more > 0)
+    found.add(found.rest(), waited * rest_more / used,
+              std::string("what runs outside all pods ") + words.use + " " + number(rest_more * words.scale) +
+                  " " + words.unit + " more than usual (" + percent(rest_more / used) + waiting);
+}
 
-  // Whoever waits for locks waits for tasks of its own, unless something else makes all of them slow.
+// Whoever waits for locks waits for tasks of its own, unless something else makes all of them slow.
+void CauseFinder::blame_own_locks(Case& found) {
   double locked = 0;
-  double stalled = 0;
+  for (const Growths& each : found.grown) locked += each[kLockWait].more;
+  const double unexplained = locked - found.all;
+  if (unexplained <= 0) return;
+  found.all += unexplained;
+  for (std::size_t i = 0; i < found.who.size(); ++i) {
+    const Growth& lock = found.grown[i][kLockWait];
+    if (lock.more <= 0) continue;
+    found.add(i, unexplained * lock.more / locked,
+              "its tasks waited " + number(lock.now) +
+                  " s a second for each other (locks, children), usually " + number(lock.usual));
+  }
+}
+
+void CauseFinder::blame_outside(Case& found, const std::string& peer) {
   double asked = 0;
+  double stalled = 0;
   std::size_t silent = 0;
-  for (const Growths& each : grown) {
-    locked += each[kLockWait].more;
+  for (const Growths& each : found.grown) {
     asked += each[kAnswerWait].more;
     const double quiet = silence(each[kNetworkUse]);
     if (quiet <= 0) continue;
     ++silent;
-    stalled += quiet -
-               kStallOfWait * std::accumulate(each.begin() + kCpuWait, each.begin() + kNetworkWait, 0.0,
-                                              [](double sum, const Growth& wait) { return sum + wait.more; });
+    double waited = 0;
+    for (const std::size_t m : {kCpuWait, kDiskWait, kMemoryWait}) waited += each[m].more;
+    stalled += quiet - kStallOfWait * waited;
   }
-
-  const double own_locks = std::max(0.0, locked - all);
-  for (std::size_t i = 0; i < who.size(); ++i) {
-    const Growth& lock = grown[i][kLockWait];
-    if (lock.more <= 0 || own_locks <= 0) continue;
-    add(parts[i], own_locks * lock.more / locked,
-        "its tasks waited " + number(lock.now) + " s a second for each other (locks, children), usually " +
-            number(lock.usual) + ", and nobody used more of what is shared");
+  if (asked > 0) {
+    found.all += asked;
+    found.add(found.outside(), asked,
+              number(asked) + " connects and DNS queries a second failed or had no answer" +
+                  (peer.empty() ? "" : ", most of them of " + peer));
   }
   // Of silence the cause is outside only where all that could slow somebody here was looked at.
-  const bool looked = std::ranges::all_of(std::span(node).subspan(0, kLockWait), &Growth::watched);
-  const double unexplained = looked ? std::max(0.0, stalled) : 0;
-  all += own_locks + asked + unexplained;
-  if (asked > 0) {
-    const std::string peer = peers(onset);
-    add(outside, asked,
-        number(asked) + " connects and DNS queries a second failed or had no answer" +
-            (peer.empty() ? "" : ", most of them of " + peer));
+  if (stalled > 0 && std::ranges::all_of(std::span(found.node).first(kLockWait), &Growth::watched)) {
+    found.all += stalled;
+    found.add(found.outside(), stalled,
+              std::to_string(silent) + (silent == 1 ? " entity exchanges" : " entities exchange") +
+                  " less than half of the usual packets, and no wait here explains it");
   }
-  if (unexplained > 0)
-    add(outside, unexplained,
-        std::to_string(silent) +
-            " entities exchange less than half of their usual packets, and nobody here used more "
-            "of what they could wait for");
-  if (all < kLeastWait) return {};
-
-  std::vector<Suspect> suspects;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (parts[i].waited < kLeastShare * all) continue;
-    const std::string name = i < who.size() ? who[i]->name : i == who.size() ? "node" : kOutside;
-    suspects.push_back({name, parts[i].waited / all, parts[i].why});
-  }
-  std::ranges::stable_sort(suspects, std::ranges::greater{}, &Suspect::score);
-  if (suspects.size() > kSuspects) suspects.resize(kSuspects);
-  return suspects;
 }
 
 std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
@@ -435,7 +439,21 @@ std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
   const Growths of_node = grown.front();
   who.erase(who.begin());
   grown.erase(grown.begin());
-  return explain(who, grown, of_node, onset, window);
+  Case found(who, grown, of_node);
+  for (std::size_t r = 0; r < kResources; ++r) share_out(found, r);
+  blame_own_locks(found);
+  blame_outside(found, worst_peer(onset));
+  if (found.all < kLeastWait) return {};
+  std::vector<Suspect> suspects;
+  for (std::size_t i = 0; i < found.parts.size(); ++i) {
+    const Case::Part& part = found.parts[i];
+    if (part.waited < kLeastShare * found.all) continue;
+    const std::string name = i == found.outside() ? kOutside : i == found.rest() ? "node" : who[i]->name;
+    suspects.push_back({name, part.waited / found.all, part.why});
+  }
+  std::ranges::stable_sort(suspects, std::ranges::greater{}, &Suspect::score);
+  if (suspects.size() > kSuspects) suspects.resize(kSuspects);
+  return suspects;
 }
 
 std::size_t CauseFinder::bytes() const {

@@ -95,6 +95,7 @@ private:
     std::uint64_t began = 0;  // the first step at more than half of it
   };
   using Growths = std::array<Growth, kMeasures>;
+  struct Case;
 
   std::uint64_t oldest_step() const { return step_ > kSteps ? step_ - kSteps : 0; }
   void close_step(MonotonicNs now);
@@ -109,9 +110,10 @@ private:
                 Span window) const;
   static std::string own_limit(const Growths& grown, std::size_t resource);
   static double silence(const Growth& sent);
-  std::vector<Suspect> explain(const std::vector<const History*>& who, const std::vector<Growths>& grown,
-                               const Growths& node, std::uint64_t onset, Span window) const;
-  std::string peers(std::uint64_t since) const;
+  static void share_out(Case& found, std::size_t resource);
+  static void blame_own_locks(Case& found);
+  static void blame_outside(Case& found, const std::string& peer);
+  std::string worst_peer(std::uint64_t since) const;
 
   std::uint64_t step_ = 0;  // that is being filled
   double step_s_ = 0;
