@@ -18,6 +18,7 @@
 #include "tools/cli/kubeconfig.h"
 #include "tools/cli/live_top.h"
 #include "tools/cli/said_text.h"
+#include "tools/cli/score_tables.h"
 #include "tools/cli/views.h"
 
 namespace vedette {
@@ -174,6 +175,19 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   std::string plan_id;
   evacuate.add_option("--plan", plan_id, "Its id, as `vedette plan` prints it")->required();
   for (CLI::App* command : {&plan, &evacuate}) command->fallthrough();
+  CLI::App& score = *app.add_subcommand(
+      "score", "Judge tables of measurements with the agent's own detector; asks no agent");
+  ScoreTablesOptions tables;
+  score
+      .add_option("SET", tables.set, "Folder with train/E.csv and test/E.csv, or .csv.gz, for each entity E")
+      ->required();
+  score.add_option("OUT", tables.out, "Folder for E.csv: score and alarm of each row of test/E.csv")
+      ->required();
+  score
+      .add_option("--false-alarms", tables.false_alarms,
+                  "Share of rows that may alarm although nothing is wrong")
+      ->capture_default_str()
+      ->check(CLI::Range(1e-8, 0.5));
 
   try {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
@@ -189,6 +203,10 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
 
   if (!policy_file.empty() || !checked_file.empty()) {
     return explain_file(checked_file + policy_file, !checked_file.empty(), json, streams);
+  }
+  if (score.parsed()) {
+    const Status scored = score_tables(tables, streams.out);
+    return scored ? kExitHealthy : fail_with(streams, kExitUsage, scored.error().text);
   }
   if (cleanup.parsed()) {
     if (!kubeconfig.empty()) {

@@ -1,0 +1,204 @@
+#include "agent/score/detector.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "agent/score/exact_math.h"
+
+namespace vedette {
+namespace {
+
+// Deviations are compared by asinh(z / 3): "how much" says less and less, and one column must not drown the
+// others.
+constexpr float kBend = 3;
+constexpr float kClip = 10000;    // of z, before
+constexpr float kShownClip = 16;  // of a reason
+// A baseline learns at most so many deviations at once: an incident moves it, but does not become it.
+constexpr float kLearnClip = 8;
+// A column that moved by half of what is usual or matters from one row to the next belongs to those that
+// move.
+constexpr float kMoves = 0.5F;
+// Added to the variance of each dimension: what is nearly a copy of others must not be judged by its last
+// digits.
+constexpr float kRidge = 0.02F;
+// The ridge is given to one dimension in so many rows, in turn, and then for all rows since its last turn.
+constexpr std::uint16_t kRidgeEvery = 4;
+// The distance adds kCalm * log(1 + r^2 / kCalm) for each dimension, not r^2: many dimensions that are
+// unusual together count for more than one alone.
+constexpr float kCalm = 30;
+// Until it has its history the factor takes no more of one row than this.
+constexpr float kFirstShare = 0.05F;
+constexpr float kTiny = 1e-30F;  // keeps 0 / 0 of rows without time out
+constexpr float kLn2 = 0.693147181F;
+// An entity in the upper 2 % of its distance for more than 5 independent rows is in an incident: what follows
+// weighs little in the distribution, so that the incident stays visible. What is shorter counts in full, as
+// chance does.
+constexpr float kTailRarity = 1.7F;
+constexpr double kIncidentRows = 5;
+constexpr double kIncidentWeight = 0.05;
+constexpr double kOverRows = 5;  // calm for so long: the next time in the tail is another
+
+float bent(float z) {
+  const float size = std::abs(z) / kBend;
+  return std::copysign(kBend * kLn2 * exact_log2(size + std::sqrt(size * size + 1)), z);
+}
+
+float calmed(float square) {
+  return kCalm * kLn2 * exact_log2(1 + square / kCalm);
+}
+
+}  // namespace
+
+Detector::Detector(std::size_t columns) : columns_(columns) {}
+
+std::size_t Detector::bytes(std::size_t columns) {
+  return sizeof(Detector) + columns * sizeof(Column) + kMaxJoint * sizeof(std::uint32_t) +
+         kMaxDims * (kMaxDims + 1) / 2 * sizeof(float);
+}
+
+void Detector::admit(std::size_t column) {
+  const std::size_t before = kParts * joint_.size();
+  columns_[column].place = static_cast<std::uint8_t>(joint_.size());
+  joint_.push_back(static_cast<std::uint32_t>(column));
+  const std::size_t after = before + kParts;
+  std::vector<float> grown(after * (after + 1) / 2, 0.F);
+  auto to = grown.begin();
+  auto from = factor_.cbegin();
+  for (std::size_t j = 0; j < after; ++j) {
+    const auto kept = static_cast<std::ptrdiff_t>(j < before ? before - j : 0);
+    std::copy_n(from, kept, to);
+    if (kept == 0) *to = 1;
+    from += kept;
+    to += static_cast<std::ptrdiff_t>(after - j);
+  }
+  factor_ = std::move(grown);
+}
+
+// Method C1 of Gill, Golub, Murray, Saunders 1974: the forward substitution L p = x is part of the update.
+void Detector::turn(std::size_t from, float keep, float share, std::span<float> x, std::span<float> spread) {
+  const std::size_t n = x.size();
+  std::size_t start = 0;
+  for (std::size_t j = 0; j < from; ++j) start += n - j;
+  float alpha = share;
+  for (std::size_t j = from; j < n; ++j) {
+    float* const column = &factor_[start];
+    const float p = x[j];
+    const float old = column[0];
+    spread[j] = old;
+    const float kept = old * keep;
+    const float now = kept + alpha * p * p;
+    const float gain = p * alpha / now;
+    alpha *= kept / now;
+    column[0] = now;
+    float* const rest = &x[j];
+    for (std::size_t i = 1; i < n - j; ++i) {
+      const float left = rest[i] - p * column[i];
+      rest[i] = left;
+      column[i] += gain * left;
+    }
+    start += n - j;
+  }
+}
+
+Detector::Verdict Detector::judge(std::span<const float> row, std::span<const float> floors, double rows,
+                                  const DetectorOptions& options) {
+  const float slow_gain = forgetting(rows, options.slow_half_life_rows);
+  const float short_gain = forgetting(rows, options.short_half_life_rows);
+  const float mature = forgetting(options.min_history_rows, options.slow_half_life_rows);
+  std::array<float, kMaxDims> x{};
+  std::array<float, kMaxJoint> level;  // NaN where it is missing
+  level.fill(std::numeric_limits<float>::quiet_NaN());
+  Verdict verdict;
+  float distance = 0;
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    Column& column = columns_[i];
+    if (!(std::abs(row[i]) <= std::numeric_limits<float>::max())) continue;
+    const float sd = std::sqrt(column.variance + floors[i] * floors[i]);
+    const float off = row[i] - column.mean;
+    const bool judged = column.weight >= mature;
+    if (judged) {
+      const float raw = std::clamp(off / sd, -kClip, kClip);
+      const float step = std::clamp((row[i] - column.last) / sd, -kClip, kClip);
+      const float z = bent(raw);
+      if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(step) > kMoves) admit(i);
+      if (column.place == kApart) {
+        const float share = calmed(z * z);
+        distance += share;
+        offer({static_cast<std::uint32_t>(i), std::clamp(raw, -kShownClip, kShownClip), share}, verdict);
+      } else {
+        float* const dim = &x[kParts * column.place];
+        dim[0] = z;
+        dim[1] = z - column.brief;
+        dim[2] = bent(step);
+        level[column.place] = raw;
+      }
+      column.brief += short_gain * (z - column.brief);
+    }
+    // While young a baseline takes what comes; later an outlier teaches it no more than kLearnClip.
+    const float learnt = judged ? std::clamp(off, -kLearnClip * sd, kLearnClip * sd) : off;
+    column.weight += slow_gain * (1 - column.weight);
+    const float part = slow_gain / (column.weight + kTiny);
+    column.mean += part * learnt;
+    column.variance = (1 - part) * (column.variance + part * learnt * learnt);
+    column.last = row[i];
+  }
+  distance += judge_jointly(std::span(x).first(kParts * joint_.size()), level, slow_gain, verdict);
+  distance_ += forgetting(rows, options.smooth_half_life_rows) * (distance - distance_);
+
+  const float value = exact_log2(1 + distance_);
+  tail_.pass(rows, options.tail);
+  verdict.rarity = tail_.rarity(value);
+  const bool high = verdict.rarity > kTailRarity;
+  below_rows_ = high ? 0 : below_rows_ + rows;
+  above_rows_ = below_rows_ > kOverRows * options.tail.overlap_rows ? 0 : above_rows_ + (high ? rows : 0);
+  age_rows_ += rows;
+  // Before the baselines have their history every deviation is 0 and would teach a false calm.
+  if (age_rows_ >= 2 * options.min_history_rows) {
+    const bool incident = high && above_rows_ > kIncidentRows * options.tail.overlap_rows;
+    tail_.add(value, incident ? kIncidentWeight * rows : rows);
+  }
+  return verdict;
+}
+
+float Detector::judge_jointly(std::span<float> x, std::span<const float> level, float gain,
+                              Verdict& verdict) {
+  if (x.empty()) return 0;
+  factor_weight_ += gain * (1 - factor_weight_);
+  const float share = std::min(gain / (factor_weight_ + kTiny), kFirstShare);
+  std::array<float, kMaxDims> spread;
+  turn(0, 1 - share, share, x, spread);
+  float distance = 0;
+  for (std::size_t place = 0; place < joint_.size(); ++place) {
+    if (std::isnan(level[place])) continue;
+    float deviation = level[place];
+    float sum = 0;
+    for (std::size_t k = 0; k < kParts; ++k) {
+      const std::size_t at = kParts * place + k;
+      const float square = x[at] * x[at] / spread[at];
+      sum += calmed(square);
+      if (k > 0 && square > deviation * deviation) deviation = std::copysign(std::sqrt(square), x[at]);
+    }
+    distance += sum;
+    offer({joint_[place], std::clamp(deviation, -kShownClip, kShownClip), sum}, verdict);
+  }
+  if (++rows_since_ridge_ >= kRidgeEvery) {
+    rows_since_ridge_ = 0;
+    next_ridge_ = next_ridge_ + 1U < x.size() ? next_ridge_ + 1U : 0U;
+    std::fill(x.begin(), x.end(), 0.F);
+    x[next_ridge_] = 1;
+    turn(next_ridge_, 1, share * kRidge * static_cast<float>(kRidgeEvery * x.size()), x, spread);
+  }
+  return distance;
+}
+
+void Detector::offer(const Part& part, Verdict& verdict) {
+  if (part.share <= verdict.top.back().share) return;
+  std::size_t place = kTop - 1;
+  for (; place > 0 && part.share > verdict.top[place - 1].share; --place) {
+    verdict.top[place] = verdict.top[place - 1];
+  }
+  verdict.top[place] = part;
+}
+
+}  // namespace vedette

@@ -1,0 +1,93 @@
+// How unusual is a row of numbers, compared with the rows of the same entity before it? The one scorer behind
+// both doors: the agent's feature rows (anomaly.h) and the tables of `vedette score`. One detector per
+// entity, called row by row by one thread; it never looks ahead. Deterministic bit for bit (exact_math.h).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "agent/score/tail_distribution.h"
+
+namespace vedette {
+
+// All memories are told in rows: what a row stands for is the door's business.
+struct DetectorOptions {
+  // Levels, and how the columns usually move together: two weeks of minutes, or three hours of half seconds.
+  double slow_half_life_rows = 20000;
+  // What it was just now: short deviations are told from it.
+  double short_half_life_rows = 10;
+  // The distance is smoothed: an incident lasts longer than a row.
+  double smooth_half_life_rows = 3;
+  // A column is judged only after so many rows of it; the distribution of the score begins at twice that.
+  double min_history_rows = 60;
+  TailOptions tail;
+};
+
+class Detector {
+public:
+  // Columns that may be in the joint distance: 38 of three dimensions each are 26 KiB.
+  static constexpr std::size_t kMaxJoint = 38;
+  static constexpr std::size_t kTop = 3;
+
+  struct Part {
+    std::uint32_t column = 0;
+    float deviation = 0;  // signed, in what is usual for the column; clipped at 16
+    float share = 0;      // of the distance; 0: there is no such part
+  };
+  struct Verdict {
+    float rarity = 0;            // -log10 of the tail probability; 0 while too little is known
+    std::array<Part, kTop> top;  // largest share first
+  };
+
+  explicit Detector(std::size_t columns);
+
+  // `row` has one float per column, NaN where it is missing; `floors` the smallest amounts that matter, above
+  // 0. `rows` is how many rows of time went by since the last call.
+  Verdict judge(std::span<const float> row, std::span<const float> floors, double rows,
+                const DetectorOptions& options);
+  bool known() const { return tail_.known(); }
+  // What the column usually is.
+  float usual(std::size_t column) const { return columns_[column].mean; }
+  static std::size_t bytes(std::size_t columns);
+
+private:
+  static constexpr std::size_t kParts = 3;  // dimensions of a joint column: level, short deviation, last step
+  static constexpr std::size_t kMaxDims = kMaxJoint * kParts;
+  static constexpr std::uint8_t kApart = 255;
+
+  struct Column {
+    float mean = 0;
+    float variance = 0;
+    float weight = 0;             // 0..1: how much of a full memory it has
+    float last = 0;               // the last value seen
+    float brief = 0;              // short mean of its z-score
+    std::uint8_t place = kApart;  // in the joint distance
+  };
+
+  void admit(std::size_t column);
+  // The distance of the joint columns; `level` is their z-scores, NaN where missing. Uses x up.
+  float judge_jointly(std::span<float> x, std::span<const float> level, float gain, Verdict& verdict);
+  // S becomes keep * S + share * x x', x being 0 before `from`; leaves in x what no dimension before it
+  // explains, and in `spread` the variance of that, as it was.
+  void turn(std::size_t from, float keep, float share, std::span<float> x, std::span<float> spread);
+  static void offer(const Part& part, Verdict& verdict);
+
+  std::vector<Column> columns_;
+  std::vector<std::uint32_t> joint_;  // the columns in the joint distance, in the order they first moved
+  // S = L D L', the weighted mean of outer products of rows: the columns of L, each from its diagonal on,
+  // which holds the element of D in place of the 1.
+  std::vector<float> factor_;
+  float factor_weight_ = 0;
+  std::uint32_t next_ridge_ = 0;
+  std::uint32_t rows_since_ridge_ = 0;
+  float distance_ = 0;
+  double age_rows_ = 0;
+  double above_rows_ = 0;  // for how long it is in its tail
+  double below_rows_ = 0;  // for how long it is out of it again
+  TailDistribution tail_;
+};
+
+}  // namespace vedette

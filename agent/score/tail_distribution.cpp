@@ -1,0 +1,97 @@
+#include "agent/score/tail_distribution.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "agent/score/exact_math.h"
+
+namespace vedette {
+namespace {
+
+constexpr float kBinsPerUnit = 16;
+constexpr double kTailShare = 0.02;
+constexpr double kMinRows = 60;     // no tail before so many are known
+constexpr double kPriorPeaks = 10;  // the shape starts exponential and moves with the peaks it has
+// Values are logarithms, so an exponential tail is a heavy one already. A longer one would be made of the
+// incidents among the peaks and hide the next; a much shorter one has an end, beyond which all is impossible.
+constexpr double kShortestShape = -0.5;
+constexpr double kLongestShape = 0.05;
+constexpr double kNearlyExponential = 0.01;
+constexpr float kLog10Of2 = 0.30103F;
+constexpr float kLog10OfE = 0.434294482F;
+constexpr float kBeyondTail = 37;  // of a tail with an end: the rarest float there is
+
+float log10_of(float x) {
+  return exact_log2(x) * kLog10Of2;
+}
+
+}  // namespace
+
+void TailDistribution::add(float value, double rows) {
+  const auto bin = static_cast<std::size_t>(std::max(value, 0.F) * kBinsPerUnit);
+  rows_[std::min(bin, kBins - 1)] += static_cast<float>(rows);
+}
+
+void TailDistribution::pass(double rows, const TailOptions& options) {
+  since_fit_ += rows;
+  if (since_fit_ >= options.refit_rows) fit(options);
+}
+
+void TailDistribution::fit(const TailOptions& options) {
+  const float keep = 1 - forgetting(since_fit_, options.half_life_rows);
+  since_fit_ = 0;
+  double total = 0;
+  for (float& each : rows_) total += static_cast<double>(each *= keep);
+  if (total < kMinRows) return;
+  double above = 0;
+  std::size_t first = kBins - 1;  // lowest bin of the tail
+  for (std::size_t i = kBins; i-- > 0;) {
+    above += static_cast<double>(rows_[i]);
+    tail_[i] = static_cast<float>(above / total);
+    if (above <= kTailShare * total) first = i;
+  }
+  level_ = static_cast<float>(first) / kBinsPerUnit;
+  // A tail of nothing still has the share that one unseen row would have.
+  tail_share_ = std::max(tail_[first], static_cast<float>(1 / (total + 1)));
+  double peaks = 0;
+  double sum = 0;
+  double squares = 0;
+  for (std::size_t i = first; i < kBins; ++i) {
+    const double middle = (static_cast<double>(i - first) + 0.5) / static_cast<double>(kBinsPerUnit);
+    const auto weight = static_cast<double>(rows_[i]);
+    peaks += weight;
+    sum += weight * middle;
+    squares += weight * middle * middle;
+  }
+  // Moments: mean m = s / (1 - k), variance v = m^2 / (1 - 2 k) (Hosking, Wallis 1987). The least mean is two
+  // bins: below, the histogram itself is too coarse to know.
+  constexpr double kLeastMean = 2.0 / static_cast<double>(kBinsPerUnit);
+  const double mean = std::max(peaks > 0 ? sum / peaks : 0.0, kLeastMean);
+  const double variance = std::max(peaks > 0 ? squares / peaks - mean * mean : 0.0, mean * mean / 2);
+  const double independent = peaks / options.overlap_rows;
+  const double from_moments = (1 - mean * mean / variance) / 2;
+  const double shape =
+      std::clamp(from_moments * independent / (independent + kPriorPeaks), kShortestShape, kLongestShape);
+  shape_ = static_cast<float>(shape);
+  spread_ = static_cast<float>(mean * (1 - shape));
+}
+
+float TailDistribution::rarity(float value) const {
+  if (!known()) return 0;
+  const float over = value - level_;
+  if (over <= 0) {
+    const float place = std::max(value, 0.F) * kBinsPerUnit;
+    const std::size_t bin = std::min(static_cast<std::size_t>(place), kBins - 1);
+    const float high = tail_[bin];
+    const float low = bin + 1 < kBins ? tail_[bin + 1] : 0;
+    const float share = high + (low - high) * (place - static_cast<float>(bin));
+    return -log10_of(std::clamp(share, tail_share_, 1.F));
+  }
+  const float at_level = -log10_of(tail_share_);
+  if (std::abs(shape_) < static_cast<float>(kNearlyExponential)) return at_level + over / spread_ * kLog10OfE;
+  const float base = 1 + shape_ * over / spread_;
+  constexpr float kEnd = 1e-12F;  // of a tail with one
+  return base > kEnd ? std::min(at_level + log10_of(base) / shape_, kBeyondTail) : kBeyondTail;
+}
+
+}  // namespace vedette

@@ -1,0 +1,43 @@
+// How rare is a value among those seen lately? A histogram that forgets, with a generalised Pareto tail above
+// its 98 % level (peaks over threshold). Each detector has one; no locks of its own. Deterministic
+// (exact_math.h).
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+namespace vedette {
+
+struct TailOptions {
+  double half_life_rows = 10000;  // a week of minutes, or an hour and a half of half seconds
+  double refit_rows = 60;
+  double overlap_rows =
+      1;  // so many rows in a row were made of the same events: one independent value in them
+};
+
+class TailDistribution {
+public:
+  // Remembers a value (0 or more; beyond 14 all are alike) that stands for so many rows.
+  void add(float value, double rows);
+  // Forgets what `rows` rows make it forget, and fits the tail anew when that is due.
+  void pass(double rows, const TailOptions& options);
+  // -log10 of the share of the rows seen lately that were at or above the value, as far as it can be told; 0
+  // as long as too few were seen.
+  float rarity(float value) const;
+  bool known() const { return spread_ > 0; }
+
+private:
+  static constexpr std::size_t kBins = 232;
+
+  void fit(const TailOptions& options);
+
+  std::array<float, kBins> rows_{};  // seen in each bin
+  std::array<float, kBins> tail_{};  // share of rows at or above the bin's start
+  float level_ = 0;                  // the tail begins here
+  float tail_share_ = 1;
+  float shape_ = 0;
+  float spread_ = 0;  // 0: not fitted yet
+  double since_fit_ = 0;
+};
+
+}  // namespace vedette
