@@ -30,6 +30,12 @@ constexpr float kCalm = 30;
 // Until it has its history the factor takes no more of one row than this.
 constexpr float kFirstShare = 0.05F;
 constexpr float kTiny = 1e-30F;  // keeps 0 / 0 of rows without time out
+// The distance of many calm columns would hide one that is not: the three strongest deviations count beside
+// it.
+constexpr float kTopWeight = 1;
+// Alone they may raise an alarm too, on a tenth of the budget (in decades): of many noisy columns one that is
+// far off moves the distance too little.
+constexpr float kTopHandicap = 1;
 constexpr float kLn2 = 0.693147181F;
 // An entity in the upper 2 % of its distance for more than 5 independent rows is in an incident: what follows
 // weighs little in the distribution, so that the incident stays visible. What is shorter counts in full, as
@@ -68,7 +74,7 @@ void Detector::admit(std::size_t column) {
   for (std::size_t j = 0; j < after; ++j) {
     const auto kept = static_cast<std::ptrdiff_t>(j < before ? before - j : 0);
     std::copy_n(from, kept, to);
-    if (kept == 0) *to = 1;
+    if (kept == 0) *to = kRidge;
     from += kept;
     to += static_cast<std::ptrdiff_t>(after - j);
   }
@@ -146,9 +152,14 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
   distance += judge_jointly(std::span(x).first(kParts * joint_.size()), level, slow_gain, verdict);
   distance_ += forgetting(rows, options.smooth_half_life_rows) * (distance - distance_);
 
-  const float value = exact_log2(1 + distance_);
-  tail_.pass(rows, options.tail);
-  verdict.rarity = tail_.rarity(value);
+  float top = 0;
+  for (const Part& part : verdict.top) top += std::abs(part.deviation) / static_cast<float>(kTop);
+  top_ += forgetting(rows, options.smooth_half_life_rows) * (top - top_);
+  const float strongest = exact_log2(1 + top_);
+  const float joined = exact_log2(1 + distance_) + kTopWeight * strongest;
+  joint_tail_.pass(rows, options.tail);
+  top_tail_.pass(rows, options.tail);
+  verdict.rarity = std::max(joint_tail_.rarity(joined), top_tail_.rarity(strongest) - kTopHandicap);
   const bool high = verdict.rarity > kTailRarity;
   below_rows_ = high ? 0 : below_rows_ + rows;
   above_rows_ = below_rows_ > kOverRows * options.tail.overlap_rows ? 0 : above_rows_ + (high ? rows : 0);
@@ -156,7 +167,9 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
   // Before the baselines have their history every deviation is 0 and would teach a false calm.
   if (age_rows_ >= 2 * options.min_history_rows) {
     const bool incident = high && above_rows_ > kIncidentRows * options.tail.overlap_rows;
-    tail_.add(value, incident ? kIncidentWeight * rows : rows);
+    const double weight = incident ? kIncidentWeight * rows : rows;
+    joint_tail_.add(joined, weight);
+    top_tail_.add(strongest, weight);
   }
   return verdict;
 }

@@ -19,17 +19,17 @@ struct DetectorOptions {
   double slow_half_life_rows = 20000;
   // What it was just now: short deviations are told from it.
   double short_half_life_rows = 10;
-  // The distance is smoothed: an incident lasts longer than a row.
+  // The distance is smoothed: an incident lasts longer than a row. Rows that overlap are smooth already.
   double smooth_half_life_rows = 3;
   // A column is judged only after so many rows of it; the distribution of the score begins at twice that.
   double min_history_rows = 60;
-  TailOptions tail;
+  TailOptions tail = {};
 };
 
 class Detector {
 public:
-  // Columns that may be in the joint distance: 38 of three dimensions each are 26 KiB.
-  static constexpr std::size_t kMaxJoint = 38;
+  // Columns that may be in the joint distance: 36 of three dimensions each are 23 KiB.
+  static constexpr std::size_t kMaxJoint = 36;
   static constexpr std::size_t kTop = 3;
 
   struct Part {
@@ -48,7 +48,7 @@ public:
   // 0. `rows` is how many rows of time went by since the last call.
   Verdict judge(std::span<const float> row, std::span<const float> floors, double rows,
                 const DetectorOptions& options);
-  bool known() const { return tail_.known(); }
+  bool known() const { return joint_tail_.known(); }
   // What the column usually is.
   float usual(std::size_t column) const { return columns_[column].mean; }
   static std::size_t bytes(std::size_t columns);
@@ -83,11 +83,13 @@ private:
   float factor_weight_ = 0;
   std::uint32_t next_ridge_ = 0;
   std::uint32_t rows_since_ridge_ = 0;
-  float distance_ = 0;
+  float distance_ = 0;  // smoothed, as the next
+  float top_ = 0;       // mean of the three strongest deviations
   double age_rows_ = 0;
   double above_rows_ = 0;  // for how long it is in its tail
   double below_rows_ = 0;  // for how long it is out of it again
-  TailDistribution tail_;
+  TailDistribution joint_tail_;
+  TailDistribution top_tail_;
 };
 
 }  // namespace vedette

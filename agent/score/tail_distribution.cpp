@@ -8,14 +8,16 @@
 namespace vedette {
 namespace {
 
-constexpr float kBinsPerUnit = 16;
+constexpr float kBinsPerUnit = 32;
 constexpr double kTailShare = 0.02;
-constexpr double kMinRows = 60;     // no tail before so many are known
+constexpr double kMinRows = 60;  // no tail before so many are known
+// Who judges young baselines judges badly: while young the distribution forgets within a quarter of its age.
+constexpr double kYouthPart = 4;
 constexpr double kPriorPeaks = 10;  // the shape starts exponential and moves with the peaks it has
-// Values are logarithms, so an exponential tail is a heavy one already. A longer one would be made of the
-// incidents among the peaks and hide the next; a much shorter one has an end, beyond which all is impossible.
+// Values are logarithms, so an exponential tail is a heavy one already; a longer one would be made of the
+// incidents among the peaks, and hide the next.
 constexpr double kShortestShape = -0.5;
-constexpr double kLongestShape = 0.05;
+constexpr double kLongestShape = 0;
 constexpr double kNearlyExponential = 0.01;
 constexpr float kLog10Of2 = 0.30103F;
 constexpr float kLog10OfE = 0.434294482F;
@@ -30,6 +32,7 @@ float log10_of(float x) {
 void TailDistribution::add(float value, double rows) {
   const auto bin = static_cast<std::size_t>(std::max(value, 0.F) * kBinsPerUnit);
   rows_[std::min(bin, kBins - 1)] += static_cast<float>(rows);
+  total_ += static_cast<float>(rows);
 }
 
 void TailDistribution::pass(double rows, const TailOptions& options) {
@@ -38,21 +41,26 @@ void TailDistribution::pass(double rows, const TailOptions& options) {
 }
 
 void TailDistribution::fit(const TailOptions& options) {
-  const float keep = 1 - forgetting(since_fit_, options.half_life_rows);
+  age_ += since_fit_;
+  const double half_life = std::min(options.half_life_rows, age_ / kYouthPart);
+  const float keep = 1 - forgetting(since_fit_, half_life);
   since_fit_ = 0;
   double total = 0;
   for (float& each : rows_) total += static_cast<double>(each *= keep);
+  total_ = static_cast<float>(total);
   if (total < kMinRows) return;
   double above = 0;
+  double share = 0;
   std::size_t first = kBins - 1;  // lowest bin of the tail
   for (std::size_t i = kBins; i-- > 0;) {
     above += static_cast<double>(rows_[i]);
-    tail_[i] = static_cast<float>(above / total);
-    if (above <= kTailShare * total) first = i;
+    if (above > kTailShare * total) break;
+    share = above / total;
+    first = i;
   }
   level_ = static_cast<float>(first) / kBinsPerUnit;
   // A tail of nothing still has the share that one unseen row would have.
-  tail_share_ = std::max(tail_[first], static_cast<float>(1 / (total + 1)));
+  tail_share_ = static_cast<float>(std::max(share, 1 / (total + 1)));
   double peaks = 0;
   double sum = 0;
   double squares = 0;
@@ -81,10 +89,10 @@ float TailDistribution::rarity(float value) const {
   const float over = value - level_;
   if (over <= 0) {
     const float place = std::max(value, 0.F) * kBinsPerUnit;
-    const std::size_t bin = std::min(static_cast<std::size_t>(place), kBins - 1);
-    const float high = tail_[bin];
-    const float low = bin + 1 < kBins ? tail_[bin + 1] : 0;
-    const float share = high + (low - high) * (place - static_cast<float>(bin));
+    const auto bin = static_cast<std::size_t>(place);  // below the level's
+    float above = rows_[bin] * (1 - (place - static_cast<float>(bin)));
+    for (std::size_t i = bin + 1; i < kBins; ++i) above += rows_[i];
+    const float share = above / total_;
     return -log10_of(std::clamp(share, tail_share_, 1.F));
   }
   const float at_level = -log10_of(tail_share_);

@@ -9,7 +9,7 @@
 namespace vedette {
 
 struct TailOptions {
-  double half_life_rows = 10000;  // a week of minutes, or an hour and a half of half seconds
+  double half_life_rows = 5000;  // its mean age is 7200 rows: five days of minutes, an hour of half seconds
   double refit_rows = 60;
   double overlap_rows =
       1;  // so many rows in a row were made of the same events: one independent value in them
@@ -17,7 +17,7 @@ struct TailOptions {
 
 class TailDistribution {
 public:
-  // Remembers a value (0 or more; beyond 14 all are alike) that stands for so many rows.
+  // Remembers a value (0 or more; beyond 12 all are alike) that stands for so many rows.
   void add(float value, double rows);
   // Forgets what `rows` rows make it forget, and fits the tail anew when that is due.
   void pass(double rows, const TailOptions& options);
@@ -27,17 +27,18 @@ public:
   bool known() const { return spread_ > 0; }
 
 private:
-  static constexpr std::size_t kBins = 232;
+  static constexpr std::size_t kBins = 400;
 
   void fit(const TailOptions& options);
 
   std::array<float, kBins> rows_{};  // seen in each bin
-  std::array<float, kBins> tail_{};  // share of rows at or above the bin's start
-  float level_ = 0;                  // the tail begins here
+  float total_ = 0;
+  float level_ = 0;  // the tail begins here
   float tail_share_ = 1;
   float shape_ = 0;
   float spread_ = 0;  // 0: not fitted yet
   double since_fit_ = 0;
+  double age_ = 0;  // rows
 };
 
 }  // namespace vedette
