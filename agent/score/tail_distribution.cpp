@@ -30,8 +30,10 @@ float log10_of(float x) {
 }  // namespace
 
 void TailDistribution::add(float value, double rows) {
-  const auto bin = static_cast<std::size_t>(std::max(value, 0.F) * kBinsPerUnit);
-  rows_[std::min(bin, kBins - 1)] += static_cast<float>(rows);
+  const auto place = static_cast<std::size_t>(std::max(value, 0.F) * kBinsPerUnit);
+  const std::size_t bin = std::min(place, kBins - 1);
+  rows_[bin] += static_cast<float>(rows);
+  end_ = std::max(end_, bin + 1);
   total_ += static_cast<float>(rows);
 }
 
@@ -91,7 +93,7 @@ float TailDistribution::rarity(float value) const {
     const float place = std::max(value, 0.F) * kBinsPerUnit;
     const auto bin = static_cast<std::size_t>(place);  // below the level's
     float above = rows_[bin] * (1 - (place - static_cast<float>(bin)));
-    for (std::size_t i = bin + 1; i < kBins; ++i) above += rows_[i];
+    for (std::size_t i = bin + 1; i < end_; ++i) above += rows_[i];
     const float share = above / total_;
     return -log10_of(std::clamp(share, tail_share_, 1.F));
   }

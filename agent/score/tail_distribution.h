@@ -32,6 +32,7 @@ private:
   void fit(const TailOptions& options);
 
   std::array<float, kBins> rows_{};  // seen in each bin
+  std::size_t end_ = 0;              // all bins from here on are empty
   float total_ = 0;
   float level_ = 0;  // the tail begins here
   float tail_share_ = 1;
