@@ -88,7 +88,7 @@ void Detector::turn(std::size_t from, float keep, float share, std::span<float> 
   for (std::size_t j = 0; j < from; ++j) start += n - j;
   float alpha = share;
   for (std::size_t j = from; j < n; ++j) {
-    float* const column = &factor_[start];
+    float* const __restrict__ column = &factor_[start];  // never overlaps x
     const float p = x[j];
     const float old = column[0];
     spread[j] = old;
@@ -97,7 +97,7 @@ void Detector::turn(std::size_t from, float keep, float share, std::span<float> 
     const float gain = p * alpha / now;
     alpha *= kept / now;
     column[0] = now;
-    float* const rest = &x[j];
+    float* const __restrict__ rest = &x[j];
     for (std::size_t i = 1; i < n - j; ++i) {
       const float left = rest[i] - p * column[i];
       rest[i] = left;
@@ -126,20 +126,18 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
     if (judged) {
       const float raw = std::clamp(off / sd, -kClip, kClip);
       const float step = std::clamp((row[i] - column.last) / sd, -kClip, kClip);
-      const float z = bent(raw);
       if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(step) > kMoves) admit(i);
       if (column.place == kApart) {
+        const float z = bent(raw);
         const float share = calmed(z * z);
         distance += share;
         offer({static_cast<std::uint32_t>(i), std::clamp(raw, -kShownClip, kShownClip), share}, verdict);
+        column.brief += short_gain * (z - column.brief);
       } else {
-        float* const dim = &x[kParts * column.place];
-        dim[0] = z;
-        dim[1] = z - column.brief;
-        dim[2] = bent(step);
+        x[kParts * column.place] = raw;
+        x[kParts * column.place + 2] = step;
         level[column.place] = raw;
       }
-      column.brief += short_gain * (z - column.brief);
     }
     // While young a baseline takes what comes; later an outlier teaches it no more than kLearnClip.
     const float learnt = judged ? std::clamp(off, -kLearnClip * sd, kLearnClip * sd) : off;
@@ -148,6 +146,14 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
     column.mean += part * learnt;
     column.variance = (1 - part) * (column.variance + part * learnt * learnt);
     column.last = row[i];
+  }
+  for (float& each : x) each = bent(each);  // by itself, so that the loop runs four dimensions at once
+  for (std::size_t place = 0; place < joint_.size(); ++place) {
+    if (std::isnan(level[place])) continue;
+    float& brief = columns_[joint_[place]].brief;
+    const float z = x[kParts * place];
+    x[kParts * place + 1] = z - brief;
+    brief += short_gain * (z - brief);
   }
   distance += judge_jointly(std::span(x).first(kParts * joint_.size()), level, slow_gain, verdict);
   distance_ += forgetting(rows, options.smooth_half_life_rows) * (distance - distance_);
