@@ -29,7 +29,7 @@ using namespace vedette;
 constexpr std::size_t kEntities = 111;
 constexpr std::size_t kLeaks = 4;
 constexpr double kTickSeconds = 0.25;
-// 500 s of warm-up: every baseline, every tail and the forest are in full use.
+// 500 s of warm-up: every baseline, every joint distance and every tail is in full use.
 constexpr int kWarmUpTicks = 2000;
 constexpr int kTicks = 4000;
 
