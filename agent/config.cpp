@@ -116,11 +116,21 @@ Status read(YamlSection root, const std::string& path, Config& config) {
 
   YamlSection record = root.section("record");
   std::uint64_t journal_mib = config.journal.max_bytes >> 20;
+  std::uint64_t flight_mib = config.flight.max_bytes >> 20;
+  std::uint64_t incidents_mib = config.flight.max_slice_bytes >> 20;
+  double flight_minutes = config.flight.keep_s / 60;
   record.text("file", config.record_file)
       .count<std::uint64_t>("max_mib", config.record_mib, 2, 1 << 20)
       .text("journal", config.journal.path)
-      .count<std::uint64_t>("journal_max_mib", journal_mib, 1, 1 << 20);
+      .count<std::uint64_t>("journal_max_mib", journal_mib, 1, 1 << 20)
+      .text("flight", config.flight.folder)
+      .number("flight_minutes", flight_minutes, 0.1, 1440)
+      .count<std::uint64_t>("flight_max_mib", flight_mib, 1, 1 << 20)
+      .count<std::uint64_t>("incidents_max_mib", incidents_mib, 1, 1 << 20);
   config.journal.max_bytes = journal_mib << 20;
+  config.flight.keep_s = 60 * flight_minutes;
+  config.flight.max_bytes = flight_mib << 20;
+  config.flight.max_slice_bytes = incidents_mib << 20;
   if (Status ok = record.finish(); !ok) return ok;
   return root.finish();
 }
@@ -130,7 +140,10 @@ Status read(YamlSection root, const std::string& path, Config& config) {
 Result<Config> load_config(const std::string& file, bool in_cluster) {
   Config config;
   const std::string journal = kDefaultJournal;
-  if (::access(journal.substr(0, journal.rfind('/')).c_str(), W_OK) == 0) config.journal.path = journal;
+  if (::access(journal.substr(0, journal.rfind('/')).c_str(), W_OK) == 0) {
+    config.journal.path = journal;
+    config.flight.folder = kDefaultFlight;
+  }
   config.node_name = environment("NODE_NAME");
   std::ifstream(kNamespaceFile) >> config.taint_budget.namespace_name;
   const bool optional = file.empty();

@@ -36,10 +36,10 @@ struct Config {
   std::chrono::milliseconds start_spread{10'000};
   std::string pool_label;  // nodes with the same value of it share a budget; empty: all do
   ExporterOptions exporter;
-  std::string record_file;  // empty: no recording
-  // A file of it is followed by a second one, then the older is dropped: at 20 kB/s that keeps a few hours.
-  std::uint64_t record_mib = 256;
-  JournalOptions journal;  // an empty path: none
+  std::string record_file;         // empty: no recording
+  std::uint64_t record_mib = 256;  // then it ends: at 20 kB/s that is a few hours
+  FlightOptions flight;            // an empty folder: none
+  JournalOptions journal;          // an empty path: none
 };
 
 inline constexpr const char* kDefaultConfigFile = "/etc/vedette/agent.yaml";

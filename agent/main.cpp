@@ -28,11 +28,7 @@
 #include "agent/kube/pod_watch.h"
 #include "agent/pipeline.h"
 #include "agent/policy_watch.h"
-#include "agent/record/feature_dump.h"
 #include "agent/record/recorder.h"
-#include "agent/record/replay_source.h"
-#include "agent/record/verdict.h"
-#include "agent/score/builtin_model.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 
@@ -43,25 +39,8 @@ struct Arguments {
   std::string config_file;
   bool standalone = false;
   bool check_config = false;
-  std::optional<std::string> listen, socket, record, journal, model;
-  std::string replay, features_out;
-  std::vector<std::string> features_of;
+  std::optional<std::string> listen, socket, record, flight, journal, model;
 };
-
-Result<std::vector<std::unique_ptr<Scorer>>> make_scorers(Config& config) {
-  std::vector<std::unique_ptr<Scorer>> scorers;
-  scorers.push_back(std::make_unique<AnomalyScorer>(config.anomaly));
-  if (config.model == "off") return scorers;
-  Result<std::unique_ptr<RiskScorer>> risk =
-      config.model == "builtin"
-          ? RiskScorer::from_bytes(builtin_risk_model(), "the built-in model", config.risk)
-          : RiskScorer::make(config.model, config.risk);
-  if (!risk) return tl::unexpected(risk.error());
-  // A model knows best from which probability on it is right.
-  config.assess.risk_threshold = (*risk)->alarm_threshold().value_or(config.assess.risk_threshold);
-  scorers.push_back(std::move(*risk));
-  return scorers;
-}
 
 class SelfMeter {
 public:
@@ -132,10 +111,14 @@ RecorderOptions recorder_options(const Config& config) {
   RecorderOptions options;
   options.path = config.record_file;
   options.max_bytes = config.record_mib << 20;
+  options.flight = config.flight;
   options.header.agent_version = VEDETTE_VERSION;
   utsname kernel{};
   if (::uname(&kernel) == 0) options.header.kernel_release = kernel.release;
   options.header.node = config.node_name;
+  options.header.started_wall_ns = wall_now();
+  options.header.settings = {config.assess, config.decide.mode, config.decide.max_taints_per_hour,
+                             config.model};
   return options;
 }
 
@@ -151,7 +134,8 @@ void raise_file_limit() {
 
 Status run_live(Config config, const Arguments& arguments) {
   raise_file_limit();
-  Result<std::vector<std::unique_ptr<Scorer>>> scorers = make_scorers(config);
+  Result<std::vector<std::unique_ptr<Scorer>>> scorers =
+      make_scorers(std::make_unique<AnomalyScorer>(config.anomaly), config.model, config.risk, config.assess);
   if (!scorers) return tl::unexpected(scorers.error());
   Pipeline pipeline(config.features, std::move(*scorers), config.assess, config.decide);
 
@@ -214,7 +198,7 @@ Status run_live(Config config, const Arguments& arguments) {
       Exporter::make(config.exporter, operator_store.get(), evacuator.get(), journal.get());
   if (!exporter) return tl::unexpected(exporter.error());
   std::unique_ptr<Recorder> recorder;
-  if (!config.record_file.empty()) {
+  if (!config.record_file.empty() || !config.flight.folder.empty()) {
     Result<std::unique_ptr<Recorder>> made = Recorder::make(recorder_options(config));
     if (!made) return tl::unexpected(made.error());
     recorder = std::move(*made);
@@ -256,6 +240,7 @@ Status run_live(Config config, const Arguments& arguments) {
     snapshot->self.bpf_map_bytes = (*source)->bpf_map_bytes();
     snapshot->self.budget = (*source)->budget();
     if (journal) snapshot->self.journal = journal->state();
+    if (recorder) snapshot->self.flight = recorder->state().flight;
     snapshot->self.policy_error = reloaded->error;
     snapshot->self.restart_for = reloaded->restart_for;
     for (Sink* sink : sinks) sink->publish(snapshot);
@@ -263,54 +248,6 @@ Status run_live(Config config, const Arguments& arguments) {
   }
   spdlog::info("vedette-agent ends");
   return {};
-}
-
-// Judges a recording again. True: every verdict was the recorded one.
-Result<bool> run_replay(Config config, const Arguments& arguments) {
-  Result<std::vector<std::unique_ptr<Scorer>>> scorers = make_scorers(config);
-  if (!scorers) return tl::unexpected(scorers.error());
-  Pipeline pipeline(config.features, std::move(*scorers), config.assess, config.decide);
-  Result<std::unique_ptr<ReplaySource>> source = ReplaySource::open(arguments.replay);
-  if (!source) return tl::unexpected(source.error());
-  std::optional<FeatureDump> dump;
-  if (!arguments.features_out.empty()) {
-    FeatureDumpOptions options;
-    options.path = arguments.features_out;
-    options.entities = arguments.features_of;
-    Result<FeatureDump> opened = FeatureDump::open(options);
-    if (!opened) return tl::unexpected(opened.error());
-    dump = std::move(*opened);
-  }
-
-  constexpr std::uint64_t kShown = 20;  // differing ticks; after that only their number matters
-  std::uint64_t different = 0;
-  for (;;) {
-    const Result<Source::Wait> wait = (*source)->wait();
-    if (!wait) return tl::unexpected(wait.error());
-    if (*wait == Source::Wait::kEnd) break;
-    Snapshot snapshot;
-    if (Status ok = (*source)->collect(snapshot.observation); !ok) return tl::unexpected(ok.error());
-    snapshot.act = (*source)->act();
-    pipeline.tick(snapshot);
-    if (dump) {
-      if (Status ok = dump->write(snapshot.observation, snapshot.features); !ok) {
-        return tl::unexpected(ok.error());
-      }
-    }
-    const std::vector<std::string> differences = verdict_differences((*source)->verdict(), snapshot);
-    if (differences.empty()) continue;
-    if (++different > kShown) continue;
-    std::printf("tick %llu:\n", static_cast<unsigned long long>((*source)->ticks()));
-    for (const std::string& line : differences) std::printf("  %s\n", line.c_str());
-  }
-  if (dump) {
-    if (Status ok = dump->close(); !ok) return tl::unexpected(ok.error());
-  }
-  for (const std::string& note : (*source)->notes()) std::printf("note: %s\n", note.c_str());
-  std::printf("%llu ticks replayed, %llu with another verdict\n",
-              static_cast<unsigned long long>((*source)->ticks()),
-              static_cast<unsigned long long>(different));
-  return different == 0;
 }
 
 int run(int argc, char** argv) {
@@ -330,13 +267,9 @@ int run(int argc, char** argv) {
   app.add_option("--socket", arguments.socket, "Path of the local socket");
   app.add_option("--model", arguments.model, "Risk model: builtin, off, or a file");
   app.add_option("--record", arguments.record, "Write a recording to this file");
+  app.add_option("--flight", arguments.flight,
+                 "Keep the last minutes, and those around incidents, in this folder; empty: keep none");
   app.add_option("--journal", arguments.journal, "Keep the journal in this file; empty: keep none");
-  CLI::Option* replay = app.add_option("--replay", arguments.replay, "Judge a recording again and compare");
-  app.add_option("--features-out", arguments.features_out, "With --replay: write the features as CSV")
-      ->needs(replay);
-  app.add_option("--features-of", arguments.features_of,
-                 "With --features-out: entities whose name contains this")
-      ->needs(replay);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -347,23 +280,18 @@ int run(int argc, char** argv) {
     std::fprintf(stderr, "vedette-agent: %s\n", error.text.c_str());
     return 2;
   };
-  Result<Config> config =
-      load_config(arguments.config_file, !arguments.standalone && arguments.replay.empty());
+  Result<Config> config = load_config(arguments.config_file, !arguments.standalone);
   if (!config) return end(config.error());
   if (arguments.standalone) config->kubernetes = false;
   if (arguments.listen) config->exporter.listen = *arguments.listen;
   if (arguments.socket) config->exporter.socket_path = *arguments.socket;
   if (arguments.record) config->record_file = *arguments.record;
+  if (arguments.flight) config->flight.folder = *arguments.flight;
   if (arguments.journal) config->journal.path = *arguments.journal;
   if (arguments.model) config->model = *arguments.model;
   if (arguments.check_config) {
     std::puts("the configuration is valid");
     return 0;
-  }
-  if (!arguments.replay.empty()) {
-    const Result<bool> same = run_replay(std::move(*config), arguments);
-    if (!same) return end(same.error());
-    return *same ? 0 : 1;
   }
   const Status ok = run_live(std::move(*config), arguments);
   return ok ? 0 : end(ok.error());

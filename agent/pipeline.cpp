@@ -2,7 +2,25 @@
 
 #include <utility>
 
+#include "agent/score/builtin_model.h"
+
 namespace vedette {
+
+Result<std::vector<std::unique_ptr<Scorer>>> make_scorers(std::unique_ptr<Scorer> anomaly,
+                                                          const std::string& model, const RiskOptions& risk,
+                                                          AssessOptions& assess) {
+  std::vector<std::unique_ptr<Scorer>> scorers;
+  scorers.push_back(std::move(anomaly));
+  if (model == "off") return scorers;
+  Result<std::unique_ptr<RiskScorer>> made =
+      model == "builtin" ? RiskScorer::from_bytes(builtin_risk_model(), "the built-in model", risk)
+                         : RiskScorer::make(model, risk);
+  if (!made) return tl::unexpected(made.error());
+  // A model knows best from which probability on it is right.
+  assess.risk_threshold = (*made)->alarm_threshold().value_or(assess.risk_threshold);
+  scorers.push_back(std::move(*made));
+  return scorers;
+}
 
 Pipeline::Pipeline(FeatureOptions features, std::vector<std::unique_ptr<Scorer>> scorers,
                    AssessOptions assess, DecideOptions decide)

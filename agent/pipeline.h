@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -10,11 +11,19 @@
 #include "agent/assess/assessor.h"
 #include "agent/assess/cause_finder.h"
 #include "agent/assess/incidents.h"
+#include "agent/base/result.h"
 #include "agent/features/feature_builder.h"
-#include "agent/score/scorer.h"
+#include "agent/score/anomaly.h"
+#include "agent/score/risk.h"
 #include "agent/snapshot.h"
 
 namespace vedette {
+
+// In the order in which a pipeline asks them. `model`: "builtin", "off", or the path of a model file, whose
+// own alarm threshold goes before that of `assess`.
+Result<std::vector<std::unique_ptr<Scorer>>> make_scorers(std::unique_ptr<Scorer> anomaly,
+                                                          const std::string& model, const RiskOptions& risk,
+                                                          AssessOptions& assess);
 
 class Pipeline {
 public:

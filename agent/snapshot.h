@@ -25,6 +25,18 @@ struct JournalUse {
   std::string set_aside{};  // a file that was damaged or newer, and where it is now
 };
 
+// The last minutes on disk.
+struct FlightUse {
+  bool on = false;
+  std::string folder{};
+  std::uint64_t dropped = 0;  // ticks that are not on disk
+  std::uint64_t bytes = 0;    // of the last minutes
+  std::size_t slices = 0;     // incidents that have one
+  std::uint64_t slice_bytes = 0;
+  std::string error{};        // why the newest tick is not on disk
+  std::string slice_error{};  // why the slice of an incident ends early
+};
+
 struct SelfUse {
   double tick_ms = 0;     // features, scores and assessment of this tick
   double collect_ms = 0;  // reading the kernel
@@ -34,6 +46,7 @@ struct SelfUse {
   std::uint64_t ticks = 0;
   BudgetUse budget{};
   JournalUse journal{};
+  FlightUse flight{};
   std::string policy_error{};  // why the newest configuration file's policy is not in force
   std::string restart_for{};   // keys of that file whose change needs a restart
 };

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include <unistd.h>
+
 #include "agent/act/evacuator.h"
 #include "agent/act/operator_store.h"
 #include "agent/assess/overall.h"
@@ -316,6 +318,15 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
   out.mutable_journal()->set_bytes(journal.bytes);
   out.mutable_journal()->set_error(clean_text(journal.error));
   out.mutable_journal()->set_set_aside(clean_text(journal.set_aside));
+  const FlightUse& flight = snapshot.self.flight;
+  out.mutable_flight()->set_on(flight.on);
+  out.mutable_flight()->set_folder(clean_text(flight.folder));
+  out.mutable_flight()->set_dropped(flight.dropped);
+  out.mutable_flight()->set_bytes(flight.bytes);
+  out.mutable_flight()->set_slices(static_cast<std::uint32_t>(flight.slices));
+  out.mutable_flight()->set_slice_bytes(flight.slice_bytes);
+  out.mutable_flight()->set_error(clean_text(flight.error));
+  out.mutable_flight()->set_slice_error(clean_text(flight.slice_error));
   out.set_policy_error(clean_text(snapshot.self.policy_error));
   out.set_restart_for(clean_text(snapshot.self.restart_for));
   std::uint32_t off = 0;
@@ -480,8 +491,10 @@ void fill(const EvacuationStep& step, api::Evacuation& out) {
   out.set_retry_after_s(static_cast<double>(step.retry_after.count()));
 }
 
-void fill(const JournalIncident& entry, api::Incident& out) {
+void fill(const JournalIncident& entry, const FlightUse& flight, api::Incident& out) {
   const Incident& incident = entry.incident;
+  const std::string slice = flight.folder + "/" + incident.id;
+  if (flight.on && ::access(slice.c_str(), F_OK) == 0) out.set_slice(clean_text(slice));
   out.set_id(clean_text(incident.id));
   out.set_opened_wall_ns(incident.opened_wall_ns);
   out.set_closed_wall_ns(incident.closed_wall_ns);
@@ -565,7 +578,7 @@ void answer_incidents(const api::IncidentsRequest& request, const AnswerContext&
     }
   }
   for (const JournalIncident& entry : with_open(std::move(kept), *context.snapshot))
-    fill(entry, *out.add_list());
+    fill(entry, context.snapshot->self.flight, *out.add_list());
 }
 
 // One incident, after `said` was kept about it.
@@ -589,7 +602,7 @@ void answer_incident(const std::string& id, const JournalFeedback* said, const A
       }
       entry.feedback.push_back(*said);
     }
-    fill(entry, *response.mutable_incident());
+    fill(entry, context.snapshot->self.flight, *response.mutable_incident());
     return;
   }
   set_error(response, api::Error::UNKNOWN_ENTITY,

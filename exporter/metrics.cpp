@@ -399,6 +399,14 @@ private:
     begin("vedette_journal_bytes", "Size of the journal's file", MetricType::Gauge);
     value({}, journal.on ? static_cast<double>(journal.bytes) : kMissing);
     end();
+    const FlightUse& flight = snapshot_.self.flight;
+    counter("vedette_flight_ticks_lost_total", "Ticks that the flight recorder could not keep",
+            flight.on ? static_cast<double>(flight.dropped) : kMissing);
+    begin("vedette_flight_bytes", "Size of the flight recorder's last minutes, and of incidents' slices",
+          MetricType::Gauge);
+    value({{"part", "last"}}, flight.on ? static_cast<double>(flight.bytes) : kMissing);
+    value({{"part", "incidents"}}, flight.on ? static_cast<double>(flight.slice_bytes) : kMissing);
+    end();
 
     std::map<EntityKind, double> kinds;
     for (const EntityPtr& entity : snapshot_.features.entities) ++kinds[entity->kind];

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <fnmatch.h>
+#include <yaml-cpp/yaml.h>
 
 #include "agent/base/duration.h"
 
@@ -165,6 +166,49 @@ Result<Policy> Policy::read(YamlSection& root, const std::string& origin) {
   policy.origin = origin;
   if (Status ok = read_into(policy, root); !ok) return tl::unexpected(ok.error());
   return policy;
+}
+
+std::string Policy::yaml() const {
+  const auto number = [](double value, const char* unit) {
+    char text[40];
+    std::snprintf(text, sizeof text, "%.17g%s", value, unit);
+    return std::string(text);
+  };
+  YAML::Emitter out;
+  out << YAML::BeginMap << YAML::Key << "policy" << YAML::Value << YAML::BeginMap;
+  out << YAML::Key << "relapse_doublings" << YAML::Value << relapse_doublings;
+  out << YAML::Key << "critical" << YAML::Value << YAML::Flow << critical;
+  out << YAML::Key << "rules" << YAML::Value << YAML::BeginSeq;
+  const auto put = [&](const char* key, const std::string& value) {
+    out << YAML::Key << key << YAML::Value << value;
+  };
+  for (const PolicyRule& rule : rules) {
+    out << YAML::Flow << YAML::BeginMap;
+    put("name", rule.name);
+    if (rule.domain) put("domain", std::string(to_string(*rule.domain)));
+    if (rule.evidence) put("evidence", std::string(to_string(*rule.evidence)));
+    if (!rule.reason.empty()) put("reason", rule.reason);
+    put("severity", std::string(to_string(rule.severity)));
+    put("confidence", number(rule.confidence, ""));
+    put("for", number(rule.for_s, "s"));
+    put("effect", std::string(to_string(rule.effect)));
+    if (rule.escalate_to != Effect::kNone) {
+      out << YAML::Key << "escalate" << YAML::Value << YAML::BeginMap;
+      put("after", number(rule.escalate_after_s, "s"));
+      put("effect", std::string(to_string(rule.escalate_to)));
+      out << YAML::EndMap;
+    }
+    if (rule.recovery_s) put("recovery", number(*rule.recovery_s, "s"));
+    if (rule.after_verdicts > 0) {
+      out << YAML::Key << "after" << YAML::Value << YAML::BeginMap;
+      put("verdicts", std::to_string(rule.after_verdicts));
+      put("precision", number(rule.after_precision, ""));
+      out << YAML::EndMap;
+    }
+    out << YAML::EndMap;
+  }
+  out << YAML::EndSeq << YAML::EndMap << YAML::EndMap;
+  return out.c_str();
 }
 
 std::size_t Policy::find(const Condition& condition) const {

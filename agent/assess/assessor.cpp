@@ -195,7 +195,7 @@ void Assessor::read_telemetry(const Observation& observation) {
   const std::uint64_t lost = std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) +
                              losses.no_slot + losses.log_lost;
   const MonotonicNs now = observation.time.monotonic_ns;
-  if (lost > losses_seen_) lost_at_ns_ = now;
+  if (lost > losses_seen_.value_or(options_.continues ? lost : 0)) lost_at_ns_ = now;
   losses_seen_ = lost;
 
   const bool recently = lost_at_ns_ != 0 && seconds_between(lost_at_ns_, now) < kLossMemoryS;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,8 @@ struct AssessOptions {
   double risk_hold_s = 2;
   // An anomaly shorter than this is not worth a line.
   double anomaly_hold_s = 3;
+  // The first tick is not the agent's first: what was lost until then was not lost in it.
+  bool continues = false;
   // What a line of the kernel log means. Never null.
   std::shared_ptr<const LogRules> log_rules = LogRules::builtin();
 };
@@ -60,8 +63,8 @@ private:
   AssessOptions options_;
   std::map<Key, Condition> active_;
   std::map<Key, MonotonicNs> held_since_;
-  std::uint64_t losses_seen_ = 0;
-  MonotonicNs lost_at_ns_ = 0;  // 0: never
+  std::optional<std::uint64_t> losses_seen_;  // none before the first tick
+  MonotonicNs lost_at_ns_ = 0;                // 0: never
   double confidence_after_losses_ = 1;
   std::vector<bool> impaired_;  // by feature column: its probe is degraded or shed
 };

@@ -1,17 +1,16 @@
 #include "agent/record/recorder.h"
 
 #include <condition_variable>
-#include <cstdio>
 #include <deque>
 #include <mutex>
 #include <optional>
 #include <stop_token>
 #include <thread>
+#include <utility>
 
 #include <spdlog/spdlog.h>
 
-#include "agent/record/recording.pb.h"
-#include "agent/record/recording_file.h"
+#include "agent/record/tick_writer.h"
 
 namespace vedette {
 
@@ -30,74 +29,22 @@ struct Recorder::State {
   RecorderState totals;               // under mutex
 
   // The recorder's thread only (before it starts: make()).
-  std::optional<RecordingWriter> writer;
-  TickEncoder encoder;
-  recording::Message message;
-  std::string bytes;
-  std::uint64_t ticks = 0, file_ticks = 0, file_dropped = 0;
+  std::optional<TickWriter> writer;
+  std::optional<Flight> flight;
 
   std::jthread thread;  // last: it must end before what it uses
 
-  Status start_file(bool continues);
-  Status append();
-  Status end_file(bool full);
   Status write(const Entry& entry);
   void run(const std::stop_token& stop);
 };
 
-Status Recorder::State::start_file(bool continues) {
-  auto created = RecordingWriter::create(options.path);
-  if (!created) return tl::unexpected(created.error());
-  writer.emplace(std::move(*created));
-  encoder = TickEncoder();
-  file_ticks = file_dropped = 0;
-  RecordingHeader header = options.header;
-  header.continues = continues;
-  message.Clear();
-  TickEncoder::encode_header(header, *message.mutable_header());
-  return append();
-}
-
-Status Recorder::State::append() {
-  bytes.clear();
-  if (!message.AppendToString(&bytes) || bytes.size() > kMaxFrameBytes) {
-    return fail("recording " + options.path + ": a message of " + std::to_string(message.ByteSizeLong()) +
-                " bytes is larger than a recording may hold");
-  }
-  return writer->append(bytes);
-}
-
-Status Recorder::State::end_file(bool full) {
-  message.Clear();
-  recording::End& end = *message.mutable_end();
-  end.set_ticks(file_ticks);
-  end.set_dropped(file_dropped);
-  end.set_full(full);
-  if (auto status = append(); !status) return status;
-  auto status = writer->finish();
-  writer.reset();
-  return status;
-}
-
+// Into the recording.
 Status Recorder::State::write(const Entry& entry) {
-  message.Clear();
-  encoder.encode(*entry.snapshot, entry.dropped_before, *message.mutable_tick());
-  if (auto status = append(); !status) return status;
-  ++file_ticks;
-  ++ticks;
-  file_dropped += entry.dropped_before;
-  if (writer->bytes_written() < options.max_bytes) return {};
-
-  if (auto status = end_file(true); !status) return status;
-  if (options.when_full == RecorderOptions::WhenFull::kStop) {
-    return fail("recording " + options.path + " reached its bound of " + std::to_string(options.max_bytes) +
-                " bytes and ended");
-  }
-  const std::string older = options.path + ".1";
-  if (std::rename(options.path.c_str(), older.c_str()) != 0) {
-    return fail_errno("rename recording " + options.path + " to " + older);
-  }
-  return start_file(true);
+  if (Status status = writer->write(*entry.snapshot, entry.dropped_before); !status) return status;
+  if (writer->bytes() < options.max_bytes) return {};
+  if (Status status = writer->end(0, true); !status) return status;
+  return fail("recording " + options.path + " reached its bound of " + std::to_string(options.max_bytes) +
+              " bytes and ended");
 }
 
 void Recorder::State::run(const std::stop_token& stop) {
@@ -107,34 +54,43 @@ void Recorder::State::run(const std::stop_token& stop) {
     if (queue.empty()) break;
     const Entry entry = std::move(queue.front());
     queue.pop_front();
-    if (!totals.recording) {
-      ++totals.dropped;
+    lock.unlock();
+    Status status;
+    if (writer) status = write(entry);
+    if (!status) spdlog::warn("{}; the agent goes on without it", status.error().text);
+    if (flight) flight->write(*entry.snapshot, entry.dropped_before);
+    lock.lock();
+    if (flight) totals.flight = flight->use();
+    if (!writer) {
+      if (!options.path.empty()) ++totals.dropped;
       continue;
     }
-    lock.unlock();
-    const Status status = write(entry);
-    if (!status) spdlog::warn("{}; the agent goes on without recording", status.error().text);
-    lock.lock();
-    totals.ticks = ticks;
-    if (status) {
-      totals.bytes = writer->bytes_written();
-    } else {
-      totals.recording = false;
-      totals.error = status.error().text;
-    }
+    totals.ticks = writer->ticks();
+    totals.bytes = writer->bytes();
+    if (status) continue;
+    totals.recording = false;
+    totals.error = status.error().text;
+    writer.reset();
   }
-  file_dropped += dropped_pending;
-  const bool recording = totals.recording;
+  const std::uint64_t dropped = dropped_pending;
   lock.unlock();
-  if (!recording) return;
-  if (const auto status = end_file(false); !status) spdlog::warn("{}", status.error().text);
+  if (flight) flight->end(dropped);
+  if (!writer) return;
+  if (const Status status = writer->end(dropped, false); !status) spdlog::warn("{}", status.error().text);
 }
 
 Result<std::unique_ptr<Recorder>> Recorder::make(RecorderOptions options) {
   auto state = std::make_unique<State>();
   state->options = std::move(options);
-  if (auto status = state->start_file(state->options.header.continues); !status) {
-    return tl::unexpected(status.error());
+  if (!state->options.path.empty()) {
+    auto writer = TickWriter::create(state->options.path, state->options.header);
+    if (!writer) return tl::unexpected(writer.error());
+    state->writer.emplace(std::move(*writer));
+    state->totals.recording = true;
+  }
+  if (!state->options.flight.folder.empty()) {
+    state->flight.emplace(state->options.flight, state->options.header);
+    state->totals.flight = state->flight->use();
   }
   State* shared = state.get();
   state->thread = std::jthread([shared](const std::stop_token& stop) { shared->run(stop); });
@@ -147,7 +103,7 @@ Recorder::~Recorder() = default;
 void Recorder::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   {
     const std::lock_guard lock(state_->mutex);
-    if (!state_->totals.recording || state_->queue.size() >= state_->options.queue_ticks) {
+    if (state_->queue.size() >= state_->options.queue_ticks) {
       ++state_->totals.dropped;
       ++state_->dropped_pending;
       return;

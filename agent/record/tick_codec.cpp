@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "agent/record/recording.pb.h"
 
@@ -38,10 +39,16 @@ bool same_act(const ActState& a, const ActState& b) {
          a.slot == b.slot && a.held_back == b.held_back && a.record == b.record;
 }
 
+bool same_reason(const Reason& a, const Reason& b) {
+  return a.column == b.column && same_bits(a.value, b.value) && same_bits(a.usual, b.usual) &&
+         same_bits(a.weight, b.weight);
+}
+
 bool same_verdict(const RecordedVerdict::EntityVerdict& a, const RecordedVerdict::EntityVerdict& b) {
   return a.entity == b.entity && same_bits(a.anomaly, b.anomaly) &&
          same_bits(a.anomaly_threshold, b.anomaly_threshold) && same_bits(a.risk, b.risk) &&
-         a.anomalous == b.anomalous && a.warming_up == b.warming_up;
+         a.anomalous == b.anomalous && a.warming_up == b.warming_up &&
+         std::ranges::equal(a.anomaly_reasons, b.anomaly_reasons, same_reason);
 }
 
 bool same_condition(const RecordedVerdict::ConditionVerdict& a, const RecordedVerdict::ConditionVerdict& b) {
@@ -57,6 +64,55 @@ void encode_say(const OperatorSay& say, recording::OperatorSay& message) {
     message.add_veto_until_wall_ns(until);
   }
   message.set_healthy_wall_ns(say.healthy_wall_ns);
+}
+
+void encode_settings(const RecordedSettings& settings, recording::Settings& message) {
+  message.set_recovery_s(settings.assess.recovery_s);
+  message.set_score_recovery_s(settings.assess.score_recovery_s);
+  message.set_risk_threshold(settings.assess.risk_threshold);
+  message.set_risk_hold_s(settings.assess.risk_hold_s);
+  message.set_anomaly_hold_s(settings.assess.anomaly_hold_s);
+  message.set_mode(static_cast<std::uint32_t>(settings.mode));
+  message.set_max_taints_per_hour(settings.max_taints_per_hour);
+  message.set_model(settings.model);
+  const std::vector<LogRule>& rules = settings.assess.log_rules->rules();
+  const std::size_t own = rules.size() - LogRules::builtin()->rules().size();
+  for (const LogRule& rule : std::span(rules).first(own)) {
+    recording::LogRule& entry = *message.add_log_rules();
+    entry.set_pattern(rule.pattern);
+    entry.set_reason(rule.reason);
+    entry.set_domain(static_cast<std::uint32_t>(rule.domain));
+    entry.set_severity(static_cast<std::uint32_t>(rule.severity));
+    entry.set_unhealthy_at(rule.unhealthy_at);
+    entry.set_probe(rule.probe);
+  }
+}
+
+Result<RecordedSettings> decode_settings(const recording::Settings& message) {
+  if (message.mode() > static_cast<std::uint32_t>(Mode::kEnforce))
+    return fail("the header has an impossible mode");
+  RecordedSettings settings;
+  settings.assess.recovery_s = message.recovery_s();
+  settings.assess.score_recovery_s = message.score_recovery_s();
+  settings.assess.risk_threshold = message.risk_threshold();
+  settings.assess.risk_hold_s = message.risk_hold_s();
+  settings.assess.anomaly_hold_s = message.anomaly_hold_s();
+  settings.mode = static_cast<Mode>(message.mode());
+  settings.max_taints_per_hour = message.max_taints_per_hour();
+  settings.model = message.model();
+  std::vector<LogRule> rules;
+  for (const recording::LogRule& entry : message.log_rules()) {
+    if (entry.domain() > static_cast<std::uint32_t>(Domain::kRuntime) ||
+        entry.severity() > static_cast<std::uint32_t>(Severity::kUnhealthy)) {
+      return fail("the header has an impossible log rule");
+    }
+    rules.push_back({entry.pattern(), entry.reason(), static_cast<Domain>(entry.domain()),
+                     static_cast<Severity>(entry.severity()), entry.unhealthy_at(), entry.probe()});
+  }
+  auto made = LogRules::make(std::move(rules));
+  if (!made) return tl::unexpected(made.error());
+  settings.assess.log_rules = std::move(*made);
+  return settings;
 }
 
 OperatorSay decode_say(const recording::OperatorSay& message) {
@@ -80,15 +136,16 @@ void TickEncoder::encode_header(const RecordingHeader& header, recording::Header
   message.set_agent_version(header.agent_version);
   message.set_kernel_release(header.kernel_release);
   message.set_node(header.node);
-  message.set_config_hash(header.config_hash);
-  message.set_model_hash(header.model_hash);
   message.set_started_wall_ns(header.started_wall_ns);
   message.set_continues(header.continues);
+  message.set_ticks_before(header.ticks_before);
+  if (header.settings) encode_settings(*header.settings, *message.mutable_settings());
   for (const SignalInfo& signal : kCounters) message.add_counters(std::string(signal.name));
   for (const SignalInfo& signal : kHistograms) message.add_histograms(std::string(signal.name));
   for (const SignalInfo& signal : kGauges) message.add_gauges(std::string(signal.name));
   for (const EventInfo& event : kEvents) message.add_events(std::string(event.name));
   message.set_histogram_buckets(HISTOGRAM_BUCKETS);
+  for (const FeatureInfo& column : feature_columns()) message.add_columns(column.name);
 }
 
 void TickEncoder::encode(const Snapshot& snapshot, std::uint64_t dropped_before, recording::Tick& tick) {
@@ -98,6 +155,7 @@ void TickEncoder::encode(const Snapshot& snapshot, std::uint64_t dropped_before,
   encode_observation(snapshot.observation, tick);
   encode_act(snapshot.act, tick);
   encode_verdict(verdict_of(snapshot), tick);
+  encode_policy(snapshot.decision.policy, tick);
   ++number_;
 }
 
@@ -259,6 +317,14 @@ void TickEncoder::encode_verdict(RecordedVerdict verdict, recording::Tick& tick)
     message.add_anomaly_threshold(now.anomaly_threshold);
     message.add_risk(now.risk);
     message.add_flags((now.anomalous ? kAnomalousFlag : 0) | (now.warming_up ? kWarmingUpFlag : 0));
+    for (const Reason& reason : now.anomaly_reasons) {
+      recording::Reason& entry = *message.add_reasons();
+      entry.set_row(static_cast<std::uint32_t>(row));
+      entry.set_column(reason.column);
+      entry.set_value(reason.value);
+      entry.set_usual(reason.usual);
+      entry.set_weight(reason.weight);
+    }
   }
   if (!std::ranges::equal(verdict.conditions, verdict_.conditions, same_condition)) {
     recording::Conditions& conditions = *message.mutable_conditions();
@@ -286,6 +352,14 @@ void TickEncoder::encode_verdict(RecordedVerdict verdict, recording::Tick& tick)
   verdict_ = std::move(verdict);
 }
 
+// A policy is never changed: a new one is another object.
+void TickEncoder::encode_policy(const std::shared_ptr<const Policy>& policy, recording::Tick& tick) {
+  if (policy == policy_ || policy == nullptr) return;
+  tick.set_policy(policy->yaml());
+  tick.set_policy_origin(policy->origin);
+  policy_ = policy;
+}
+
 namespace {
 
 // Recorded number -> number in `ours`, by name. Notes what only one side has.
@@ -295,7 +369,11 @@ std::vector<std::size_t> numbers_by_name(std::string_view what, const Names& nam
   std::vector<std::size_t> numbers;
   std::vector<bool> found(infos.size(), false);
   for (const std::string& name : names) {
-    const auto place = std::ranges::find_if(infos, [&](const auto& info) { return info.name == name; });
+    // As a rule the orders are the same.
+    const std::size_t likely = std::min(numbers.size(), infos.size() - 1);
+    const auto place = infos[likely].name == name
+                           ? infos.begin() + static_cast<std::ptrdiff_t>(likely)
+                           : std::ranges::find_if(infos, [&](const auto& info) { return info.name == name; });
     if (place == infos.end()) {
       numbers.push_back(none);
       notes.push_back(std::string(what) + " " + name + " is unknown to this agent: dropped");
@@ -322,7 +400,8 @@ Result<TickDecoder> TickDecoder::make(const recording::Header& message) {
                 std::to_string(kRecordingFormat));
   }
   if (message.counters_size() > kMaxSignals || message.histograms_size() > kMaxSignals ||
-      message.gauges_size() > kMaxSignals || message.events_size() > kMaxSignals) {
+      message.gauges_size() > kMaxSignals || message.events_size() > kMaxSignals ||
+      message.columns_size() > kMaxSignals) {
     return fail("the header names more than " + std::to_string(kMaxSignals) + " signals");
   }
   // Buckets have no names: with other bounds the numbers would mean something else.
@@ -332,13 +411,20 @@ Result<TickDecoder> TickDecoder::make(const recording::Header& message) {
   }
   TickDecoder decoder;
   decoder.header_ = {
-      message.format_version(), message.agent_version(), message.kernel_release(),  message.node(),
-      message.config_hash(),    message.model_hash(),    message.started_wall_ns(), message.continues()};
+      message.format_version(),  message.agent_version(), message.kernel_release(), message.node(),
+      message.started_wall_ns(), message.ticks_before(),  message.continues(),      std::nullopt};
+  if (message.has_settings()) {
+    auto settings = decode_settings(message.settings());
+    if (!settings) return tl::unexpected(settings.error());
+    decoder.header_.settings = std::move(*settings);
+  }
   decoder.counters_ = numbers_by_name("counter", message.counters(), kCounters, kDropped, decoder.notes_);
   decoder.histograms_ =
       numbers_by_name("histogram", message.histograms(), kHistograms, kDropped, decoder.notes_);
   decoder.gauges_ = numbers_by_name("gauge", message.gauges(), kGauges, kDropped, decoder.notes_);
   decoder.events_ = numbers_by_name("event", message.events(), kEvents, kDropped, decoder.notes_);
+  std::vector<std::string> of_signals;  // what they say of columns is said already
+  decoder.columns_ = numbers_by_name("column", message.columns(), feature_columns(), kDropped, of_signals);
   decoder.buckets_ = message.histogram_buckets();
   decoder.absent_counters_.set();
   for (const std::size_t counter : decoder.counters_) {
@@ -365,6 +451,7 @@ Status TickDecoder::decode(const recording::Tick& tick, Observation& observation
   if (auto status = decode_samples(tick, observation); !status) return status;
   if (auto status = decode_health(tick, observation); !status) return status;
   if (auto status = decode_verdict(tick); !status) return status;
+  if (auto status = decode_policy(tick); !status) return status;
   ++ticks_;
   return {};
 }
@@ -555,6 +642,14 @@ Status TickDecoder::decode_verdict(const recording::Tick& tick) {
     verdict.risk = message.risk(i);
     verdict.anomalous = (message.flags(i) & kAnomalousFlag) != 0;
     verdict.warming_up = (message.flags(i) & kWarmingUpFlag) != 0;
+    verdict.anomaly_reasons.clear();
+  }
+  for (const recording::Reason& entry : message.reasons()) {
+    if (entry.row() >= rows_.size() || entry.column() >= columns_.size())
+      return impossible(ticks_, "reason of a verdict");
+    if (columns_[entry.column()] == kDropped) continue;
+    verdict_.entities[entry.row()].anomaly_reasons.push_back(
+        {static_cast<std::uint32_t>(columns_[entry.column()]), entry.value(), entry.usual(), entry.weight()});
   }
   for (std::size_t row = 0; row < rows_.size(); ++row) verdict_.entities[row].entity = rows_[row];
 
@@ -577,6 +672,16 @@ Status TickDecoder::decode_verdict(const recording::Tick& tick) {
     verdict_.held_back = message.decision().held_back();
     verdict_.effect = message.decision().effect();
   }
+  return {};
+}
+
+Status TickDecoder::decode_policy(const recording::Tick& tick) {
+  if (!tick.has_policy()) return {};
+  auto root = YamlSection::parse(tick.policy(), "the policy of tick " + std::to_string(ticks_));
+  if (!root) return tl::unexpected(root.error());
+  auto policy = Policy::read(*root, tick.policy_origin());
+  if (!policy) return tl::unexpected(policy.error());
+  policy_ = std::make_shared<const Policy>(std::move(*policy));
   return {};
 }
 

@@ -7,10 +7,13 @@
 #include <bitset>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "agent/act/policy.h"
+#include "agent/assess/assessor.h"
 #include "agent/base/result.h"
 #include "agent/record/verdict.h"
 #include "agent/snapshot.h"
@@ -22,20 +25,30 @@ class Header;
 class Tick;
 }  // namespace recording
 
+// What the judging stages were told by the configuration. The policy is not among it: it may change while the
+// agent runs, so ticks tell it.
+struct RecordedSettings {
+  AssessOptions assess;
+  Mode mode = Mode::kObserve;
+  unsigned max_taints_per_hour = 4;
+  std::string model;  // "builtin", "off", or a file of that node
+};
+
 // What is written once, at the head of each file.
 struct RecordingHeader {
   std::uint32_t format_version = 0;
   std::string agent_version;
   std::string kernel_release;
   std::string node;
-  std::string config_hash;
-  std::string model_hash;
-  WallNs started_wall_ns = 0;
-  bool continues = false;  // an earlier file holds the ticks before
+  WallNs started_wall_ns = 0;                // of the run
+  std::uint64_t ticks_before = 0;            // of the run, recorded elsewhere or not at all
+  bool continues = false;                    // there were some
+  std::optional<RecordedSettings> settings;  // none in format 1
 };
 
-// 2: not yet. A reader refuses newer formats and reads all older ones.
-constexpr std::uint32_t kRecordingFormat = 1;
+// 2: settings, policy, reasons of anomalies, several parts in a file. A reader refuses newer formats and
+// reads all older ones.
+constexpr std::uint32_t kRecordingFormat = 2;
 
 class TickEncoder {
 public:
@@ -55,6 +68,7 @@ private:
   void encode_observation(const Observation& observation, recording::Tick& tick);
   void encode_act(const ActState& act, recording::Tick& tick);
   void encode_verdict(RecordedVerdict verdict, recording::Tick& tick);
+  void encode_policy(const std::shared_ptr<const Policy>& policy, recording::Tick& tick);
 
   std::uint64_t number_ = 0;
   std::unordered_map<EntityId, Known> known_;
@@ -63,6 +77,7 @@ private:
   Losses losses_;
   ActState act_;
   RecordedVerdict verdict_;
+  std::shared_ptr<const Policy> policy_;
 };
 
 class TickDecoder {
@@ -81,6 +96,8 @@ public:
   const ActState& act() const { return act_; }
   const RecordedVerdict& verdict() const { return verdict_; }
   std::uint64_t dropped_before() const { return dropped_before_; }
+  // In force in that tick. Null: format 1.
+  const std::shared_ptr<const Policy>& policy() const { return policy_; }
 
 private:
   struct Known {
@@ -96,11 +113,12 @@ private:
   Status decode_samples(const recording::Tick& tick, Observation& observation);
   Status decode_health(const recording::Tick& tick, Observation& observation);
   Status decode_verdict(const recording::Tick& tick);
+  Status decode_policy(const recording::Tick& tick);
 
   RecordingHeader header_;
   std::vector<std::string> notes_;
   // Recorded number -> ours, or kDropped.
-  std::vector<std::size_t> counters_, histograms_, gauges_, events_;
+  std::vector<std::size_t> counters_, histograms_, gauges_, events_, columns_;
   std::size_t buckets_ = 0;
   std::bitset<COUNTER_COUNT> absent_counters_;
   std::bitset<HISTOGRAM_COUNT> absent_histograms_;
@@ -112,6 +130,7 @@ private:
   Losses losses_;
   ActState act_;
   RecordedVerdict verdict_;
+  std::shared_ptr<const Policy> policy_;
 };
 
 }  // namespace vedette

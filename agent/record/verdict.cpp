@@ -73,7 +73,9 @@ RecordedVerdict verdict_of(const Snapshot& snapshot) {
     const EntityScore& score = snapshot.scores.entities[row];
     const EntityId id = row < snapshot.features.entities.size() ? snapshot.features.entities[row]->id : 0;
     verdict.entities.push_back(
-        {id, score.anomaly, score.anomaly_threshold, score.risk, score.anomalous, score.warming_up});
+        {id, score.anomaly, score.anomaly_threshold, score.risk, score.anomalous, score.warming_up, {}});
+    if (score.anomalous || 2 * score.anomaly >= score.anomaly_threshold)
+      verdict.entities.back().anomaly_reasons = score.anomaly_reasons;
   }
   verdict.conditions.reserve(snapshot.conditions.size());
   for (const Condition& condition : snapshot.conditions) {
@@ -89,9 +91,8 @@ RecordedVerdict verdict_of(const Snapshot& snapshot) {
   return verdict;
 }
 
-std::vector<std::string> verdict_differences(const RecordedVerdict& recorded, const Snapshot& replayed,
-                                             std::size_t limit) {
-  const RecordedVerdict now = verdict_of(replayed);
+std::vector<std::string> verdict_differences(const RecordedVerdict& recorded, const RecordedVerdict& now,
+                                             const std::vector<EntityPtr>& entities, std::size_t limit) {
   Differences differences(limit);
 
   if (recorded.entities.size() != now.entities.size()) {
@@ -101,8 +102,7 @@ std::vector<std::string> verdict_differences(const RecordedVerdict& recorded, co
     for (std::size_t row = 0; row < now.entities.size(); ++row) {
       const auto& a = recorded.entities[row];
       const auto& b = now.entities[row];
-      const std::string name = row < replayed.features.entities.size() ? replayed.features.entities[row]->name
-                                                                       : std::to_string(row);
+      const std::string name = row < entities.size() ? entities[row]->name : std::to_string(row);
       differences.compare(name + " id", std::uint64_t{a.entity}, std::uint64_t{b.entity});
       differences.compare(name + " anomaly", a.anomaly, b.anomaly);
       differences.compare(name + " anomaly threshold", a.anomaly_threshold, b.anomaly_threshold);

@@ -17,6 +17,8 @@ struct RecordedVerdict {
     double risk = 0;
     bool anomalous = false;
     bool warming_up = true;
+    // Only where it was anomalous, or half way to it: most of the time they say nothing.
+    std::vector<Reason> anomaly_reasons;
   };
   struct ConditionVerdict {
     std::string reason;
@@ -38,10 +40,11 @@ struct RecordedVerdict {
 
 RecordedVerdict verdict_of(const Snapshot& snapshot);
 
-// One sentence for each difference, none if `replayed` is the same to the bit (every NaN is the same NaN). At
+// One sentence for each difference, none if `replayed` is the same to the bit (every NaN is the same NaN);
+// for names: the `entities` of the tick. Reasons are not compared: what they lead to is in the conditions. At
 // most `limit` sentences; the last one then says how many more there are.
-std::vector<std::string> verdict_differences(const RecordedVerdict& recorded, const Snapshot& replayed,
-                                             std::size_t limit = 10);
+std::vector<std::string> verdict_differences(const RecordedVerdict& recorded, const RecordedVerdict& replayed,
+                                             const std::vector<EntityPtr>& entities, std::size_t limit = 10);
 
 // Equal to the bit, so that 0 and -0 differ; every NaN equals every NaN, for all mean "missing".
 bool same_bits(double a, double b);

@@ -55,7 +55,9 @@ TEST_CASE("every section reaches the options of its stage") {
       "act: {mode: enforce, max_taints_per_hour: 9}\n"
       "policy: {rules: [{reason: DiskError, effect: NoExecute}], critical: [a/b]}\n"
       "kube: {url: 'https://127.0.0.1:6443', ca: /ca, token_file: /token, node_name: n1}\n"
-      "export: {listen: '', socket: /run/x, top_pods: 5}\nrecord: {file: /r, max_mib: 8}\n");
+      "export: {listen: '', socket: /run/x, top_pods: 5}\nrecord: {file: /r, max_mib: 8, flight: /f, "
+      "flight_minutes: 30, "
+      "flight_max_mib: 9, incidents_max_mib: 10}\n");
   const Result<Config> config = load_config(file.path(), false);
   REQUIRE(config);
   CHECK(config->live.tick_interval == std::chrono::milliseconds(250));
@@ -79,6 +81,10 @@ TEST_CASE("every section reaches the options of its stage") {
   CHECK(config->node_name == "n1");
   CHECK(config->exporter.top_pods == 5);
   CHECK(config->record_mib == 8);
+  CHECK(config->flight.folder == "/f");
+  CHECK(config->flight.keep_s == 1800);
+  CHECK(config->flight.max_bytes == 9 << 20);
+  CHECK(config->flight.max_slice_bytes == 10 << 20);
 }
 
 TEST_CASE("a wrong value names the file, the line, the field and what was expected") {

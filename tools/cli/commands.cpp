@@ -8,6 +8,7 @@
 
 #include "agent/act/policy.h"
 #include "agent/base/duration.h"
+#include "agent/record/flight.h"
 #include "exporter/api.pb.h"
 #include "exporter/policy_answer.h"
 #include "exporter/wire.h"
@@ -17,6 +18,8 @@
 #include "tools/cli/format.h"
 #include "tools/cli/kubeconfig.h"
 #include "tools/cli/live_top.h"
+#include "tools/cli/record.h"
+#include "tools/cli/replay.h"
 #include "tools/cli/said_text.h"
 #include "tools/cli/score_tables.h"
 #include "tools/cli/views.h"
@@ -174,7 +177,6 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
                           "is; the same command resumes it.");
   std::string plan_id;
   evacuate.add_option("--plan", plan_id, "Its id, as `vedette plan` prints it")->required();
-  for (CLI::App* command : {&plan, &evacuate}) command->fallthrough();
   CLI::App& score = *app.add_subcommand(
       "score", "Judge tables of measurements with the agent's own detector; asks no agent");
   ScoreTablesOptions tables;
@@ -188,6 +190,44 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
                   "Share of rows that may alarm although nothing is wrong")
       ->capture_default_str()
       ->check(CLI::Range(1e-8, 0.5));
+  CLI::App& record = *app.add_subcommand(
+      "record",
+      "What recordings hold, and a part of the flight recorder's as one file. Exits 2 on an error.");
+  record.require_subcommand(1);
+  CLI::App& inspect = *record.add_subcommand("inspect", "What a recording, or a folder of them, holds");
+  std::string recording;
+  inspect.add_option("FILE", recording, "A recording, the flight recorder's folder, or an incident's in it")
+      ->required();
+  CLI::App& exported =
+      *record.add_subcommand("export", "Write an incident's slice, or the last minutes, to a file");
+  RecordExportOptions part;
+  part.folder = kDefaultFlight;
+  std::vector<std::string> what;
+  std::string last_minutes;
+  exported.add_option("ARGUMENTS", what, "INCIDENT OUT: its id, and the new file; with --last: OUT alone")
+      ->required()
+      ->expected(1, 2);
+  exported.add_option("--last", last_minutes, "At least the last 30s, 5m, 2h or 1d of what is kept")
+      ->check(is_duration);
+  exported.add_option("--folder", part.folder, "The flight recorder's")->capture_default_str();
+  CLI::App& replay =
+      *app.add_subcommand("replay",
+                          "Judge a recording again: what would be otherwise, change by change.\n"
+                          "Exits 0 when nothing would, 1 when something would, 2 on an error.");
+  ReplayCommand again;
+  replay
+      .add_option("FILE", again.path, "A recording, or a folder of the flight recorder: an incident's slice")
+      ->required();
+  replay.add_option("--policy", again.policy_file, "Decide by the policy of this configuration file");
+  replay.add_option("--model", again.model, "Score by this risk model: builtin, off, or a file");
+  CLI::Option* plot = replay.add_option("--plot", again.plot_out, "Draw it as SVG into this file");
+  replay.add_option("--entity", again.entity, "With --plot: of whom; without, whoever was worst")
+      ->needs(plot);
+  CLI::Option* features =
+      replay.add_option("--features-out", again.features_out, "Write all features as CSV to this file");
+  replay.add_option("--features-of", again.features_of, "Of entities whose name contains this")
+      ->needs(features);
+  for (CLI::App* command : {&plan, &evacuate, &replay, &record, &inspect, &exported}) command->fallthrough();
 
   try {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
@@ -207,6 +247,17 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   if (score.parsed()) {
     const Status scored = score_tables(tables, streams.out);
     return scored ? kExitHealthy : fail_with(streams, kExitUsage, scored.error().text);
+  }
+  if (replay.parsed()) return run_replay(again, json, streams);
+  if (inspect.parsed()) return run_record_inspect(recording, json, streams);
+  if (exported.parsed()) {
+    if (what.size() != (last_minutes.empty() ? 2 : 1)) {
+      return fail_with(streams, kExitUsage, "record export: expected INCIDENT OUT, or --last TIME OUT");
+    }
+    if (last_minutes.empty()) part.incident = what.front();
+    part.last_s = parse_duration(last_minutes).value_or(0);
+    part.out = what.back();
+    return run_record_export(part, json, streams);
   }
   if (cleanup.parsed()) {
     if (!kubeconfig.empty()) {

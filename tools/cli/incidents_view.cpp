@@ -127,6 +127,9 @@ std::string incident_view(const api::Response& response, const Screen& screen) {
   for (const api::Feedback& feedback : incident.feedback())
     text += wrap(format_clock(feedback.wall_ns(), now) + "  " + feedback.verdict() + ": " + feedback.why(),
                  screen.columns, 2);
+  if (!incident.slice().empty())
+    text += "\n" + screen.paint(Paint::kBold, "Recorded") + "\n" +
+            wrap(incident.slice() + ": `vedette replay` judges it again", screen.columns, 2);
   return text;
 }
 

@@ -221,6 +221,7 @@ Json json_of(const api::Incident& incident) {
   json["suspects"] = json_list(incident.suspects());
   json["victims"] = incident.victims();
   json["cut_short"] = incident.cut_short();
+  json["slice"] = incident.slice();
   json["conditions"] = json_list(incident.conditions());
   json["more"] = incident.more();
   json["actions"] = json_list(incident.actions());
@@ -260,6 +261,15 @@ void add_status(const api::Status& status, Json& json) {
   journal["bytes"] = status.journal().bytes();
   journal["error"] = status.journal().error();
   journal["set_aside"] = status.journal().set_aside();
+  Json& flight = json["flight"];
+  flight["on"] = status.flight().on();
+  flight["folder"] = status.flight().folder();
+  flight["dropped"] = status.flight().dropped();
+  flight["bytes"] = status.flight().bytes();
+  flight["slices"] = status.flight().slices();
+  flight["slice_bytes"] = status.flight().slice_bytes();
+  flight["error"] = status.flight().error();
+  flight["slice_error"] = status.flight().slice_error();
   json["policy_error"] = status.policy_error();
   json["restart_for"] = status.restart_for();
   json["operator"] = json_list(status.said());

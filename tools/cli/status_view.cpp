@@ -118,6 +118,11 @@ private:
     if (journal.dropped() > 0 && journal.error().empty())
       row("Journal", format_number(static_cast<double>(journal.dropped())) + " entries were lost",
           Paint::kYellow);
+    const api::Flight& flight = status_.flight();
+    if (!flight.error().empty())
+      row("Flight", "the last minutes are not kept: " + flight.error(), Paint::kYellow);
+    if (!flight.slice_error().empty())
+      row("Flight", "the slice of an incident ends early: " + flight.slice_error(), Paint::kYellow);
     for (const api::OperatorSay& said : status_.said()) {
       std::string lines = said_text(said, agent_.wall_ns());
       for (std::size_t end; (end = lines.find('\n')) != std::string::npos; lines.erase(0, end + 1)) {

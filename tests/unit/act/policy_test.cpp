@@ -144,3 +144,40 @@ TEST_CASE("a rule that must earn it says what its record lacks") {
   CHECK(error_of("policy: {rules: [{effect: None, after: {verdicts: 0}}]}\n").find("after.verdicts") !=
         std::string::npos);
 }
+
+TEST_CASE("a policy told as YAML is read back the same") {
+  const Policy policy = policy_of(
+      "policy:\n"
+      "  relapse_doublings: 2\n"
+      "  critical: [kube-system/*, 'a/b?']\n"
+      "  rules:\n"
+      "  - {domain: storage, evidence: event, reason: DiskError, severity: unhealthy, confidence: "
+      "0.123456789, "
+      "for: 1.5s, effect: NoSchedule, escalate: {after: 90s, effect: NoExecute}, recovery: 1h, "
+      "after: {verdicts: 20, precision: 0.9}}\n"
+      "  - {name: off, effect: None}\n");
+  for (const Policy* each : {&policy, Policy::builtin().get()}) {
+    const Policy again = policy_of(each->yaml());
+    CHECK(again.yaml() == each->yaml());
+    CHECK(again.critical == each->critical);
+    CHECK(again.relapse_doublings == each->relapse_doublings);
+    REQUIRE(again.rules.size() == each->rules.size());
+    for (std::size_t i = 0; i < again.rules.size(); ++i) {
+      const PolicyRule& a = again.rules[i];
+      const PolicyRule& b = each->rules[i];
+      CHECK(a.name == b.name);
+      CHECK(a.domain == b.domain);
+      CHECK(a.evidence == b.evidence);
+      CHECK(a.reason == b.reason);
+      CHECK(a.severity == b.severity);
+      CHECK(a.confidence == b.confidence);
+      CHECK(a.for_s == b.for_s);
+      CHECK(a.effect == b.effect);
+      CHECK(a.escalate_to == b.escalate_to);
+      CHECK(a.escalate_after_s == b.escalate_after_s);
+      CHECK(a.recovery_s == b.recovery_s);
+      CHECK(a.after_verdicts == b.after_verdicts);
+      CHECK(a.after_precision == b.after_precision);
+    }
+  }
+}

@@ -32,7 +32,8 @@ void write_bytes(const std::string& path, const std::string& bytes) {
 
 // A run of ticks in which everything that can change does: entities come, go, come back and are renamed,
 // gauges become missing and known again, probes degrade, the writer acknowledges.
-std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, unsigned seed = 1) {
+std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, bool with_policy = false,
+                                                      unsigned seed = 1) {
   std::mt19937_64 random(seed);
   const auto draw = [&](std::uint64_t below) { return random() % below; };
   const auto draw_double = [&]() -> double {
@@ -61,6 +62,10 @@ std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, unsigne
     return entity;
   };
 
+  auto other = *Policy::builtin();
+  other.critical = {"kube-system/*"};
+  other.origin = "/etc/vedette/agent.yaml";
+  const auto policy = std::make_shared<const Policy>(other);
   std::vector<std::shared_ptr<const Snapshot>> run;
   std::vector<EntityPtr> living{make_entity(0, "node")};
   EntityId next_id = 1;
@@ -128,7 +133,13 @@ std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, unsigne
       score.risk = draw_double();
       score.anomalous = draw(2) == 0;
       score.warming_up = draw(2) == 0;
+      for (std::uint32_t i = 0; i < 3; ++i) {
+        score.anomaly_reasons.push_back({static_cast<std::uint32_t>(draw(feature_columns().size())),
+                                         static_cast<float>(draw_double()), static_cast<float>(draw_double()),
+                                         static_cast<float>(draw_double())});
+      }
     }
+    if (with_policy) snapshot->decision.policy = t < ticks / 2 ? Policy::builtin() : policy;
     if (t % 4 != 0) {
       Condition condition;
       condition.reason = "MemoryExhaustion";
@@ -230,11 +241,28 @@ Replay replay(const std::string& path, const std::vector<std::shared_ptr<const S
     REQUIRE(result.ticks < run.size());
     const Snapshot& live = *run[result.ticks];
     check_same(live.observation, observation);
-    CHECK(verdict_differences((*source)->verdict(), live).empty());
+    CHECK(verdict_differences((*source)->verdict(), verdict_of(live), live.features.entities).empty());
     CHECK((*source)->act().connected == live.act.connected);
     CHECK((*source)->act().acked_generation == live.act.acked_generation);
     CHECK((*source)->act().last_error == live.act.last_error);
     CHECK(same_bits((*source)->act().last_evidence_to_ack_s, live.act.last_evidence_to_ack_s));
+    const RecordedVerdict verdict = verdict_of(live);
+    for (std::size_t i = 0; i < verdict.entities.size(); ++i) {
+      const std::vector<Reason>& then = verdict.entities[i].anomaly_reasons;
+      const std::vector<Reason>& told = (*source)->verdict().entities[i].anomaly_reasons;
+      REQUIRE(then.size() == told.size());
+      for (std::size_t r = 0; r < then.size(); ++r) {
+        CHECK(then[r].column == told[r].column);
+        CHECK(same_bits(static_cast<double>(then[r].value), static_cast<double>(told[r].value)));
+        CHECK(same_bits(static_cast<double>(then[r].usual), static_cast<double>(told[r].usual)));
+        CHECK(same_bits(static_cast<double>(then[r].weight), static_cast<double>(told[r].weight)));
+      }
+    }
+    REQUIRE(((*source)->policy() == nullptr) == (live.decision.policy == nullptr));
+    if (live.decision.policy) {
+      CHECK((*source)->policy()->yaml() == live.decision.policy->yaml());
+      CHECK((*source)->policy()->origin == live.decision.policy->origin);
+    }
     ++result.ticks;
   }
   result.notes = (*source)->notes();
@@ -258,7 +286,7 @@ TEST_CASE("CRC-32C gives the check value of its specification") {
 
 TEST_CASE("a recording gives back every tick to the bit, missing values included") {
   const TemporaryFolder folder;
-  const auto run = make_run(300);
+  const auto run = make_run(300, true);
   record(folder.file("run"), run);
   const Replay result = replay(folder.file("run"), run);
   CHECK(result.error == "");
@@ -331,13 +359,71 @@ TEST_CASE("what is no recording is refused by name") {
   CHECK(replay(folder.file("text"), {}).error.find("not a recording") != std::string::npos);
 }
 
+TEST_CASE("the header brings along what the judging stages were told") {
+  RecordingHeader header;
+  header.settings.emplace();
+  header.settings->assess.recovery_s = 42;
+  header.settings->assess.risk_threshold = 0.7;
+  header.settings->mode = Mode::kEnforce;
+  header.settings->max_taints_per_hour = 9;
+  header.settings->model = "/models/mine.ubj";
+  const auto rules = LogRules::make(
+      {{"frobnicator .* on fire", "FrobnicatorFire", Domain::kHardware, Severity::kUnhealthy, 2, "disk"}});
+  REQUIRE(rules.has_value());
+  header.settings->assess.log_rules = *rules;
+  recording::Header message;
+  TickEncoder::encode_header(header, message);
+  CHECK(message.settings().log_rules_size() == 1);  // those that ship are known
+  const auto decoder = TickDecoder::make(message);
+  REQUIRE(decoder.has_value());
+  REQUIRE(decoder->header().settings.has_value());
+  const RecordedSettings& read = *decoder->header().settings;
+  CHECK(read.assess.recovery_s == 42);
+  CHECK(read.assess.risk_threshold == 0.7);
+  CHECK(read.mode == Mode::kEnforce);
+  CHECK(read.max_taints_per_hour == 9);
+  CHECK(read.model == "/models/mine.ubj");
+  const LogRule* rule = read.assess.log_rules->find("the frobnicator is on fire");
+  REQUIRE(rule != nullptr);
+  CHECK(rule->reason == "FrobnicatorFire");
+  CHECK(rule->domain == Domain::kHardware);
+  CHECK(rule->severity == Severity::kUnhealthy);
+  CHECK(rule->unhealthy_at == 2);
+  CHECK(rule->probe == "disk");
+  CHECK(read.assess.log_rules->rules().size() == (*rules)->rules().size());
+  message.mutable_settings()->mutable_log_rules(0)->set_domain(99);
+  CHECK(TickDecoder::make(message).error().text.find("log rule") != std::string::npos);
+}
+
+TEST_CASE("a recording of format 1 is read: it tells neither settings nor policy nor reasons") {
+  const auto run = make_run(5, true);
+  recording::Header header;
+  TickEncoder::encode_header({}, header);
+  header.set_format_version(1);
+  header.clear_columns();
+  auto decoder = TickDecoder::make(header);
+  REQUIRE(decoder.has_value());
+  CHECK_FALSE(decoder->header().settings.has_value());
+  TickEncoder encoder;
+  Observation observation;
+  for (const auto& snapshot : run) {
+    recording::Tick tick;
+    encoder.encode(*snapshot, 0, tick);
+    tick.clear_policy();
+    tick.mutable_verdict()->clear_reasons();
+    REQUIRE(decoder->decode(tick, observation).has_value());
+    CHECK(decoder->policy() == nullptr);
+    CHECK(verdict_differences(decoder->verdict(), verdict_of(*snapshot), observation.entities).empty());
+  }
+}
+
 TEST_CASE("a newer format is refused with both versions") {
   recording::Header header;
   TickEncoder::encode_header({}, header);
   header.set_format_version(kRecordingFormat + 1);
   const auto decoder = TickDecoder::make(header);
   REQUIRE_FALSE(decoder.has_value());
-  CHECK(decoder.error().text.find("format 2, this agent reads 1 to 1") != std::string::npos);
+  CHECK(decoder.error().text.find("format 3, this agent reads 1 to 2") != std::string::npos);
 }
 
 TEST_CASE("signals are found by name: unknown ones are dropped, absent ones missing") {
@@ -407,6 +493,11 @@ TEST_CASE("impossible numbers in a tick are errors that name the field") {
         std::string::npos);
   CHECK(error_of([](recording::Tick& t) { t.mutable_verdict()->add_row(0); }).find("verdict") !=
         std::string::npos);
+  CHECK(error_of([](recording::Tick& t) {
+          t.mutable_verdict()->add_reasons()->set_column(99'999);
+        }).find("reason of a verdict") != std::string::npos);
+  CHECK(error_of([](recording::Tick& t) { t.set_policy("policy: {rules: 5}"); }).find("policy of tick 0") !=
+        std::string::npos);
 }
 
 TEST_CASE("a recording that reached its bound ends there, whole, and says so") {
@@ -415,7 +506,6 @@ TEST_CASE("a recording that reached its bound ends there, whole, and says so") {
   RecorderOptions options;
   options.path = folder.file("run");
   options.max_bytes = 20'000;
-  options.when_full = RecorderOptions::WhenFull::kStop;
   options.queue_ticks = run.size();
   {
     auto recorder = Recorder::make(options);
@@ -429,37 +519,6 @@ TEST_CASE("a recording that reached its bound ends there, whole, and says so") {
   CHECK(result.ticks > 5);
   CHECK(result.ticks < run.size());
   CHECK(mentions(result.notes, "size bound"));
-}
-
-TEST_CASE("rotation keeps two files, and the newer one says that it continues") {
-  const TemporaryFolder folder;
-  const auto run = make_run(400);
-  RecorderOptions options;
-  options.path = folder.file("run");
-  options.max_bytes = 1'000'000;
-  options.queue_ticks = run.size();
-  {
-    auto recorder = Recorder::make(options);
-    REQUIRE(recorder.has_value());
-    for (const auto& snapshot : run) (*recorder)->publish(snapshot);
-  }
-  std::size_t files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.file(""))) {
-    CHECK(entry.file_size() < options.max_bytes + 200'000);
-    ++files;
-  }
-  CHECK(files == 2);
-  auto source = ReplaySource::open(options.path);
-  REQUIRE(source.has_value());
-  CHECK_FALSE((*source)->exact());
-  CHECK(mentions((*source)->notes(), "continues an earlier file"));
-  // Its first tick stands alone: all entities and gauges are told again.
-  Observation observation;
-  REQUIRE((*source)->wait().has_value());
-  REQUIRE((*source)->collect(observation).has_value());
-  const std::size_t at = (observation.time.monotonic_ns - 1000) / 250'000'000;
-  REQUIRE(at < run.size());
-  check_same(run[at]->observation, observation);
 }
 
 TEST_CASE("ticks that found the queue full are counted and the recording says how many are missing") {
@@ -550,14 +609,14 @@ TEST_CASE("each part of a verdict that differs is told, up to the limit") {
   const auto run = make_run(20);
   Snapshot other = *run[19];
   const RecordedVerdict recorded = verdict_of(other);
-  CHECK(verdict_differences(recorded, other).empty());
+  CHECK(verdict_differences(recorded, verdict_of(other), other.features.entities).empty());
   other.scores.entities[0].risk = std::nextafter(std::isnan(other.scores.entities[0].risk) ? 1.0 : 0.5, 2);
   other.decision.taint = !other.decision.taint;
-  const auto differences = verdict_differences(recorded, other);
+  const auto differences = verdict_differences(recorded, verdict_of(other), other.features.entities);
   REQUIRE(differences.size() == 2);
   CHECK(differences[0].find("node risk: recorded") == 0);
   CHECK(differences[1].find("decision taint: recorded") == 0);
-  CHECK(verdict_differences(recorded, other, 1).back() == "and 1 more");
+  CHECK(verdict_differences(recorded, verdict_of(other), other.features.entities, 1).back() == "and 1 more");
 }
 
 TEST_CASE("a feature dump holds each float so that it reads back the same") {

@@ -1,0 +1,22 @@
+// The names in a flight recorder's folder: segments, and below it the slices of incidents. Used by who writes
+// it (flight) and by who reads it; pure but for reading directories, any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vedette {
+
+inline constexpr const char* kSegmentEnding = ".rec";
+
+// "00000042-20261127-023131.rec": 42; 0: it is no segment's name.
+std::uint64_t segment_number(std::string_view name);
+
+// Their names, oldest first; none where `folder` cannot be read.
+std::vector<std::string> segments_in(const std::string& folder);
+// The incidents that have a slice, oldest first.
+std::vector<std::string> slices_in(const std::string& folder);
+
+}  // namespace vedette
