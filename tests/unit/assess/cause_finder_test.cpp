@@ -41,14 +41,14 @@ struct Scene {
   }
   void waits(EntityId of, vedette_counter counter, double tasks) { rate(of, counter, tasks * 1e9); }
   // What a pod has, the node has too.
-  void run(double seconds) {
+  void run(int seconds) {
     Sample& node = observation.samples.front();
     const Sample own = node;
     for (std::size_t i = 1; i < observation.samples.size(); ++i) {
       for (std::size_t c = 0; c < COUNTER_COUNT; ++c) node.counters[c] += observation.samples[i].counters[c];
       node.gauges[GAUGE_cpu_cores] += observation.samples[i].gauges[GAUGE_cpu_cores];
     }
-    for (double left = seconds; left > 0; left -= observation.interval_s) {
+    for (int tick = 0; tick < 2 * seconds; ++tick) {
       observation.time.monotonic_ns += kSecond / 2;
       causes.update(observation);
       observation.events.clear();

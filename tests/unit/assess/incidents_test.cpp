@@ -85,11 +85,11 @@ TEST_CASE("an anomaly's incident is put down to who explains the waiting, for 10
   }
   observation.interval_s = 1;
   // Seconds in which unit/WHO uses a core and unit/2 waits for it.
-  const auto run = [&](double from, double to, EntityId who) {
+  const auto run = [&](int from, int to, EntityId who) {
     std::vector<Incident> told;
     Condition victim = trouble("Anomaly", 2, 45, Severity::kInfo);
     victim.evidence = Evidence::kAnomaly;
-    for (double second = from; second <= to; ++second) {
+    for (int second = from; second <= to; ++second) {
       observation.time = at(second);
       observation.samples[2].counters[COUNTER_runqueue_wait_ns] = who == kNodeEntity ? 0 : 1'000'000'000;
       for (EntityId id = 1; id < 3; ++id) observation.samples[id].gauges[GAUGE_cpu_cores] = id == who ? 1 : 0;
