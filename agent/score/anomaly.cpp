@@ -14,6 +14,8 @@ namespace {
 // Every rate, every p99, every gauge and its slope.
 constexpr std::size_t kJudged = kCounters.size() + kHistograms.size() + 2 * kGauges.size();
 constexpr float kDecades = 8;  // of the score's scale
+// Ticks come a little early or late.
+constexpr double kNearlyARow = 0.8;
 
 // -log10(p) for p in (0, 1].
 float rarity_of(double p) {
@@ -66,7 +68,13 @@ struct AnomalyScorer::Column {
 struct AnomalyScorer::State {
   Detector detector{kJudged};
   double age_s = 0;
+  double unjudged_s = 0;
   std::uint64_t seen_in_tick = 0;
+
+  // The newest verdict.
+  float rarity = 0;
+  float magnitude = 0;
+  std::vector<Reason> reasons;
 };
 
 AnomalyScorer::AnomalyScorer(AnomalyOptions options)
@@ -92,26 +100,20 @@ void AnomalyScorer::transform(std::span<const float> row) {
   }
 }
 
-void AnomalyScorer::judge(std::span<const float> row, double elapsed_s, State& state,
-                          EntityScore& out) const {
+void AnomalyScorer::judge(std::span<const float> row, State& state) const {
   const Detector::Verdict verdict =
-      state.detector.judge(row_, floors_, elapsed_s / options_.row_s, options_.detector);
-  out.anomaly_reasons.clear();
-  float magnitude = 0;
+      state.detector.judge(row_, floors_, state.unjudged_s / options_.row_s, options_.detector);
+  state.rarity = verdict.rarity;
+  state.magnitude = 0;
+  state.reasons.clear();
   for (const Detector::Part& part : verdict.top) {
     if (part.share <= 0) continue;
     const Column& column = columns_[part.column];
     // The baseline as it is now: one tick's learning is below what a reader can see.
-    out.anomaly_reasons.push_back({static_cast<std::uint32_t>(column.feature), row[column.feature],
-                                   column.restored(state.detector.usual(part.column)), part.deviation});
-    magnitude += std::abs(part.deviation) / static_cast<float>(Detector::kTop);
+    state.reasons.push_back({static_cast<std::uint32_t>(column.feature), row[column.feature],
+                             column.restored(state.detector.usual(part.column)), part.deviation});
+    state.magnitude += std::abs(part.deviation) / static_cast<float>(Detector::kTop);
   }
-  const float threshold = rarity_of(options_.false_alarm_budget);
-  out.warming_up = state.age_s < options_.warm_up_s || !state.detector.known();
-  out.anomaly = static_cast<double>(std::clamp(verdict.rarity / kDecades, 0.F, 1.F));
-  out.anomaly_threshold = out.warming_up ? 1 : static_cast<double>(std::min(threshold / kDecades, 1.F));
-  out.anomalous = !out.warming_up && verdict.rarity > threshold &&
-                  static_cast<double>(magnitude) >= options_.min_deviation;
 }
 
 void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
@@ -120,13 +122,28 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
   const double elapsed_s = tick_ == 1 ? 0 : seconds_between(last_ns_, now);
   last_ns_ = std::max(last_ns_, now);
   const std::size_t rows = std::min(table.entities.size(), scores.entities.size());
+  const float threshold = rarity_of(options_.false_alarm_budget);
   for (std::size_t i = 0; i < rows; ++i) {
     std::unique_ptr<State>& state = states_[table.entities[i]->id];
-    if (!state) state = std::make_unique<State>();
+    if (!state) {
+      state = std::make_unique<State>();
+      state->unjudged_s = table.entities[i]->id % 2 == 0 ? 0 : options_.row_s / 2;
+    }
     state->seen_in_tick = tick_;
     state->age_s += elapsed_s;
-    transform(table.row(i));
-    judge(table.row(i), elapsed_s, *state, scores.entities[i]);
+    state->unjudged_s += elapsed_s;
+    if (state->unjudged_s >= kNearlyARow * options_.row_s) {
+      transform(table.row(i));
+      judge(table.row(i), *state);
+      state->unjudged_s = 0;
+    }
+    EntityScore& out = scores.entities[i];
+    out.warming_up = state->age_s < options_.warm_up_s || !state->detector.known();
+    out.anomaly = static_cast<double>(std::clamp(state->rarity / kDecades, 0.F, 1.F));
+    out.anomaly_threshold = out.warming_up ? 1 : static_cast<double>(std::min(threshold / kDecades, 1.F));
+    out.anomalous = !out.warming_up && state->rarity > threshold &&
+                    static_cast<double>(state->magnitude) >= options_.min_deviation;
+    out.anomaly_reasons = state->reasons;
   }
   if (states_.size() > rows) {
     std::erase_if(states_, [&](const auto& entry) { return entry.second->seen_in_tick != tick_; });

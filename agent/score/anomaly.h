@@ -18,7 +18,8 @@ struct AnomalyOptions {
   double false_alarm_budget = 1e-4;
   // No flag in an entity's first minutes: its baselines and its score distribution are made of them.
   double warm_up_s = 300;
-  // The time that is one row of the detector's memories, whatever the ticks are.
+  // The time that is one row of the detector's memories, whatever the ticks are. An entity is judged once in
+  // that time, half of them in one tick and half in the next; between, it keeps its verdict.
   double row_s = 0.5;
   // Whatever the statistics say, a mean of the three largest deviations below this is never flagged.
   double min_deviation = 3;
@@ -49,7 +50,7 @@ private:
   struct Column;
 
   void transform(std::span<const float> row);
-  void judge(std::span<const float> row, double elapsed_s, State& state, EntityScore& out) const;
+  void judge(std::span<const float> row, State& state) const;
 
   AnomalyOptions options_;
   std::vector<Column> columns_;
