@@ -33,18 +33,6 @@ std::int64_t nanoseconds(double seconds) {
   return static_cast<std::int64_t>(seconds * kNsPerSecond);
 }
 
-std::uint64_t bytes_of(const std::string& file) {
-  std::error_code error;
-  const std::uintmax_t bytes = fs::file_size(file, error);
-  return error ? 0 : bytes;
-}
-
-std::uint64_t bytes_in(const std::string& folder) {
-  std::uint64_t bytes = 0;
-  for (const std::string& segment : segments_in(folder)) bytes += bytes_of(folder + "/" + segment);
-  return bytes;
-}
-
 std::string segment_name(std::uint64_t number, WallNs now) {
   const auto seconds = static_cast<std::time_t>(now / 1'000'000'000ULL);
   std::tm time{};
@@ -156,7 +144,7 @@ Status Flight::start_segment(const Instant& now) {
 }
 
 Status Flight::end_segment(const Instant& now) {
-  const Status ok = writer_->end(0, false);
+  Status ok = writer_->end(0, false);
   const std::uint64_t bytes = writer_->bytes();
   segments_.push_back({name_, bytes, static_cast<std::int64_t>(now.monotonic_ns)});
   writer_.reset();
@@ -230,7 +218,7 @@ void Flight::drop_old_slices() {
   std::vector<std::uint64_t> bytes;
   use_.slice_bytes = 0;
   for (const std::string& slice : slices) {
-    bytes.push_back(bytes_in(path(slice)));
+    bytes.push_back(recorded_bytes(path(slice)));
     use_.slice_bytes += bytes.back();
   }
   use_.slices = slices.size();

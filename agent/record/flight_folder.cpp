@@ -40,4 +40,15 @@ std::vector<std::string> slices_in(const std::string& folder) {
   return names_in(folder, [](const std::string& name) { return is_incident_id(name); });
 }
 
+std::uint64_t recorded_bytes(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    std::uint64_t bytes = 0;
+    for (const std::string& segment : segments_in(path)) bytes += recorded_bytes(path / segment);
+    return bytes;
+  }
+  const std::uintmax_t bytes = std::filesystem::file_size(path, error);
+  return error ? 0 : bytes;
+}
+
 }  // namespace vedette

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,5 +19,8 @@ std::uint64_t segment_number(std::string_view name);
 std::vector<std::string> segments_in(const std::string& folder);
 // The incidents that have a slice, oldest first.
 std::vector<std::string> slices_in(const std::string& folder);
+
+// Of a file, or of the segments in a folder; 0 where it cannot be told.
+std::uint64_t recorded_bytes(const std::filesystem::path& path);
 
 }  // namespace vedette

@@ -124,7 +124,9 @@ Result<std::unique_ptr<ReplaySource>> ReplaySource::open(const std::string& path
   auto state = std::make_unique<State>();
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) {
-    for (const std::string& name : segments_in(path)) state->files.push_back(path + "/" + name);
+    for (const std::string& name : segments_in(path)) {
+      state->files.push_back(std::filesystem::path(path) / name);
+    }
     if (state->files.empty()) return fail("recording " + path + ": the folder has no segment of a recording");
     std::ranges::reverse(state->files);
     state->is_folder = true;

@@ -43,15 +43,6 @@ struct Contents {
   std::vector<std::pair<std::string, std::uint64_t>> slices;  // of incidents, and their bytes
 };
 
-std::uint64_t bytes_of(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return 0;
-  if (!S_ISDIR(status.st_mode)) return static_cast<std::uint64_t>(status.st_size);
-  std::uint64_t bytes = 0;
-  for (const std::string& name : segments_in(path)) bytes += bytes_of(path + "/" + name);
-  return bytes;
-}
-
 Result<Contents> read_contents(const std::string& path) {
   auto source = ReplaySource::open(path);
   if (!source) return tl::unexpected(source.error());
@@ -75,9 +66,9 @@ Result<Contents> read_contents(const std::string& path) {
   contents.ticks = (*source)->ticks();
   contents.dropped = (*source)->dropped();
   contents.notes = (*source)->notes();
-  contents.bytes = bytes_of(path);
+  contents.bytes = recorded_bytes(path);
   for (const std::string& slice : slices_in(path))
-    contents.slices.emplace_back(slice, bytes_of(path + "/" + slice));
+    contents.slices.emplace_back(slice, recorded_bytes(std::filesystem::path(path) / slice));
   return contents;
 }
 
@@ -209,7 +200,7 @@ int run_record_export(const RecordExportOptions& options, bool json, const CliSt
   }
   std::vector<std::string> files;
   for (const std::string& name : segments_in(folder)) {
-    const std::string file = folder + "/" + name;
+    const std::string file = std::filesystem::path(folder) / name;
     struct stat status {};
     if (::stat(file.c_str(), &status) != 0) continue;
     if (options.last_s == 0 || std::difftime(std::time(nullptr), status.st_mtime) <= options.last_s)

@@ -65,7 +65,7 @@ public:
 
   // False at the end. An empty cell and "nan" are missing values.
   Result<bool> next(std::vector<float>& row) {
-    const Result<bool> more = read_line();
+    Result<bool> more = read_line();
     if (!more || !*more) return more;
     const std::vector<std::string_view> cells = cells_of(line_);
     const std::string where = path_.string() + ":" + std::to_string(line_number_) + ": ";
@@ -211,7 +211,7 @@ Status score_tables(const ScoreTablesOptions& options, std::ostream& told) {
   fs::create_directories(options.out, error);
   if (error) return fail(options.out + ": " + error.message());
   for (const std::string& entity : entities) {
-    const Status scored = score_entity(options, entity, told);
+    Status scored = score_entity(options, entity, told);
     if (!scored) return scored;
   }
   return {};

@@ -163,7 +163,7 @@ TEST_CASE("an incident keeps what led to it and how it ended, without a copy, wh
     flight.write(*snapshot, 0);
     if (tick == 230) {
       for (const std::string& segment : segments_in(slice))
-        CHECK(fs::hard_link_count(slice + "/" + segment) == 2);
+        CHECK(fs::hard_link_count(fs::path(slice) / segment) == 2);
       CHECK(play(slice).ticks.back() == 230);  // while it goes on
     }
   }

@@ -45,8 +45,8 @@ TEST_CASE("nothing is rare before some rows are known, and rarity never falls as
   CHECK(young.rarity(100) == 0);
   const TailDistribution tail = filled(0.4F, 3000, TailOptions{}, random);
   float last = 0;
-  for (float value = 0; value < 20; value += 0.01F) {
-    const float rarity = tail.rarity(value);
+  for (int hundredths = 0; hundredths < 2000; ++hundredths) {
+    const float rarity = tail.rarity(static_cast<float>(hundredths) / 100);
     CHECK(rarity >= last);
     last = rarity;
   }
