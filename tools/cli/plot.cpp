@@ -22,32 +22,57 @@ constexpr double kGap = 16;
 constexpr double kSpan = kWidth - kLeft - kRight;
 constexpr std::size_t kColumns = 600;  // of points: more than a screen shows are merged
 
+// What is coloured, and how on light and on dark paper. Written out for both: not every viewer of pictures
+// knows CSS variables.
+struct Colour {
+  const char* selector;
+  const char* property;
+  const char* light;
+  const char* dark;
+};
+constexpr std::array<Colour, 18> kColours{{
+    {".paper", "fill", "#ffffff", "#0d1117"},
+    {"text", "fill", "#1f2328", "#e6edf3"},
+    {"text.dim", "fill", "#59636e", "#9198a1"},
+    {".grid", "stroke", "#d8dee4", "#30363d"},
+    {".line.anomaly", "stroke", "#0969da", "#58a6ff"},
+    {"text.anomaly", "fill", "#0969da", "#58a6ff"},
+    {".line.risk", "stroke", "#8250df", "#bc8cff"},
+    {"text.risk", "fill", "#8250df", "#bc8cff"},
+    {".line.threshold", "stroke", "#bc4c00", "#f0883e"},
+    {"text.threshold", "fill", "#bc4c00", "#f0883e"},
+    {".line.signal", "stroke", "#1a7f7f", "#56d4c8"},
+    {"rect.info", "fill", "#8c959f", "#6e7681"},
+    {"rect.degraded", "fill", "#d4a72c", "#d29922"},
+    {"rect.unhealthy", "fill", "#cf222e", "#f85149"},
+    {"rect.taint", "fill", "#57606a", "#b1bac4"},
+    {"text.on-bar", "fill", "#ffffff", "#0d1117"},
+    {"text.on-degraded", "fill", "#1f2328", "#0d1117"},
+    {"text.signal", "fill", "#1f2328", "#e6edf3"},
+}};
 // Colours alone never tell: lines have names, bars have words, the threshold is dashed.
-constexpr const char* kStyle = R"(
-  svg { --paper: #ffffff; --ink: #1f2328; --dim: #59636e; --grid: #d8dee4; --anomaly: #0969da; --risk: #8250df;
-        --threshold: #bc4c00; --signal: #1a7f7f; --info: #8c959f; --degraded: #d4a72c; --unhealthy: #cf222e;
-        --taint: #57606a; --on-bar: #ffffff; --on-degraded: #1f2328; background: var(--paper); }
-  @media (prefers-color-scheme: dark) {
-    svg { --paper: #0d1117; --ink: #e6edf3; --dim: #9198a1; --grid: #30363d; --anomaly: #58a6ff; --risk: #bc8cff;
-          --threshold: #f0883e; --signal: #56d4c8; --info: #6e7681; --degraded: #d29922; --unhealthy: #f85149;
-          --taint: #b1bac4; --on-bar: #0d1117; --on-degraded: #0d1117; }
-  }
-  text { font: 12px system-ui, sans-serif; fill: var(--ink); }
+constexpr const char* kShapes = R"(
+  text { font: 12px system-ui, sans-serif; }
   .title { font-size: 16px; font-weight: 600; }
-  .dim { fill: var(--dim); }
   .small { font-size: 11px; }
   .end { text-anchor: end; }
   .middle { text-anchor: middle; }
-  .grid { stroke: var(--grid); stroke-width: 1; }
+  .grid { stroke-width: 1; }
   .line { fill: none; stroke-width: 1.5; stroke-linejoin: round; }
-  .anomaly { stroke: var(--anomaly); } .risk { stroke: var(--risk); } .signal { stroke: var(--signal); }
-  .threshold { stroke: var(--threshold); stroke-dasharray: 5 3; }
-  text.anomaly { stroke: none; fill: var(--anomaly); } text.risk { stroke: none; fill: var(--risk); }
-  text.threshold { stroke: none; fill: var(--threshold); } text.signal { stroke: none; }
-  rect.info { fill: var(--info); } rect.degraded { fill: var(--degraded); } rect.unhealthy { fill: var(--unhealthy); }
-  rect.taint { fill: var(--taint); }
-  .on-bar { fill: var(--on-bar); } .on-degraded { fill: var(--on-degraded); }
+  .line.threshold { stroke-dasharray: 5 3; }
 )";
+
+std::string style() {
+  std::string light;
+  std::string dark;
+  for (const Colour& each : kColours) {
+    const std::string rule = std::string("  ") + each.selector + " { " + each.property + ": ";
+    light.append(rule).append(each.light).append("; }\n");
+    dark.append(rule).append(each.dark).append("; }\n");
+  }
+  return "<style>" + std::string(kShapes) + light + "  @media (prefers-color-scheme: dark) {\n" + dark +
+         "  }\n</style>\n";
+}
 
 std::string escaped(const std::string& text) {
   std::string out;
@@ -98,7 +123,8 @@ public:
     std::string out = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + number(kWidth) + " " +
                       number(height_) + "\" width=\"" + number(kWidth) + "\" height=\"" + number(height_) +
                       "\" role=\"img\">\n<title>" + escaped(plot_.title) + "</title>\n<desc>" +
-                      escaped(plot_.subtitle) + "</desc>\n<style>" + kStyle + "</style>\n";
+                      escaped(plot_.subtitle) + "</desc>\n" + style() +
+                      "<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n";
     out += label(16, 26, "title", plot_.title) + label(16, 46, "dim", plot_.subtitle);
     return out + axis + panels + rows + "</svg>\n";
   }
