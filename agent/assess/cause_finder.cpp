@@ -259,7 +259,7 @@ double CauseFinder::silence(const Growth& sent) {
 }
 
 CauseFinder::Growth CauseFinder::growth(const History& history, std::size_t measure, const Usual& usual,
-                                        std::uint64_t onset, Span window) const {
+                                        Span window) const {
   Growth out;
   out.usual = usual.mean;
   std::array<float, kSteps> values;
@@ -270,11 +270,16 @@ CauseFinder::Growth CauseFinder::growth(const History& history, std::size_t meas
                 ? static_cast<double>(quantile(seen, 0.5))
                 : std::accumulate(seen.begin(), seen.end(), 0.0) / static_cast<double>(seen.size());
   out.more = std::max(0.0, out.now - usual.mean - usual.strays);
-  const double half = (usual.mean + out.now) / 2;
-  for (out.began = onset; out.began + 1 < window.end; ++out.began) {
-    if (static_cast<double>(value(history, measure, out.began)) >= half) break;
-  }
   return out;
+}
+
+std::uint64_t CauseFinder::began(const History& history, std::size_t measure, const Growth& grown,
+                                 Span span) const {
+  if (!grown.watched) return 0;
+  const double half = (grown.usual + grown.now) / 2;
+  std::uint64_t step = span.begin;
+  while (step + 1 < span.end && !(static_cast<double>(value(history, measure, step)) >= half)) ++step;
+  return step;
 }
 
 // What is explained so far, and by whom.
@@ -422,9 +427,9 @@ std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
     double grown = 0;
     for (std::size_t i = 1; i < who.size(); ++i) {
       for (const std::size_t m : {kCpuWait, kDiskWait, kMemoryWait, kNetworkWait, kAnswerWait})
-        grown += growth(*who[i], m, usuals[i][m], onset, each).more;
-      grown += std::min(1.0, growth(*who[i], kLockWait, usuals[i][kLockWait], onset, each).more);
-      grown += silence(growth(*who[i], kNetworkUse, usuals[i][kNetworkUse], onset, each));
+        grown += growth(*who[i], m, usuals[i][m], each).more;
+      grown += std::min(1.0, growth(*who[i], kLockWait, usuals[i][kLockWait], each).more);
+      grown += silence(growth(*who[i], kNetworkUse, usuals[i][kNetworkUse], each));
     }
     if (grown < most) continue;
     most = grown;
@@ -433,7 +438,10 @@ std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
 
   std::vector<Growths> grown(who.size());
   for (std::size_t i = 0; i < who.size(); ++i) {
-    for (std::size_t m = 0; m < kMeasures; ++m) grown[i][m] = growth(*who[i], m, usuals[i][m], onset, window);
+    for (std::size_t m = 0; m < kMeasures; ++m) {
+      grown[i][m] = growth(*who[i], m, usuals[i][m], window);
+      grown[i][m].began = began(*who[i], m, grown[i][m], {onset, window.end});
+    }
   }
   // The node is the first: it has the smallest id.
   const Growths of_node = grown.front();

@@ -106,8 +106,9 @@ private:
                            std::array<float, kSteps>& values) const;
   float value(const History& history, std::size_t measure, std::uint64_t step) const;
   Usual usual(const History& history, std::size_t measure, std::uint64_t onset) const;
-  Growth growth(const History& history, std::size_t measure, const Usual& usual, std::uint64_t onset,
-                Span window) const;
+  Growth growth(const History& history, std::size_t measure, const Usual& usual, Span window) const;
+  // The first step of the span in which it is at more than half of its growth.
+  std::uint64_t began(const History& history, std::size_t measure, const Growth& grown, Span span) const;
   static std::string own_limit(const Growths& grown, std::size_t resource);
   static double silence(const Growth& sent);
   static void share_out(Case& found, std::size_t resource);
