@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
-#include <ctime>
 #include <tuple>
+
+#include "agent/base/duration.h"
 
 namespace vedette {
 namespace {
@@ -21,17 +22,13 @@ constexpr std::size_t kBeyond = SIZE_MAX;
 constexpr std::string_view kIdForm = "00000000-000000-ffffff";
 
 std::string id_of(const Condition& first, WallNs opened_wall_ns) {
-  const auto seconds = static_cast<std::time_t>(opened_wall_ns / 1'000'000'000ULL);
-  std::tm time{};
-  ::gmtime_r(&seconds, &time);
   std::uint64_t hash = 14695981039346656037ULL;  // FNV-1a
   for (const char c : first.reason + "/" + first.entity->name + "/" + std::to_string(opened_wall_ns)) {
     hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
   }
-  char text[64];
-  std::snprintf(text, sizeof text, "%04d%02d%02d-%02d%02d%02d-%06x", time.tm_year + 1900, time.tm_mon + 1,
-                time.tm_mday, time.tm_hour, time.tm_min, time.tm_sec, static_cast<unsigned>(hash >> 40));
-  return text;
+  char text[16];
+  std::snprintf(text, sizeof text, "-%06x", static_cast<unsigned>(hash >> 40));
+  return utc_stamp(opened_wall_ns) + text;
 }
 
 // Evidence of a fault names whose it is; that somebody is unlike himself, or that there is no memory, does
@@ -87,9 +84,8 @@ Incidents::Open& Incidents::home_of(const Condition& condition, const Instant& n
     fresh.opened_wall_ns = now.wall_ns;
     fresh.cause = condition.entity->name;
     fresh.cause_why = "first to change";
-    const bool asks = tells_no_cause(condition);
-    fresh.settled = !asks;
-    open_.push_back({std::move(fresh), now.monotonic_ns, now.monotonic_ns, asks, 0, {}});
+    fresh.settled = !tells_no_cause(condition);
+    open_.push_back({std::move(fresh), now.monotonic_ns, now.monotonic_ns, 0, {}});
   }
   Open& home = open_.back();
   home.newest_ns = now.monotonic_ns;

@@ -66,7 +66,6 @@ private:
     Incident incident;
     MonotonicNs opened_ns = 0;
     MonotonicNs newest_ns = 0;  // when the last of its conditions began
-    bool asks = false;          // who is to blame, of the cause finder: what opened it does not tell
     std::uint64_t asked_step = 0;
     std::map<Key, Live> live;
   };

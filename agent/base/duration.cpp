@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <utility>
 
 namespace vedette {
@@ -33,6 +34,15 @@ std::string duration_text(double seconds) {
     }
   }
   std::snprintf(text, sizeof text, "%gs", seconds);
+  return text;
+}
+
+std::string utc_stamp(WallNs wall_ns) {
+  const auto seconds = static_cast<std::time_t>(wall_ns / 1'000'000'000ULL);
+  std::tm time{};
+  ::gmtime_r(&seconds, &time);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &time);
   return text;
 }
 

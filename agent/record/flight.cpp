@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
 #include <utility>
 #include <vector>
@@ -15,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "agent/assess/incidents.h"
+#include "agent/base/duration.h"
 #include "agent/record/flight_folder.h"
 
 namespace vedette {
@@ -34,14 +34,9 @@ std::int64_t nanoseconds(double seconds) {
 }
 
 std::string segment_name(std::uint64_t number, WallNs now) {
-  const auto seconds = static_cast<std::time_t>(now / 1'000'000'000ULL);
-  std::tm time{};
-  ::gmtime_r(&seconds, &time);
-  char text[64];
-  std::snprintf(text, sizeof text, "%08llu-%04d%02d%02d-%02d%02d%02d%s",
-                static_cast<unsigned long long>(number), time.tm_year + 1900, time.tm_mon + 1, time.tm_mday,
-                time.tm_hour, time.tm_min, time.tm_sec, kSegmentEnding);
-  return text;
+  char text[32];
+  std::snprintf(text, sizeof text, "%08llu-", static_cast<unsigned long long>(number));
+  return text + utc_stamp(now) + kSegmentEnding;
 }
 
 }  // namespace

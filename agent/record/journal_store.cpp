@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <utility>
 
 #include <sqlite3.h>
+
+#include "agent/base/duration.h"
 
 namespace vedette {
 namespace {
@@ -53,15 +54,6 @@ verdicts AS (SELECT c.rule AS rule, c.began_ns AS began_ns, c.ended_ns AS ended_
 
 constexpr const char* kIncidents =
     "SELECT id, opened_ns, closed_ns, severity, more, cause, cause_why, cut_short FROM incidents WHERE ";
-
-std::string time_suffix(WallNs wall_ns) {
-  const auto seconds = static_cast<std::time_t>(wall_ns / 1'000'000'000ULL);
-  std::tm time{};
-  ::gmtime_r(&seconds, &time);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &time);
-  return text;
-}
 
 }  // namespace
 
@@ -120,7 +112,7 @@ Result<std::unique_ptr<JournalStore>> JournalStore::open(const std::string& path
   std::string unusable;
   auto opened = open_once(path, max_bytes, now_wall_ns, unusable);
   if (unusable.empty()) return opened;
-  const std::string aside = path + ".damaged-" + time_suffix(now_wall_ns);
+  const std::string aside = path + ".damaged-" + utc_stamp(now_wall_ns);
   // The log first: left alone, it would be taken for that of the fresh file.
   for (const char* part : {"-wal", "-shm"}) std::rename((path + part).c_str(), (aside + part).c_str());
   if (std::rename(path.c_str(), aside.c_str()) != 0)
