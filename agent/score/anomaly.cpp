@@ -17,12 +17,6 @@ constexpr float kDecades = 8;  // of the score's scale
 // Ticks come a little early or late.
 constexpr double kNearlyARow = 0.8;
 
-// -log10(p) for p in (0, 1].
-float rarity_of(double p) {
-  constexpr float kLog10Of2 = 0.30103F;
-  return -exact_log2(static_cast<float>(p)) * kLog10Of2;
-}
-
 }  // namespace
 
 // How a column is compared. Most quantities span decades and are compared as log2(1 + |x| / scale); shares
@@ -122,7 +116,7 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
   const double elapsed_s = tick_ == 1 ? 0 : seconds_between(last_ns_, now);
   last_ns_ = std::max(last_ns_, now);
   const std::size_t rows = std::min(table.entities.size(), scores.entities.size());
-  const float threshold = rarity_of(options_.false_alarm_budget);
+  const float threshold = -exact_log10(static_cast<float>(options_.false_alarm_budget));
   for (std::size_t i = 0; i < rows; ++i) {
     std::unique_ptr<State>& state = states_[table.entities[i]->id];
     if (!state) {

@@ -20,6 +20,12 @@ inline float exact_log2(float x) {
   return static_cast<float>(exponent) + kTwoOverLn2 * s * (1 + t * (1.F / 3 + t * (1.F / 5 + t * (1.F / 7))));
 }
 
+// log10(x) for normal x > 0.
+inline float exact_log10(float x) {
+  constexpr float kLog10Of2 = 0.30103F;
+  return exact_log2(x) * kLog10Of2;
+}
+
 // 2^x, relative error below 1e-6; x is held to [-126, 126]. Taylor series of e^(f ln 2) for |f| <= 1/2.
 inline float exact_exp2(float x) {
   const float held = x < -126 ? -126.F : (x > 126 ? 126.F : x);

@@ -19,13 +19,8 @@ constexpr double kPriorPeaks = 10;  // the shape starts exponential and moves wi
 constexpr double kShortestShape = -0.5;
 constexpr double kLongestShape = 0;
 constexpr double kNearlyExponential = 0.01;
-constexpr float kLog10Of2 = 0.30103F;
 constexpr float kLog10OfE = 0.434294482F;
 constexpr float kBeyondTail = 37;  // of a tail with an end: the rarest float there is
-
-float log10_of(float x) {
-  return exact_log2(x) * kLog10Of2;
-}
 
 }  // namespace
 
@@ -95,13 +90,13 @@ float TailDistribution::rarity(float value) const {
     float above = rows_[bin] * (1 - (place - static_cast<float>(bin)));
     for (std::size_t i = bin + 1; i < end_; ++i) above += rows_[i];
     const float share = above / total_;
-    return -log10_of(std::clamp(share, tail_share_, 1.F));
+    return -exact_log10(std::clamp(share, tail_share_, 1.F));
   }
-  const float at_level = -log10_of(tail_share_);
+  const float at_level = -exact_log10(tail_share_);
   if (std::abs(shape_) < static_cast<float>(kNearlyExponential)) return at_level + over / spread_ * kLog10OfE;
   const float base = 1 + shape_ * over / spread_;
   constexpr float kEnd = 1e-12F;  // of a tail with one
-  return base > kEnd ? std::min(at_level + log10_of(base) / shape_, kBeyondTail) : kBeyondTail;
+  return base > kEnd ? std::min(at_level + exact_log10(base) / shape_, kBeyondTail) : kBeyondTail;
 }
 
 }  // namespace vedette

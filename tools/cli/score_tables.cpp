@@ -29,7 +29,6 @@ constexpr std::string_view kLabel = "label";  // never read: it is what the scor
 // A table does not say which amounts matter: 2 % of the range that a column has shown so far.
 constexpr float kFloorOfRange = 0.02F;
 constexpr float kLeastFloor = 1e-6F;
-constexpr float kLog2Of10 = 3.321928095F;
 
 std::vector<std::string_view> cells_of(std::string_view line) {
   std::vector<std::string_view> cells;
@@ -174,7 +173,7 @@ Status score_entity(const ScoreTablesOptions& options, const std::string& entity
   Detector detector(train->names().size());
   Floors floors(train->names().size());
   const DetectorOptions memories;
-  const float alarm_at = -exact_log2(static_cast<float>(options.false_alarms)) / kLog2Of10;
+  const float alarm_at = -exact_log10(static_cast<float>(options.false_alarms));
   std::vector<float> row;
   std::size_t rows = 0;
   std::size_t alarms = 0;
