@@ -88,6 +88,7 @@ Result<bool> Replay::next(ReplayedTick& tick) {
   if (!options_.policy && source_->policy()) pipeline_->set_policy(source_->policy());
   pipeline_->tick(snapshot);
   tick.then = source_->verdict();
+  tick.now = verdict_of(snapshot);
   compare(tick);
   return true;
 }
@@ -96,7 +97,7 @@ void Replay::compare(ReplayedTick& tick) {
   RecordedVerdict& then = tick.comparable_then;
   RecordedVerdict& now = tick.comparable_now;
   then = tick.then;
-  now = verdict_of(tick.snapshot);
+  now = tick.now;
   if (!continued_) return;
   const bool settled = tick.snapshot.observation.time.monotonic_ns >= settled_ns_;
   if (!settled) {

@@ -22,7 +22,7 @@ struct ReplayOptions {
 // A tick, as it was judged then and as it is judged now.
 struct ReplayedTick {
   Snapshot snapshot;  // now; its ActState is what the writer knew then
-  RecordedVerdict then;
+  RecordedVerdict then, now;
   // The parts of both that can be compared. All of them, where the recording has all that the agent had
   // learnt. Elsewhere not the first kSettleS; no condition that began before that was over; no decision
   // before both had no taint; and no numbers of decisions.

@@ -56,6 +56,12 @@ struct Decision {
   std::vector<Judgement> judgements;     // parallel to the snapshot's conditions
 };
 
+// What a sentence of `held_back` says before its colon: the reason. What comes after has numbers that may be
+// others in each tick.
+inline std::string substance_of(const std::string& held_back) {
+  return held_back.substr(0, held_back.find(':'));
+}
+
 // What the writer knows of the API server's side. `acked_generation` == a decision's generation: it is true
 // there.
 struct ActState {

@@ -168,6 +168,12 @@ Result<Policy> Policy::read(YamlSection& root, const std::string& origin) {
   return policy;
 }
 
+Result<Policy> Policy::load(const std::string& file) {
+  Result<YamlSection> root = YamlSection::load(file);
+  if (!root) return tl::unexpected(root.error());
+  return read(*root, file);
+}
+
 std::string Policy::yaml() const {
   const auto number = [](double value, const char* unit) {
     char text[40];

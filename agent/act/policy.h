@@ -54,6 +54,8 @@ struct Policy {
   // The section `policy` of `root`, and what ships where it says nothing. Errors name file, line, field and
   // what was expected.
   static Result<Policy> read(YamlSection& root, const std::string& origin);
+  // The same of a configuration file.
+  static Result<Policy> load(const std::string& file);
   // What read() makes the same policy of, whatever ships by then.
   std::string yaml() const;
 

@@ -21,11 +21,6 @@ constexpr std::chrono::seconds kPatience{2};
 // After a failure: a full or missing disk comes back when somebody has helped.
 constexpr std::chrono::seconds kRetry{10};
 
-// Text before the first number would be the same tick after tick; what comes after may not be.
-std::string substance(const std::string& text) {
-  return text.substr(0, text.find(':'));
-}
-
 bool same(const JournalCondition& a, const JournalCondition& b) {
   return a.condition.began_wall_ns == b.condition.began_wall_ns &&
          a.condition.severity == b.condition.severity && a.incident == b.incident && a.rule == b.rule &&
@@ -316,8 +311,8 @@ void Journal::note_actions(const Snapshot& snapshot) {
     write("taint_found", "", act.taint_reason, act.taint_effect, "on the node when the agent started");
   for (const auto& [now, before] :
        {std::pair(&decision.held_back, &decision_.held_back), {&act.held_back, &act_.held_back}}) {
-    if (now->empty() || substance(*now) == substance(*before)) continue;
-    const std::string reason = now == &act.held_back ? decision.reason : substance(*now);
+    if (now->empty() || substance_of(*now) == substance_of(*before)) continue;
+    const std::string reason = now == &act.held_back ? decision.reason : substance_of(*now);
     write("held_back", incident_of(reason), reason, decision.effect, *now);
   }
   decision_ = decision;

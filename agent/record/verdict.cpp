@@ -74,8 +74,7 @@ RecordedVerdict verdict_of(const Snapshot& snapshot) {
     const EntityId id = row < snapshot.features.entities.size() ? snapshot.features.entities[row]->id : 0;
     verdict.entities.push_back(
         {id, score.anomaly, score.anomaly_threshold, score.risk, score.anomalous, score.warming_up, {}});
-    if (score.anomalous || 2 * score.anomaly >= score.anomaly_threshold)
-      verdict.entities.back().anomaly_reasons = score.anomaly_reasons;
+    if (score.reasons_matter()) verdict.entities.back().anomaly_reasons = score.anomaly_reasons;
   }
   verdict.conditions.reserve(snapshot.conditions.size());
   for (const Condition& condition : snapshot.conditions) {

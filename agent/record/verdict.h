@@ -17,7 +17,7 @@ struct RecordedVerdict {
     double risk = 0;
     bool anomalous = false;
     bool warming_up = true;
-    // Only where it was anomalous, or half way to it: most of the time they say nothing.
+    // Only where they matter (EntityScore).
     std::vector<Reason> anomaly_reasons;
   };
   struct ConditionVerdict {

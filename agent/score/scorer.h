@@ -26,6 +26,8 @@ struct EntityScore {
   bool anomalous = false;
   bool warming_up = true;  // too little seen of this entity to judge it
   std::vector<Reason> anomaly_reasons;
+  // Anomalous, or half way to it: most of the time the reasons say nothing.
+  bool reasons_matter() const { return anomalous || 2 * anomaly >= anomaly_threshold; }
 
   // Failure risk: probability of an observed failure (OOM kill, EMFILE, ENOSPC) within 60 s; NaN without
   // model.

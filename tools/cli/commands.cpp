@@ -27,11 +27,6 @@
 namespace vedette {
 namespace {
 
-int fail_with(const CliStreams& streams, int code, const std::string& text) {
-  streams.err << "vedette: " << text << "\n";
-  return code;
-}
-
 int answered_error(const api::Response& response, bool json, const CliStreams& streams) {
   const api::Error& error = response.error();
   if (json) streams.out << json_view(response);
@@ -46,9 +41,7 @@ int answered_error(const api::Response& response, bool json, const CliStreams& s
 
 // The policy of a file, without an agent.
 int explain_file(const std::string& file, bool only_check, bool json, const CliStreams& streams) {
-  Result<YamlSection> root = YamlSection::load(file);
-  if (!root) return fail_with(streams, kExitUsage, root.error().text);
-  const Result<Policy> policy = Policy::read(*root, file);
+  const Result<Policy> policy = Policy::load(file);
   if (!policy) return fail_with(streams, kExitUsage, policy.error().text);
   if (only_check) {
     streams.out << file << ": the policy is valid, " << policy->rules.size() << " rules (" << policy->origin
@@ -68,6 +61,11 @@ int status_code(const api::Status& status) {
 }
 
 }  // namespace
+
+int fail_with(const CliStreams& streams, int code, const std::string& text) {
+  streams.err << "vedette: " << text << "\n";
+  return code;
+}
 
 int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   CLI::App app{"Ask the agent on this node what is healthy, what is not, and why.", "vedette"};

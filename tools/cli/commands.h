@@ -27,6 +27,9 @@ struct CliStreams {
   bool live = false;  // `out` and the keys belong to a terminal that `top` may take over
 };
 
+// Says `text` on `err`; answers `code`.
+int fail_with(const CliStreams& streams, int code, const std::string& text);
+
 // `arguments` without the program's name.
 int run_cli(std::vector<std::string> arguments, const CliStreams& streams);
 

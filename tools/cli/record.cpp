@@ -157,11 +157,6 @@ std::string as_text(const std::string& path, const Contents& contents, const Scr
   return text;
 }
 
-int fail_with(const CliStreams& streams, const std::string& text) {
-  streams.err << "vedette: " << text << "\n";
-  return kExitUnreadable;
-}
-
 // The messages of `file`, as they are. Where it ends early, so does its part in `out`.
 Status copy(const std::string& file, RecordingWriter& out) {
   auto reader = RecordingReader::open(file);
@@ -179,7 +174,7 @@ Status copy(const std::string& file, RecordingWriter& out) {
 
 int run_record_inspect(const std::string& path, bool json, const CliStreams& streams) {
   const Result<Contents> contents = read_contents(path);
-  if (!contents) return fail_with(streams, contents.error().text);
+  if (!contents) return fail_with(streams, kExitUnreadable, contents.error().text);
   if (json) {
     streams.out << as_json(path, *contents).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
   } else {
@@ -193,10 +188,11 @@ int run_record_export(const RecordExportOptions& options, bool json, const CliSt
       options.incident.empty() ? options.folder : options.folder + "/" + options.incident;
   if (::access(folder.c_str(), R_OK | X_OK) != 0) {
     const std::string why = folder + ": " + std::strerror(errno);
-    return fail_with(streams, why + (options.incident.empty()
-                                         ? ": expected the flight recorder's folder (record.flight)"
-                                         : ": no slice of that incident is kept; `vedette record inspect " +
-                                               options.folder + "` lists those that are"));
+    return fail_with(
+        streams, kExitUnreadable,
+        why + (options.incident.empty() ? ": expected the flight recorder's folder (record.flight)"
+                                        : ": no slice of that incident is kept; `vedette record inspect " +
+                                              options.folder + "` lists those that are"));
   }
   std::vector<std::string> files;
   for (const std::string& name : segments_in(folder)) {
@@ -206,18 +202,19 @@ int run_record_export(const RecordExportOptions& options, bool json, const CliSt
     if (options.last_s == 0 || std::difftime(std::time(nullptr), status.st_mtime) <= options.last_s)
       files.push_back(file);
   }
-  if (files.empty()) return fail_with(streams, folder + ": it has no segment of that time");
+  if (files.empty()) return fail_with(streams, kExitUnreadable, folder + ": it has no segment of that time");
   if (::access(options.out.c_str(), F_OK) == 0)
-    return fail_with(streams, options.out + ": it is there already; expected the name of a new file");
+    return fail_with(streams, kExitUnreadable,
+                     options.out + ": it is there already; expected the name of a new file");
   Result<RecordingWriter> out = RecordingWriter::create(options.out);
-  if (!out) return fail_with(streams, out.error().text);
+  if (!out) return fail_with(streams, kExitUnreadable, out.error().text);
   for (const std::string& file : files) {
     if (Status ok = copy(file, *out); !ok) {
       ::unlink(options.out.c_str());
-      return fail_with(streams, ok.error().text);
+      return fail_with(streams, kExitUnreadable, ok.error().text);
     }
   }
-  if (Status ok = out->finish(); !ok) return fail_with(streams, ok.error().text);
+  if (Status ok = out->finish(); !ok) return fail_with(streams, kExitUnreadable, ok.error().text);
   return run_record_inspect(options.out, json, streams);
 }
 

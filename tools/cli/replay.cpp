@@ -40,14 +40,6 @@ struct Report {
   }
 };
 
-Result<std::shared_ptr<const Policy>> read_policy(const std::string& file) {
-  Result<YamlSection> root = YamlSection::load(file);
-  if (!root) return tl::unexpected(root.error());
-  Result<Policy> policy = Policy::read(*root, file);
-  if (!policy) return tl::unexpected(policy.error());
-  return std::make_shared<const Policy>(std::move(*policy));
-}
-
 // Those of `all` that are not in `some`, which is in the same order.
 std::vector<Transition> without(const std::vector<Transition>& all, const std::vector<Transition>& some) {
   std::vector<Transition> left;
@@ -60,13 +52,13 @@ std::vector<Transition> without(const std::vector<Transition>& all, const std::v
 Result<ReplayOptions> options_of(const ReplayCommand& command) {
   ReplayOptions options{command.path, nullptr, command.model};
   if (command.policy_file.empty()) return options;
-  auto policy = read_policy(command.policy_file);
+  Result<Policy> policy = Policy::load(command.policy_file);
   if (!policy) return tl::unexpected(policy.error());
-  options.policy = std::move(*policy);
+  options.policy = std::make_shared<const Policy>(std::move(*policy));
   return options;
 }
 
-Result<Report> judge(const ReplayCommand& command, const ReplayOptions& options) {
+Result<Report> judge(const ReplayCommand& command, const ReplayOptions& options, ReplaySurvey& survey) {
   auto replay = Replay::open(options);
   if (!replay) return tl::unexpected(replay.error());
   std::optional<FeatureDump> dump;
@@ -97,6 +89,7 @@ Result<Report> judge(const ReplayCommand& command, const ReplayOptions& options)
     all_then.tick(time.wall_ns, tick.then, entities);
     then.tick(time.wall_ns, tick.comparable_then, entities);
     now.tick(time.wall_ns, tick.comparable_now, entities);
+    survey.add(tick);
     if (dump) {
       if (Status ok = dump->write(snapshot.observation, snapshot.features); !ok)
         return tl::unexpected(ok.error());
@@ -138,8 +131,8 @@ Result<Report> judge(const ReplayCommand& command, const ReplayOptions& options)
   return report;
 }
 
-Status draw(const ReplayCommand& command, const ReplayOptions& options) {
-  const Result<Plot> plot = plot_of_replay(options, command.entity);
+Status draw(const ReplayCommand& command, const ReplayOptions& options, const ReplaySurvey& survey) {
+  const Result<Plot> plot = plot_of_replay(options, survey, command.entity);
   if (!plot) return tl::unexpected(plot.error());
   std::ofstream file(command.plot_out, std::ios::trunc);
   if (!file) return fail_errno("create " + command.plot_out);
@@ -236,18 +229,16 @@ std::string as_text(const Report& report, const Screen& screen) {
 }  // namespace
 
 int run_replay(const ReplayCommand& command, bool json, const CliStreams& streams) {
-  const auto fails = [&](const Error& error) {
-    streams.err << "vedette: " << error.text << "\n";
-    return kExitUnreadable;
-  };
+  const auto fails = [&](const Error& error) { return fail_with(streams, kExitUnreadable, error.text); };
   const Result<ReplayOptions> options = options_of(command);
   if (!options) return fails(options.error());
+  ReplaySurvey survey;
+  const Result<Report> report = judge(command, *options, survey);
+  if (!report) return fails(report.error());
   if (!command.plot_out.empty()) {
-    const Status drawn = draw(command, *options);
+    const Status drawn = draw(command, *options, survey);
     if (!drawn) return fails(drawn.error());
   }
-  const Result<Report> report = judge(command, *options);
-  if (!report) return fails(report.error());
   if (json) {
     streams.out << as_json(*report).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
   } else {

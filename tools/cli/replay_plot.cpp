@@ -18,94 +18,6 @@ constexpr std::size_t kSignals = 4;  // as many as one glance takes
 constexpr std::array<std::string_view, kSignals> kUsualSignals{"cpu_cores", "memory_bytes",
                                                                "runqueue_latency.p99", "syscalls.rate"};
 
-template <typename Use>
-Status each_tick(const ReplayOptions& options, const Use& use) {
-  auto replay = Replay::open(options);
-  if (!replay) return tl::unexpected(replay.error());
-  ReplayedTick tick;
-  for (;;) {
-    const Result<bool> more = (*replay)->next(tick);
-    if (!more) return tl::unexpected(more.error());
-    if (!*more) return {};
-    use(tick);
-  }
-}
-
-// What is known of an entity after all ticks.
-struct Seen {
-  std::string name;
-  Severity worst = Severity::kInfo;
-  bool troubled = false;
-  std::map<std::uint32_t, double> weights;  // of columns, over all ticks
-};
-
-class Survey {
-public:
-  void add(const ReplayedTick& tick) {
-    const Snapshot& snapshot = tick.snapshot;
-    for (std::size_t row = 0; row < snapshot.features.entities.size(); ++row) {
-      const Entity& entity = *snapshot.features.entities[row];
-      Seen& seen = seen_[entity.id];
-      seen.name = entity.name;
-      const EntityScore& score = snapshot.scores.entities[row];
-      for (const std::vector<Reason>* reasons : {&score.anomaly_reasons, &score.risk_reasons}) {
-        // An anomaly has reasons in calm times as well.
-        if (reasons == &score.anomaly_reasons && 2 * score.anomaly < score.anomaly_threshold) continue;
-        for (const Reason& reason : *reasons)
-          seen.weights[reason.column] += std::fabs(static_cast<double>(reason.weight));
-      }
-    }
-    for (const Condition& condition : snapshot.conditions) {
-      Seen& seen = seen_[condition.entity->id];
-      if (!std::exchange(seen.troubled, true)) order_.push_back(condition.entity->id);
-      seen.worst = std::max(seen.worst, condition.severity);
-    }
-  }
-
-  Result<EntityId> choose(const std::string& wanted) const {
-    if (wanted.empty()) {
-      // Who came first, of those that were worst.
-      const auto worst = std::ranges::max_element(
-          order_, [&](EntityId a, EntityId b) { return seen_.at(a).worst < seen_.at(b).worst; });
-      return worst == order_.end() ? kNodeEntity : *worst;
-    }
-    std::vector<EntityId> found;
-    for (const auto& [id, seen] : seen_) {
-      if (seen.name == wanted) return id;
-      if (seen.name.find(wanted) != std::string::npos) found.push_back(id);
-    }
-    if (found.size() == 1) return found.front();
-    std::string text = found.empty() ? "nothing in the recording is named like \"" + wanted + "\""
-                                     : "\"" + wanted + "\" matches several; which one?";
-    for (std::size_t i = 0; i < std::min<std::size_t>(found.size(), 20); ++i)
-      text += "\n  " + seen_.at(found[i]).name;
-    return fail(text);
-  }
-
-  const std::string& name_of(EntityId id) const { return seen_.at(id).name; }
-
-  // The columns that weighed most; fewer than kSignals are filled up.
-  std::vector<std::uint32_t> signals_of(EntityId id) const {
-    std::vector<std::pair<double, std::uint32_t>> by_weight;
-    for (const auto& [column, weight] : seen_.at(id).weights) by_weight.emplace_back(-weight, column);
-    std::ranges::sort(by_weight);
-    std::vector<std::uint32_t> columns;
-    const auto add = [&](std::uint32_t column) {
-      if (columns.size() < kSignals && std::ranges::find(columns, column) == columns.end())
-        columns.push_back(column);
-    };
-    for (const auto& entry : by_weight) add(entry.second);
-    for (const std::string_view name : kUsualSignals) {
-      if (const auto column = find_feature(name)) add(static_cast<std::uint32_t>(*column));
-    }
-    return columns;
-  }
-
-private:
-  std::map<EntityId, Seen> seen_;
-  std::vector<EntityId> order_;  // of the first trouble
-};
-
 // Bars of what holds from tick to tick.
 class Bars {
 public:
@@ -154,10 +66,64 @@ std::string taint_text(const RecordedVerdict& verdict) {
 
 }  // namespace
 
-Result<Plot> plot_of_replay(const ReplayOptions& options, const std::string& entity) {
-  Survey survey;
-  if (Status ok = each_tick(options, [&](const ReplayedTick& tick) { survey.add(tick); }); !ok)
-    return tl::unexpected(ok.error());
+void ReplaySurvey::add(const ReplayedTick& tick) {
+  const Snapshot& snapshot = tick.snapshot;
+  for (std::size_t row = 0; row < snapshot.features.entities.size(); ++row) {
+    const Entity& entity = *snapshot.features.entities[row];
+    Seen& seen = seen_[entity.id];
+    seen.name = entity.name;
+    const EntityScore& score = snapshot.scores.entities[row];
+    for (const std::vector<Reason>* reasons : {&score.anomaly_reasons, &score.risk_reasons}) {
+      if (reasons == &score.anomaly_reasons && !score.reasons_matter()) continue;
+      for (const Reason& reason : *reasons)
+        seen.weights[reason.column] += std::fabs(static_cast<double>(reason.weight));
+    }
+  }
+  for (const Condition& condition : snapshot.conditions) {
+    Seen& seen = seen_[condition.entity->id];
+    if (!std::exchange(seen.troubled, true)) order_.push_back(condition.entity->id);
+    seen.worst = std::max(seen.worst, condition.severity);
+  }
+}
+
+Result<EntityId> ReplaySurvey::choose(const std::string& wanted) const {
+  if (wanted.empty()) {
+    // Who came first, of those that were worst.
+    const auto worst = std::ranges::max_element(
+        order_, [&](EntityId a, EntityId b) { return seen_.at(a).worst < seen_.at(b).worst; });
+    return worst == order_.end() ? kNodeEntity : *worst;
+  }
+  std::vector<EntityId> found;
+  for (const auto& [id, seen] : seen_) {
+    if (seen.name == wanted) return id;
+    if (seen.name.find(wanted) != std::string::npos) found.push_back(id);
+  }
+  if (found.size() == 1) return found.front();
+  std::string text = found.empty() ? "nothing in the recording is named like \"" + wanted + "\""
+                                   : "\"" + wanted + "\" matches several; which one?";
+  for (std::size_t i = 0; i < std::min<std::size_t>(found.size(), 20); ++i)
+    text += "\n  " + seen_.at(found[i]).name;
+  return fail(text);
+}
+
+std::vector<std::uint32_t> ReplaySurvey::signals_of(EntityId id) const {
+  std::vector<std::pair<double, std::uint32_t>> by_weight;
+  for (const auto& [column, weight] : seen_.at(id).weights) by_weight.emplace_back(-weight, column);
+  std::ranges::sort(by_weight);
+  std::vector<std::uint32_t> columns;
+  const auto add = [&](std::uint32_t column) {
+    if (columns.size() < kSignals && std::ranges::find(columns, column) == columns.end())
+      columns.push_back(column);
+  };
+  for (const auto& entry : by_weight) add(entry.second);
+  for (const std::string_view name : kUsualSignals) {
+    if (const auto column = find_feature(name)) add(static_cast<std::uint32_t>(*column));
+  }
+  return columns;
+}
+
+Result<Plot> plot_of_replay(const ReplayOptions& options, const ReplaySurvey& survey,
+                            const std::string& entity) {
   const Result<EntityId> chosen = survey.choose(entity);
   if (!chosen) return tl::unexpected(chosen.error());
   const EntityId id = *chosen;
@@ -198,17 +164,23 @@ Result<Plot> plot_of_replay(const ReplayOptions& options, const std::string& ent
       const std::string severity = condition == nullptr ? "" : std::string(to_string(condition->severity));
       conditions.tick(name, now, severity, severity);
     }
-    const RecordedVerdict verdict = verdict_of(snapshot);
     const bool enforces = snapshot.decision.mode == Mode::kEnforce;
     actions.tick("taint, then", now, "taint", taint_text(tick.then));
-    actions.tick(enforces ? "taint, now" : "taint (would be set)", now, "taint", taint_text(verdict));
-    const std::string held = verdict.held_back.substr(0, verdict.held_back.find(':'));
-    actions.tick("held back", now, "info", held);
+    actions.tick(enforces ? "taint, now" : "taint (would be set)", now, "taint", taint_text(tick.now));
+    actions.tick("held back", now, "info", substance_of(tick.now.held_back));
     const std::string on_node =
         snapshot.act.tainted ? snapshot.act.taint_reason + ":" + snapshot.act.taint_effect : "";
     actions.tick("taint on the node", now, "taint", on_node);
   };
-  if (Status ok = each_tick(options, add); !ok) return tl::unexpected(ok.error());
+  auto replay = Replay::open(options);
+  if (!replay) return tl::unexpected(replay.error());
+  ReplayedTick tick;
+  for (;;) {
+    const Result<bool> more = (*replay)->next(tick);
+    if (!more) return tl::unexpected(more.error());
+    if (!*more) break;
+    add(tick);
+  }
   if (plot.wall_ns.empty()) return fail("recording " + options.path + ": it has no tick to draw");
 
   const double lasts_s = static_cast<double>(plot.wall_ns.back() - plot.wall_ns.front()) / kNsPerSecond;

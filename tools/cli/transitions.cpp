@@ -68,7 +68,7 @@ void Transitions::tick(WallNs now, const RecordedVerdict& verdict, const std::ve
     taint_ = taint;
   }
   // "REASON: why, with numbers"
-  const std::string reason = verdict.held_back.substr(0, verdict.held_back.find(':'));
+  const std::string reason = substance_of(verdict.held_back);
   if (reason != held_back_ && !reason.empty()) {
     const std::size_t why = std::min(verdict.held_back.size(), reason.size() + 2);
     add(Transition::Kind::kHoldsBack, reason, verdict.held_back.substr(why));
