@@ -595,7 +595,7 @@ void answer_incident(const std::string& id, const JournalFeedback* said, const A
   }
   for (JournalIncident& entry : with_open(std::move(found), *context.snapshot)) {
     if (entry.incident.id != id) continue;
-    if (said != nullptr) {
+    if (said != nullptr && context.journal != nullptr) {
       if (Status ok = context.journal->say(*said); !ok) {
         set_error(response, api::Error::FAILED, clean_text(ok.error().text));
         return;

@@ -239,14 +239,14 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
 
 // The breakers: this node was tainted often enough, or the API server is only just back.
 bool NodeWriter::is_paused(const NodeState& seen) {
-  constexpr WallNs kHourNs = 3600ULL * 1'000'000'000ULL;
+  constexpr WallNs kWindowNs = 3600ULL * 1'000'000'000ULL;
   const WallNs now = wall_now();
   std::vector<WallNs> recent = seen.taint_times;
-  std::erase_if(recent, [&](WallNs time) { return time + kHourNs <= now || time > now; });
+  std::erase_if(recent, [&](WallNs time) { return time + kWindowNs <= now || time > now; });
   if (recent.size() >= options_.max_taints_per_hour) {
     const WallNs oldest = recent[recent.size() - options_.max_taints_per_hour];
     hold_back("not tainted: already tainted " + std::to_string(recent.size()) + " times within the hour",
-              std::chrono::nanoseconds(oldest + kHourNs - now));
+              std::chrono::nanoseconds(oldest + kWindowNs - now));
     return true;
   }
   const MonotonicNs monotonic = monotonic_now();

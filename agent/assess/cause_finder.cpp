@@ -70,7 +70,7 @@ double observed(const Sample& sample, vedette_histogram histogram) {
   return static_cast<double>(std::accumulate(buckets.begin(), buckets.end(), std::uint64_t{0}));
 }
 
-std::string number(double value) {
+std::string amount(double value) {
   if (value < 0.005) return "0";
   char text[32];
   std::snprintf(text, sizeof text, value < 99.5 ? "%.2g" : "%.0f", value);
@@ -85,7 +85,7 @@ float quantile(std::span<float> values, double share) {
 }
 
 std::string percent(double share) {
-  return number(std::floor(share * 100 + 0.5)) + " %";
+  return amount(std::floor(share * 100 + 0.5)) + " %";
 }
 
 struct ResourceWords {
@@ -327,7 +327,7 @@ void CauseFinder::share_out(Case& found, std::size_t resource) {
     found.all += mine.more;
     const std::string limit = own_limit(found.grown[i], resource);
     if (!limit.empty()) {
-      found.add(i, mine.more, limit + ", and its tasks waited " + number(mine.now) + " s a second");
+      found.add(i, mine.more, limit + ", and its tasks waited " + amount(mine.now) + " s a second");
       continue;
     }
     waited += mine.more;
@@ -343,13 +343,13 @@ void CauseFinder::share_out(Case& found, std::size_t resource) {
     return;
   }
   const ResourceWords& words = kWords[resource];
-  const std::string waiting = " of the growth), while all waited " + number(waited_now) + " s a second for " +
-                              words.wait + ", " + number(waited) + " more than usual";
+  const std::string waiting = " of the growth), while all waited " + amount(waited_now) + " s a second for " +
+                              words.wait + ", " + amount(waited) + " more than usual";
   for (std::size_t i = 0; i < found.who.size(); ++i) {
     const Growth& use = found.grown[i][resource];
     if (use.more <= 0) continue;
-    std::string why = std::string(words.use) + " " + number(use.now * words.scale) + " " + words.unit +
-                      ", usually " + number(use.usual * words.scale) + " (" + percent(use.more / used) +
+    std::string why = std::string(words.use) + " " + amount(use.now * words.scale) + " " + words.unit +
+                      ", usually " + amount(use.usual * words.scale) + " (" + percent(use.more / used) +
                       waiting;
     if (use.began < began) why += "; it began " + std::to_string(began - use.began) + " s before they waited";
     const bool late = use.began > began + kLateSteps;
@@ -357,7 +357,7 @@ void CauseFinder::share_out(Case& found, std::size_t resource) {
   }
   if (rest_more > 0)
     found.add(found.rest(), waited * rest_more / used,
-              std::string("what runs outside all pods ") + words.use + " " + number(rest_more * words.scale) +
+              std::string("what runs outside all pods ") + words.use + " " + amount(rest_more * words.scale) +
                   " " + words.unit + " more than usual (" + percent(rest_more / used) + waiting);
 }
 
@@ -372,8 +372,8 @@ void CauseFinder::blame_own_locks(Case& found) {
     const Growth& lock = found.grown[i][kLockWait];
     if (lock.more <= 0) continue;
     found.add(i, unexplained * lock.more / locked,
-              "its tasks waited " + number(lock.now) +
-                  " s a second for each other (locks, children), usually " + number(lock.usual));
+              "its tasks waited " + amount(lock.now) +
+                  " s a second for each other (locks, children), usually " + amount(lock.usual));
   }
 }
 
@@ -393,7 +393,7 @@ void CauseFinder::blame_outside(Case& found, const std::string& peer) {
   if (asked > 0) {
     found.all += asked;
     found.add(found.outside(), asked,
-              number(asked) + " connects and DNS queries a second failed or had no answer" +
+              amount(asked) + " connects and DNS queries a second failed or had no answer" +
                   (peer.empty() ? "" : ", most of them of " + peer));
   }
   // Of silence the cause is outside only where all that could slow somebody here was looked at.

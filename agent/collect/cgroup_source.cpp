@@ -29,10 +29,6 @@ void lower(std::optional<double>& limit, const std::optional<double>& other) {
   if (other && (!limit || *other < *limit)) limit = other;
 }
 
-void raise(double& gauge, double value) {
-  if (std::isnan(gauge) || value > gauge) gauge = value;
-}
-
 void add(double& gauge, double value) {
   gauge = std::isnan(gauge) ? value : gauge + value;
 }
@@ -195,7 +191,7 @@ void CgroupSource::read_memory(Watched& watched, Gauges& gauges, FileCounts& cou
       const auto inactive = to_double(find_number(*stat, key("inactive_file", "total_inactive_file")));
       const double working_set = std::max(0.0, *usage - inactive.value_or(0));
       if (point.limits.memory_bytes && *point.limits.memory_bytes > 0) {
-        raise(gauges[GAUGE_memory_use], working_set / *point.limits.memory_bytes);
+        raise_gauge(gauges[GAUGE_memory_use], working_set / *point.limits.memory_bytes);
       }
       if (point.root) {
         add(gauges[GAUGE_memory_bytes], working_set);
@@ -259,10 +255,10 @@ void CgroupSource::read(const LivingEntity& entity, MonotonicNs now, Gauges& gau
       if (use && point.cpu_ns != 0 && passed_us > 0 && use->used_us >= point.cpu.used_us) {
         const double cores = (use->used_us - point.cpu.used_us) / passed_us;
         if (point.root) add(gauges[GAUGE_cpu_cores], cores);
-        if (point.limits.cpu_cores) raise(gauges[GAUGE_cpu_limit_use], cores / *point.limits.cpu_cores);
+        if (point.limits.cpu_cores) raise_gauge(gauges[GAUGE_cpu_limit_use], cores / *point.limits.cpu_cores);
         const double periods = std::max(0.0, use->throttled_periods - point.cpu.throttled_periods);
         const double held_us = periods * point.limits.cpu_period_us.value_or(0);
-        raise(gauges[GAUGE_cpu_throttled], std::min(1.0, held_us / passed_us));
+        raise_gauge(gauges[GAUGE_cpu_throttled], std::min(1.0, held_us / passed_us));
       }
       if (use) point.cpu = *use;
       point.cpu_ns = use ? now : 0;
@@ -272,7 +268,7 @@ void CgroupSource::read(const LivingEntity& entity, MonotonicNs now, Gauges& gau
       if (const auto tasks = text ? to_double(parse_number(*text)) : std::nullopt) {
         if (point.root) add(gauges[GAUGE_pids], *tasks);
         if (point.limits.pids && *point.limits.pids > 0) {
-          raise(gauges[GAUGE_pids_use], *tasks / *point.limits.pids);
+          raise_gauge(gauges[GAUGE_pids_use], *tasks / *point.limits.pids);
         }
       }
     }

@@ -12,14 +12,7 @@
 #include "agent/collect/mount_info.h"
 
 namespace vedette {
-namespace {
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { ::closedir(directory); }
-};
-using Directory = std::unique_ptr<DIR, CloseDirectory>;
-
-}  // namespace
+namespace {}  // namespace
 
 const std::string& CgroupMounts::primary() const {
   for (const auto* root : {&unified, &memory, &pids, &cpu}) {
@@ -81,7 +74,7 @@ std::vector<CgroupEntry> CgroupTree::scan() {
     // Links: itself, its name, and one for each child; leaves need no look at their forty files. (btrfs,
     // where tests may stand, says 1 for all.)
     if (::fstat(file.get(), &status) == 0 && status.st_nlink == 2) continue;
-    const Directory directory(::opendir((root_ + parent).c_str()));
+    const DirectoryHandle directory(::opendir((root_ + parent).c_str()));
     if (!directory) continue;
     while (const auto* entry = ::readdir(directory.get())) {
       if (entry->d_type != DT_DIR || std::strcmp(entry->d_name, ".") == 0 ||

@@ -11,7 +11,7 @@ namespace vedette {
 namespace {
 
 // Limits change when people change them.
-constexpr MonotonicNs kLimitsAgeNs = 10'000'000'000;
+constexpr MonotonicNs kTaskLimitsAgeNs = 10'000'000'000;
 constexpr double kBytesPerKb = 1024;
 
 std::optional<double> find_bytes(std::string_view meminfo, std::string_view key) {
@@ -120,7 +120,7 @@ void KernelSource::read_counters(std::string_view vmstat, FileCounts& counts) {
 }
 
 bool KernelSource::read_tasks(MonotonicNs now, Gauges& gauges) {
-  if (max_tasks_ns_ == 0 || now > max_tasks_ns_ + kLimitsAgeNs) {
+  if (max_tasks_ns_ == 0 || now > max_tasks_ns_ + kTaskLimitsAgeNs) {
     max_tasks_ = 0;
     for (const auto* name : {"/sys/kernel/pid_max", "/sys/kernel/threads-max"}) {
       const auto text = buffer_.read_path(proc_ + name);

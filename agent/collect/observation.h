@@ -4,6 +4,7 @@
 
 #include <array>
 #include <bitset>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -17,6 +18,10 @@
 namespace vedette {
 
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
+
+inline void raise_gauge(double& gauge, double value) {
+  if (std::isnan(gauge) || value > gauge) gauge = value;
+}
 
 using Buckets = std::array<std::uint64_t, HISTOGRAM_BUCKETS>;
 

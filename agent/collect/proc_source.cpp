@@ -15,10 +15,6 @@
 namespace vedette {
 namespace {
 
-struct CloseDirectory {
-  void operator()(DIR* directory) const { ::closedir(directory); }
-};
-
 constexpr std::size_t kPathBytes = 32;  // "4294967295/limits"
 
 }  // namespace
@@ -67,7 +63,7 @@ std::optional<double> ProcSource::count_descriptors(std::uint32_t process) {
   }
   const int file = ::openat(proc_.get(), path.data(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (file < 0) return std::nullopt;
-  const std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(file));
+  const DirectoryHandle directory(::fdopendir(file));
   if (!directory) return std::nullopt;
   double count = 0;
   while (const auto* entry = ::readdir(directory.get())) {

@@ -17,10 +17,6 @@ std::optional<double> find_value(std::string_view line, std::string_view key) {
   return value;
 }
 
-void raise(double& gauge, double value) {
-  if (std::isnan(gauge) || value > gauge) gauge = value;
-}
-
 }  // namespace
 
 std::optional<PressureTotals> parse_pressure(std::string_view text) {
@@ -57,10 +53,10 @@ bool PsiSource::read_file(File& file, MonotonicNs now, double* some, double* ful
     return false;
   }
   constexpr double kPercent = 100;
-  constexpr double kUsPerSecond = 1e6;
+  constexpr double kMicroseconds = 1e6;
   double some_share = totals->some_avg10 / kPercent;
   double full_share = totals->full_avg10 / kPercent;
-  const double passed_us = seconds_between(file.last_ns, now) * kUsPerSecond;
+  const double passed_us = seconds_between(file.last_ns, now) * kMicroseconds;
   // A total below the last one is another cgroup of the same name.
   if (file.last_ns != 0 && passed_us > 0 && totals->some_us >= file.last.some_us) {
     some_share = (totals->some_us - file.last.some_us) / passed_us;
@@ -69,8 +65,8 @@ bool PsiSource::read_file(File& file, MonotonicNs now, double* some, double* ful
   file.last = *totals;
   file.last_ns = now;
   // The kernel folds in running stalls up to the read, a little after `now`.
-  if (some != nullptr) raise(*some, std::min(1.0, some_share));
-  if (full != nullptr) raise(*full, std::min(1.0, full_share));
+  if (some != nullptr) raise_gauge(*some, std::min(1.0, some_share));
+  if (full != nullptr) raise_gauge(*full, std::min(1.0, full_share));
   return true;
 }
 

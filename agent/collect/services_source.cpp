@@ -153,10 +153,6 @@ std::optional<SocketAddress> unix_address(const std::string& path) {
   return address;
 }
 
-bool is_there(const std::string& path) {
-  return ::access(path.c_str(), F_OK) == 0;
-}
-
 // `expected`: somebody should be there even if nobody ever was; remembers whether one was.
 ServiceAnswer judge(const SocketAddress& address, const Question& question, std::chrono::milliseconds timeout,
                     const std::stop_token& stop, bool& expected) {
@@ -263,7 +259,8 @@ ServiceAnswer ServicesReader::ask_kubelet(const std::stop_token& stop) {
 
 ServiceAnswer ServicesReader::ask_runtime(const std::stop_token& stop) {
   for (const auto* socket : kRuntimeSockets) {
-    if (runtime_socket_.empty() && is_there(host_ + socket)) runtime_socket_ = host_ + socket;
+    if (runtime_socket_.empty() && ::access((host_ + socket).c_str(), F_OK) == 0)
+      runtime_socket_ = host_ + socket;
   }
   const auto address = unix_address(runtime_socket_);
   if (!address) return {};

@@ -18,7 +18,7 @@ constexpr const char* kShardLabel = "vedette.dev/shard";
 constexpr const char* kNodeLabel = "vedette.dev/node";
 constexpr const char* kVersionAnnotation = "vedette.dev/node-version";
 constexpr std::size_t kMaxLabel = 63;  // shorter than a node's name may be; the holder itself is in the spec
-constexpr const char* kPage = "500";   // .4 MB of JSON
+constexpr const char* kLeasesPerPage = "500";  // .4 MB of JSON
 
 SlotLease parse_lease(const json& object) {
   const json& metadata = child(object, "metadata");
@@ -77,7 +77,7 @@ Result<std::vector<SlotLease>> KubeLeases::of_holder(const std::string& node) {
 }
 
 Result<std::vector<SlotLease>> KubeLeases::all() {
-  return list(std::string("limit=") + kPage + "&labelSelector=" + url_encode(kPoolLabel));
+  return list(std::string("limit=") + kLeasesPerPage + "&labelSelector=" + url_encode(kPoolLabel));
 }
 
 Result<std::vector<SlotLease>> KubeLeases::list(const std::string& query) {

@@ -16,7 +16,7 @@ using nlohmann::json;
 
 // Most of a pod's JSON that nothing here reads; not building it keeps a page's memory small. Of the spec only
 // initContainers are left, whose restartPolicy tells a sidecar.
-bool wanted(int /*depth*/, json::parse_event_t event, json& value) {
+bool reads(int /*depth*/, json::parse_event_t event, json& value) {
   static const std::set<std::string, std::less<>> unread{
       "managedFields", "conditions", "containers", "ephemeralContainers", "volumes",   "tolerations",
       "affinity",      "env",        "envFrom",    "volumeMounts",        "resources", "lifecycle",
@@ -25,10 +25,10 @@ bool wanted(int /*depth*/, json::parse_event_t event, json& value) {
 }
 
 json parse(std::string_view text) {
-  return json::parse(text, wanted, false);
+  return json::parse(text, reads, false);
 }
 
-WatchedPod parse_pod(const json& object) {
+WatchedPod parse_watched_pod(const json& object) {
   const json& metadata = child(object, "metadata");
   WatchedPod pod;
   pod.uid = text_at(metadata, "uid");
@@ -100,7 +100,7 @@ Result<PodPage> parse_pod_page(std::string_view body) {
   page.resource_version = text_at(child(list, "metadata"), "resourceVersion");
   page.continue_token = text_at(child(list, "metadata"), "continue");
   for (const json& item : items) {
-    WatchedPod pod = parse_pod(item);
+    WatchedPod pod = parse_watched_pod(item);
     if (!pod.uid.empty()) page.pods.push_back(std::move(pod));
   }
   return page;
@@ -124,7 +124,7 @@ Result<PodChange> parse_pod_change(std::string_view line) {
     return fail("watch of pods: a line of " + std::to_string(line.size()) + " bytes is no watch event");
   }
   change.kind = type == "DELETED" ? PodChange::Kind::kDeleted : PodChange::Kind::kSet;
-  change.pod = parse_pod(object);
+  change.pod = parse_watched_pod(object);
   if (change.pod.uid.empty()) return fail("watch of pods: an event of type " + type + " holds no pod");
   return change;
 }

@@ -12,10 +12,10 @@ using namespace vedette::bpf_test;
 
 namespace {
 
-constexpr int kCalls = 2000;
+constexpr int kPerRound = 2000;
 
 int calls() {
-  for (int i = 0; i < kCalls; ++i) ::syscall(SYS_getppid);
+  for (int i = 0; i < kPerRound; ++i) ::syscall(SYS_getppid);
   return 0;
 }
 
@@ -55,7 +55,7 @@ TEST_CASE("a probe that is shed stops counting, and goes on where it stopped whe
     REQUIRE(comes_to(heard, *probes, "syscalls", ProbeState::kAttached));
     CHECK(health_of(*probes, "syscalls").watched_ns > watched_ns);
     REQUIRE(run_in(cgroup, calls) == 0);
-    expected += kCalls + 1;
+    expected += kPerRound + 1;
     CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == expected);
   }
   CHECK(probes->budget().step == kBudgetSteps.size() - 1);
@@ -109,7 +109,7 @@ TEST_CASE("a wider gap times fewer calls and counts all of them") {
               for (int i = 0; i < 10; ++i) calls();
               return 0;
             }) == 0);
-    CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == 10 * kCalls + 1);
+    CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == 10 * kPerRound + 1);
     timed[step] = heard.observed(cgroup.id(), HISTOGRAM_syscall_latency);
   }
   // One in 32.5, 128.5 and 2048.5 on average.

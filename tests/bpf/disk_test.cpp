@@ -11,7 +11,7 @@ using namespace vedette::bpf_test;
 
 namespace {
 
-constexpr std::size_t kPage = 4096;
+constexpr std::size_t kDiskPage = 4096;
 
 // A loop device of its own on a file in memory, so that no other disk works for it. `room`: how much of its
 // 16 MiB can be written before the device fails.
@@ -79,7 +79,7 @@ private:
 bool transfer(const std::string& device, bool write, std::size_t size, std::size_t offset) {
   const FileHandle disk(::open(device.c_str(), (write ? O_WRONLY : O_RDONLY) | O_DIRECT | O_CLOEXEC));
   void* memory = nullptr;
-  if (!disk || ::posix_memalign(&memory, kPage, size) != 0) return false;
+  if (!disk || ::posix_memalign(&memory, kDiskPage, size) != 0) return false;
   std::memset(memory, 0x5a, size);
   const auto position = static_cast<off_t>(offset);
   const ssize_t done =
@@ -95,8 +95,8 @@ bool write_together(const std::string& device, int count) {
   const FileHandle disk(::open(device.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC));
   aio_context_t context = 0;
   void* memory = nullptr;
-  const std::size_t size = kPage * static_cast<std::size_t>(count);
-  if (!disk || ::posix_memalign(&memory, kPage, size) != 0) return false;
+  const std::size_t size = kDiskPage * static_cast<std::size_t>(count);
+  if (!disk || ::posix_memalign(&memory, kDiskPage, size) != 0) return false;
   std::memset(memory, 0x5a, size);
   if (::syscall(SYS_io_setup, count, &context) != 0) return false;
   std::vector<iocb> blocks(static_cast<std::size_t>(count));
@@ -104,16 +104,16 @@ bool write_together(const std::string& device, int count) {
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     blocks[i].aio_lio_opcode = IOCB_CMD_PWRITE;
     blocks[i].aio_fildes = static_cast<std::uint32_t>(disk.get());
-    blocks[i].aio_buf = reinterpret_cast<std::uint64_t>(memory) + i * kPage;
-    blocks[i].aio_nbytes = kPage;
-    blocks[i].aio_offset = static_cast<std::int64_t>(i * kPage);
+    blocks[i].aio_buf = reinterpret_cast<std::uint64_t>(memory) + i * kDiskPage;
+    blocks[i].aio_nbytes = kDiskPage;
+    blocks[i].aio_offset = static_cast<std::int64_t>(i * kDiskPage);
     list.push_back(&blocks[i]);
   }
   std::vector<io_event> events(blocks.size());
   const bool sent = ::syscall(SYS_io_submit, context, count, list.data()) == count &&
                     ::syscall(SYS_io_getevents, context, count, count, events.data(), nullptr) == count;
   for (const io_event& event : events) {
-    if (event.res != static_cast<std::int64_t>(kPage)) return false;
+    if (event.res != static_cast<std::int64_t>(kDiskPage)) return false;
   }
   ::syscall(SYS_io_destroy, context);
   return sent;
@@ -131,11 +131,11 @@ TEST_CASE("reads and writes of a disk are counted exactly, with bytes, times and
   const std::vector<std::uint64_t> before = disk.kernel_counts();
   REQUIRE(run_in(cgroup, [&] {
             for (std::size_t i = 0; i < 20; ++i) {
-              if (!transfer(disk.device(), false, kPage, i * 3 * kPage)) return 1;
+              if (!transfer(disk.device(), false, kDiskPage, i * 3 * kDiskPage)) return 1;
               ::usleep(1000);  // no more than are timed
             }
             for (std::size_t i = 0; i < 30; ++i) {
-              if (!transfer(disk.device(), true, 2 * kPage, i * 3 * kPage)) return 2;
+              if (!transfer(disk.device(), true, 2 * kDiskPage, i * 3 * kDiskPage)) return 2;
               ::usleep(1000);
             }
             return 0;
@@ -143,9 +143,9 @@ TEST_CASE("reads and writes of a disk are counted exactly, with bytes, times and
 
   const CgroupTotals& totals = heard.in(cgroup);
   CHECK(totals.counters[COUNTER_disk_reads] == 20);
-  CHECK(totals.counters[COUNTER_disk_read_bytes] == 20 * kPage);
+  CHECK(totals.counters[COUNTER_disk_read_bytes] == 20 * kDiskPage);
   CHECK(totals.counters[COUNTER_disk_writes] == 30);
-  CHECK(totals.counters[COUNTER_disk_written_bytes] == 60 * kPage);
+  CHECK(totals.counters[COUNTER_disk_written_bytes] == 60 * kDiskPage);
   CHECK(totals.counters[COUNTER_disk_merges] == 0);
   CHECK(totals.counters[COUNTER_disk_errors] == 0);
   CHECK(totals.counters[COUNTER_disk_timeouts] == 0);
@@ -157,7 +157,7 @@ TEST_CASE("reads and writes of a disk are counted exactly, with bytes, times and
 
   const std::int64_t device = kernel_device(disk.device());
   CHECK(details.of(DETAIL_disk_requests_by_device, cgroup, device) == 50);
-  CHECK(details.of(DETAIL_disk_bytes_by_device, cgroup, device) == 80 * kPage);
+  CHECK(details.of(DETAIL_disk_bytes_by_device, cgroup, device) == 80 * kDiskPage);
   CHECK(details.of(DETAIL_disk_errors_by_device, cgroup, device) == 0);
   const std::vector<std::uint64_t> after = disk.kernel_counts();
   CHECK(after[0] - before[0] == 20);
@@ -172,7 +172,7 @@ TEST_CASE("of a thousand reads in a row each is counted, and at least those of o
   const Cgroup cgroup(probes->cgroup_mount());
   REQUIRE(run_in(cgroup, [&] {
             for (std::size_t i = 0; i < 1000; ++i) {
-              if (!transfer(disk.device(), false, kPage, i % 16 * kPage)) return 1;
+              if (!transfer(disk.device(), false, kDiskPage, i % 16 * kDiskPage)) return 1;
             }
             return 0;
           }) == 0);
@@ -216,7 +216,7 @@ TEST_CASE("writes that follow each other become one request, and the others are 
   REQUIRE(status == 0);
   CHECK(heard.in(cgroup).counters[COUNTER_disk_writes] == 1);
   CHECK(heard.in(cgroup).counters[COUNTER_disk_merges] == 7);
-  CHECK(heard.in(cgroup).counters[COUNTER_disk_written_bytes] == 8 * kPage);
+  CHECK(heard.in(cgroup).counters[COUNTER_disk_written_bytes] == 8 * kDiskPage);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_write_latency) == 1);
 }
 
@@ -231,7 +231,7 @@ TEST_CASE("two cgroups at one disk behind a scheduler: each has its own requests
   constexpr std::size_t kRequests = 300;
   const auto work = [&](bool write) {
     for (std::size_t i = 0; i < kRequests; ++i) {
-      if (!transfer(disk.device(), write, kPage, (2 * i + (write ? 1000 : 0)) * kPage)) return 1;
+      if (!transfer(disk.device(), write, kDiskPage, (2 * i + (write ? 1000 : 0)) * kDiskPage)) return 1;
     }
     return 0;
   };
@@ -256,7 +256,7 @@ TEST_CASE("writes that the disk fails are errors of who wrote, by device, and no
   const int status = run_in(cgroup, [&] {
     int failures = 0;
     for (std::size_t i = 0; i < kWrites; ++i) {
-      if (!transfer(disk.device(), true, kPage, i * kPage)) ++failures;
+      if (!transfer(disk.device(), true, kDiskPage, i * kDiskPage)) ++failures;
     }
     return failures;
   });
@@ -268,10 +268,10 @@ TEST_CASE("writes that the disk fails are errors of who wrote, by device, and no
   CHECK(totals.counters[COUNTER_disk_errors] == failures);
   CHECK(totals.counters[COUNTER_disk_timeouts] == 0);
   CHECK(totals.counters[COUNTER_disk_writes] == kWrites);
-  CHECK(totals.counters[COUNTER_disk_written_bytes] == (kWrites - failures) * kPage);
+  CHECK(totals.counters[COUNTER_disk_written_bytes] == (kWrites - failures) * kDiskPage);
   const std::int64_t device = kernel_device(disk.device());
   CHECK(details.of(DETAIL_disk_errors_by_device, cgroup, device) == failures);
-  CHECK(details.of(DETAIL_disk_bytes_by_device, cgroup, device) == (kWrites - failures) * kPage);
+  CHECK(details.of(DETAIL_disk_bytes_by_device, cgroup, device) == (kWrites - failures) * kDiskPage);
 }
 
 TEST_CASE("counts by device stay exact while two cgroups take turns in the place they are kept in") {
@@ -297,7 +297,7 @@ TEST_CASE("counts by device stay exact while two cgroups take turns in the place
     constexpr std::uint64_t kWrites = 5;
     REQUIRE(run_in(cgroup, [&] {
               for (std::size_t n = 0; n < kWrites; ++n) {
-                if (!transfer(zram.device(), true, kPage, n * kPage)) return 1;
+                if (!transfer(zram.device(), true, kDiskPage, n * kDiskPage)) return 1;
               }
               return 0;
             }) == 0);
@@ -308,9 +308,9 @@ TEST_CASE("counts by device stay exact while two cgroups take turns in the place
     for (int i = 0; i < 3; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(400));
       CHECK(details.of(DETAIL_disk_requests_by_device, one, device) == of_one);
-      CHECK(details.of(DETAIL_disk_bytes_by_device, one, device) == of_one * kPage);
+      CHECK(details.of(DETAIL_disk_bytes_by_device, one, device) == of_one * kDiskPage);
       CHECK(details.of(DETAIL_disk_requests_by_device, *two, device) == of_two);
-      CHECK(details.of(DETAIL_disk_bytes_by_device, *two, device) == of_two * kPage);
+      CHECK(details.of(DETAIL_disk_bytes_by_device, *two, device) == of_two * kDiskPage);
     }
   };
   for (int round = 0; round < 2; ++round) {
@@ -333,18 +333,18 @@ TEST_CASE("a driver that takes bios instead of requests is counted and timed the
   const Cgroup cgroup(probes->cgroup_mount());
   REQUIRE(run_in(cgroup, [&] {
             for (std::size_t i = 0; i < 16; ++i) {
-              if (!transfer(zram.device(), true, kPage, i * kPage)) return 1;
+              if (!transfer(zram.device(), true, kDiskPage, i * kDiskPage)) return 1;
             }
             for (std::size_t i = 0; i < 12; ++i) {
-              if (!transfer(zram.device(), false, 2 * kPage, i * kPage)) return 2;
+              if (!transfer(zram.device(), false, 2 * kDiskPage, i * kDiskPage)) return 2;
             }
             return 0;
           }) == 0);
   const CgroupTotals& totals = heard.in(cgroup);
   CHECK(totals.counters[COUNTER_disk_writes] == 16);
-  CHECK(totals.counters[COUNTER_disk_written_bytes] == 16 * kPage);
+  CHECK(totals.counters[COUNTER_disk_written_bytes] == 16 * kDiskPage);
   CHECK(totals.counters[COUNTER_disk_reads] == 12);
-  CHECK(totals.counters[COUNTER_disk_read_bytes] == 24 * kPage);
+  CHECK(totals.counters[COUNTER_disk_read_bytes] == 24 * kDiskPage);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_read_latency) == 12);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_write_latency) == 16);
   CHECK(details.of(DETAIL_disk_requests_by_device, cgroup, kernel_device(zram.device())) == 28);

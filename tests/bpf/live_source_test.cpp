@@ -80,9 +80,10 @@ private:
 };
 
 // A child process in a cgroup that does `work` and then each step as it is told.
-class Child {
+class SteppedChild {
 public:
-  Child(const TestCgroup& cgroup, const std::function<void()>& start, const std::function<void()>& step) {
+  SteppedChild(const TestCgroup& cgroup, const std::function<void()>& start,
+               const std::function<void()>& step) {
     REQUIRE(::pipe(to_child_) == 0);
     REQUIRE(::pipe(from_child_) == 0);
     pid_ = ::fork();
@@ -105,9 +106,9 @@ public:
     ::close(from_child_[1]);
     await();
   }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-  ~Child() {
+  SteppedChild(const SteppedChild&) = delete;
+  SteppedChild& operator=(const SteppedChild&) = delete;
+  ~SteppedChild() {
     kill(SIGKILL);
     ::close(to_child_[1]);
     ::close(from_child_[0]);
@@ -200,7 +201,7 @@ TEST_CASE("A process in a cgroup of its own is seen with its memory, its descrip
   auto& source = **made;
   Observation observation;
   {
-    Child child(
+    SteppedChild child(
         cgroup,
         [&] {
           const rlimit files{100, 100};
@@ -271,7 +272,7 @@ TEST_CASE("The last words of a cgroup that was born and died between two ticks s
   {
     const TestCgroup cgroup("short");
     name = cgroup.entity_name();
-    Child child(
+    SteppedChild child(
         cgroup, [] {}, [] {});
     child.kill(SIGKILL);
     cgroup.remove();
@@ -308,7 +309,7 @@ TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel 
   if (!probe_works(observation, "memory")) VEDETTE_SKIP("the memory probe is not attached here");
   const bool log_works = probe_works(observation, "log");
 
-  Child child(
+  SteppedChild child(
       cgroup, [] {},
       [] {
         constexpr std::size_t kTooMuch = 8 * kLimit;
@@ -351,7 +352,7 @@ TEST_CASE("The pages a process touches are the faults of its cgroup, and the nod
   constexpr std::uint64_t kBatch = 64;  // kernels before 6.x tell them in batches of 32 for each CPU
   constexpr std::uint64_t kSlack =
       2'000;  // the kernel flushes a cgroup's counts lazily, and the child lives on
-  Child child(
+  SteppedChild child(
       cgroup, [] {},
       [] {
         constexpr std::size_t kPage = 4096;

@@ -23,6 +23,9 @@
 
 namespace vedette {
 
+// The agent's taint.
+constexpr const char* kKey = "vedette.dev/unhealthy";
+
 class ApiServer {
 public:
   // Null when it cannot run here; then why() says what is missing. A server that should start and does not

@@ -13,13 +13,12 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* kKey = "vedette.dev/unhealthy";
-const json kForeign = {{"key", "example.com/dedicated"}, {"value", "db"}, {"effect", "NoExecute"}};
+const json kDedicated = {{"key", "example.com/dedicated"}, {"value", "db"}, {"effect", "NoExecute"}};
 
 // A node whose agent tainted it and is gone; its Lease and condition are as fresh as they can be.
 std::string left_behind(ApiServer& server, const std::string& stem) {
   std::string node = server.make_node(stem);
-  server.set_taints(node, {kForeign});
+  server.set_taints(node, {kDedicated});
   NodeWriterOptions options;
   options.client = server.admin();
   options.node.name = node;

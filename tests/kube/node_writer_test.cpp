@@ -12,7 +12,6 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* kKey = "vedette.dev/unhealthy";
 const json kForeign = {{"key", "example.com/dedicated"},
                        {"value", "db"},
                        {"effect", "NoExecute"},

@@ -15,7 +15,6 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* kKey = "vedette.dev/unhealthy";
 constexpr const char* kPoolLabel = "example.com/pool";
 const std::string kLeases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
 

@@ -13,12 +13,12 @@ namespace {
 
 constexpr WallNs kStart = 1'600'000'000'000'000'000;
 
-Instant at(double seconds) {
+Instant instant(double seconds) {
   const auto ns = static_cast<std::uint64_t>(seconds * 1e9);
   return {ns, kStart + ns};
 }
 WallNs wall(double seconds) {
-  return at(seconds).wall_ns;
+  return instant(seconds).wall_ns;
 }
 
 Condition evidence(const std::string& reason, double time_s) {
@@ -27,11 +27,11 @@ Condition evidence(const std::string& reason, double time_s) {
   condition.severity = Severity::kUnhealthy;
   condition.domain = Domain::kStorage;
   condition.entity = std::make_shared<const Entity>();
-  condition.evidence_ns = condition.first_evidence_ns = at(time_s).monotonic_ns;
+  condition.evidence_ns = condition.first_evidence_ns = instant(time_s).monotonic_ns;
   return condition;
 }
 
-ActState known() {
+ActState connected() {
   ActState act;
   act.known = act.connected = true;
   return act;
@@ -99,59 +99,59 @@ TEST_CASE("what was said survives in a file, and a broken file is named") {
 
 TEST_CASE("while paused no taint is set and none lifted; the pause ends by itself") {
   Decider decider({.mode = Mode::kEnforce});
-  ActState act = known();
-  decider.update(at(1), {}, {}, act);
+  ActState act = connected();
+  decider.update(instant(1), {}, {}, act);
   act.local.paused_until_wall_ns = wall(100);
-  const Decision held = decider.update(at(2), {evidence("DiskError", 2)}, {}, act);
+  const Decision held = decider.update(instant(2), {evidence("DiskError", 2)}, {}, act);
   CHECK_FALSE(held.taint);
   CHECK(held.paused);
   CHECK(held.held_back.starts_with("DiskError: paused until 2020-09-13T12:28:20Z"));
   CHECK(held.verdict.find("\"paused\":true") != std::string::npos);
-  const Decision after = decider.update(at(100), {evidence("DiskError", 2)}, {}, act);
+  const Decision after = decider.update(instant(100), {evidence("DiskError", 2)}, {}, act);
   CHECK(after.taint);
   CHECK_FALSE(after.paused);
 
   act.annotated.paused_until_wall_ns = kForever;
-  CHECK(decider.update(at(1000), {}, {}, act).taint);
+  CHECK(decider.update(instant(1000), {}, {}, act).taint);
   act.annotated.paused_until_wall_ns = 0;
-  CHECK_FALSE(decider.update(at(1001), {}, {}, act).taint);
+  CHECK_FALSE(decider.update(instant(1001), {}, {}, act).taint);
 }
 
 TEST_CASE("a pause from the start leaves an adopted taint alone and lets the conditions be written") {
   Decider decider({.mode = Mode::kEnforce});
-  ActState act = known();
+  ActState act = connected();
   act.local.paused_until_wall_ns = kForever;
-  CHECK(decider.update(at(1), {}, {}, act).generation == 1);
+  CHECK(decider.update(instant(1), {}, {}, act).generation == 1);
   Decider second({.mode = Mode::kEnforce, .recovery_s = 60});
   act.tainted = act.adopted = true;
   act.taint_reason = "DiskError";
-  CHECK(second.update(at(1), {}, {}, act).taint);
-  CHECK(second.update(at(100), {}, {}, act).taint);
+  CHECK(second.update(instant(1), {}, {}, act).taint);
+  CHECK(second.update(instant(100), {}, {}, act).taint);
 }
 
 TEST_CASE("a vetoed reason neither taints nor keeps a taint, others do") {
   Decider decider({.mode = Mode::kEnforce});
-  ActState act = known();
-  CHECK(decider.update(at(1), {evidence("DiskError", 1)}, {}, act).taint);
+  ActState act = connected();
+  CHECK(decider.update(instant(1), {evidence("DiskError", 1)}, {}, act).taint);
   act.annotated.vetoes["DiskError"] = kForever;
-  const Decision lifted = decider.update(at(2), {evidence("DiskError", 2)}, {}, act);
+  const Decision lifted = decider.update(instant(2), {evidence("DiskError", 2)}, {}, act);
   CHECK_FALSE(lifted.taint);
   CHECK(lifted.message == "vetoed");
   CHECK(lifted.judgements[0].why == "does nothing: vetoed");
-  CHECK(decider.update(at(3), {evidence("DiskError", 3), evidence("TaskHung", 3)}, {}, act).reason ==
+  CHECK(decider.update(instant(3), {evidence("DiskError", 3), evidence("TaskHung", 3)}, {}, act).reason ==
         "TaskHung");
   act.annotated.vetoes["DiskError"] = wall(10);
   act.annotated.vetoes["TaskHung"] = wall(10);
-  CHECK_FALSE(decider.update(at(9), {evidence("DiskError", 9)}, {}, act).taint);
-  CHECK(decider.update(at(10), {evidence("DiskError", 9)}, {}, act).taint);
+  CHECK_FALSE(decider.update(instant(9), {evidence("DiskError", 9)}, {}, act).taint);
+  CHECK(decider.update(instant(10), {evidence("DiskError", 9)}, {}, act).taint);
 }
 
 TEST_CASE("a node marked healthy loses its taint and its conditions until new evidence comes") {
   Decider decider({.mode = Mode::kEnforce});
-  ActState act = known();
+  ActState act = connected();
   const auto update = [&](double now, std::vector<Condition> conditions) {
-    drop_set_aside(conditions, at(now), act);
-    return decider.update(at(now), conditions, {}, act);
+    drop_set_aside(conditions, instant(now), act);
+    return decider.update(instant(now), conditions, {}, act);
   };
   CHECK(update(10, {evidence("DiskError", 9)}).taint);
   act.local.healthy_wall_ns = wall(11);
@@ -171,26 +171,26 @@ TEST_CASE("a node marked healthy loses its taint and its conditions until new ev
   pod->kind = EntityKind::kPod;
   std::vector<Condition> of_pod{evidence("OOMKilled", 9)};
   of_pod[0].entity = pod;
-  drop_set_aside(of_pod, at(12), act);
+  drop_set_aside(of_pod, instant(12), act);
   CHECK(of_pod.size() == 1);
 }
 
 TEST_CASE(
     "a healthy mark in the future counts when its time comes, and an adopted taint obeys an earlier one") {
   Decider decider({.mode = Mode::kEnforce});
-  ActState act = known();
+  ActState act = connected();
   act.annotated.healthy_wall_ns = wall(50);
-  CHECK(decider.update(at(10), {evidence("DiskError", 9)}, {}, act).taint);
+  CHECK(decider.update(instant(10), {evidence("DiskError", 9)}, {}, act).taint);
   std::vector<Condition> old{evidence("DiskError", 9)};
-  drop_set_aside(old, at(49), act);
+  drop_set_aside(old, instant(49), act);
   CHECK(old.size() == 1);
-  drop_set_aside(old, at(50), act);
+  drop_set_aside(old, instant(50), act);
   CHECK(old.empty());
-  CHECK_FALSE(decider.update(at(50), old, {}, act).taint);
+  CHECK_FALSE(decider.update(instant(50), old, {}, act).taint);
 
   Decider second({.mode = Mode::kEnforce});
   act.tainted = act.adopted = true;
   act.taint_reason = "DiskError";
   act.tainted_since_wall_ns = wall(40);
-  CHECK_FALSE(second.update(at(60), {}, {}, act).taint);
+  CHECK_FALSE(second.update(instant(60), {}, {}, act).taint);
 }

@@ -14,7 +14,7 @@ std::string error_of(const std::string& yaml) {
   return "";
 }
 
-Policy policy_of(const std::string& yaml) {
+Policy parsed(const std::string& yaml) {
   auto root = YamlSection::parse(yaml, "f");
   REQUIRE(root);
   auto policy = Policy::read(*root, "f");
@@ -47,12 +47,12 @@ TEST_CASE("the policy that ships lets only unhealthy hard evidence taint, NoSche
     }
   }
   CHECK(policy.rules[0].confidence == 0.8);
-  CHECK(policy_of("tick_ms: 100\n").rules.size() == 4);
-  CHECK(policy_of("policy: {critical: [a/b]}\n").rules.size() == 4);
+  CHECK(parsed("tick_ms: 100\n").rules.size() == 4);
+  CHECK(parsed("policy: {critical: [a/b]}\n").rules.size() == 4);
 }
 
 TEST_CASE("every field of a rule is read, and the first rule about a condition is found") {
-  const Policy policy = policy_of(
+  const Policy policy = parsed(
       "policy:\n"
       "  relapse_doublings: 1\n"
       "  critical: ['kube-system/dns-*']\n"
@@ -112,7 +112,7 @@ TEST_CASE("what is wrong with a policy is one sentence with line, field and what
 }
 
 TEST_CASE("a rule has the name it is given, or one of what it is about, and no two have the same") {
-  const Policy policy = policy_of(
+  const Policy policy = parsed(
       "policy:\n"
       "  rules:\n"
       "  - {name: mine, effect: None}\n"
@@ -131,7 +131,7 @@ TEST_CASE("a rule has the name it is given, or one of what it is about, and no t
 
 TEST_CASE("a rule that must earn it says what its record lacks") {
   const Policy policy =
-      policy_of("policy: {rules: [{name: r, effect: NoSchedule, after: {verdicts: 4, precision: 0.75}}]}\n");
+      parsed("policy: {rules: [{name: r, effect: NoSchedule, after: {verdicts: 4, precision: 0.75}}]}\n");
   const PolicyRule& rule = policy.rules[0];
   CHECK(describe(rule).when == "confidence 0.8, after 4 verdicts at precision 0.75");
   CHECK(rule.lacks({}) == "has 0 of 4 verdicts");
@@ -146,7 +146,7 @@ TEST_CASE("a rule that must earn it says what its record lacks") {
 }
 
 TEST_CASE("a policy told as YAML is read back the same") {
-  const Policy policy = policy_of(
+  const Policy policy = parsed(
       "policy:\n"
       "  relapse_doublings: 2\n"
       "  critical: [kube-system/*, 'a/b?']\n"
@@ -157,7 +157,7 @@ TEST_CASE("a policy told as YAML is read back the same") {
       "after: {verdicts: 20, precision: 0.9}}\n"
       "  - {name: off, effect: None}\n");
   for (const Policy* each : {&policy, Policy::builtin().get()}) {
-    const Policy again = policy_of(each->yaml());
+    const Policy again = parsed(each->yaml());
     CHECK(again.yaml() == each->yaml());
     CHECK(again.critical == each->critical);
     CHECK(again.relapse_doublings == each->relapse_doublings);

@@ -5,19 +5,20 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/unit/second.h"
+
 using namespace vedette;
 
 namespace {
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr EntityId kA = 1, kB = 2, kC = 3;
 
 // A node and three units whose seconds are made by hand; every probe is attached.
-struct Scene {
+struct NodeScene {
   Observation observation;
   CauseFinder causes;
 
-  Scene() {
+  NodeScene() {
     observation.time.monotonic_ns = 1000 * kSecond;
     observation.interval_s = 0.5;
     for (const char* name : {"node", "unit/a", "unit/b", "unit/c"}) add(name);
@@ -65,7 +66,7 @@ bool tells(const std::string& text, const std::string& part) {
 }  // namespace
 
 TEST_CASE("the cause is who used more of what the others waited for, with the numbers") {
-  Scene scene;
+  NodeScene scene;
   scene.cpu(kA, 0.2);
   scene.cpu(kB, 0.5);
   scene.waits(kB, COUNTER_runqueue_wait_ns, 0.1);
@@ -87,7 +88,7 @@ TEST_CASE("the cause is who used more of what the others waited for, with the nu
 }
 
 TEST_CASE("of several who used more, each explains its share") {
-  Scene scene;
+  NodeScene scene;
   scene.run(40);
   scene.waits(kC, COUNTER_blocked_disk_ns, 2);
   scene.rate(kA, COUNTER_disk_written_bytes, 3e8);
@@ -102,7 +103,7 @@ TEST_CASE("of several who used more, each explains its share") {
 }
 
 TEST_CASE("who began after the waiting did is less of a suspect") {
-  Scene scene;
+  NodeScene scene;
   scene.run(40);
   scene.waits(kC, COUNTER_runqueue_wait_ns, 2);
   scene.cpu(kA, 1);
@@ -115,7 +116,7 @@ TEST_CASE("who began after the waiting did is less of a suspect") {
 }
 
 TEST_CASE("what nobody answers is outside, and the peer is named") {
-  Scene scene;
+  NodeScene scene;
   scene.run(40);
   for (int i = 0; i < 3; ++i) {
     KernelEvent refused;
@@ -132,7 +133,7 @@ TEST_CASE("what nobody answers is outside, and the peer is named") {
   CHECK(suspects[0].entity == kOutside);
   CHECK(tells(suspects[0].why, "most of them of 192.0.2.7:5432"));
 
-  Scene names;
+  NodeScene names;
   names.rate(kB, COUNTER_dns_queries, 20);
   names.observation.samples[kB].histograms[HISTOGRAM_dns_latency][3] = 10;
   names.run(40);
@@ -145,7 +146,7 @@ TEST_CASE("what nobody answers is outside, and the peer is named") {
 }
 
 TEST_CASE("lost segments are outside, unless somebody here floods") {
-  Scene scene;
+  NodeScene scene;
   scene.rate(kB, COUNTER_packets_sent, 1000);
   scene.run(40);
   scene.rate(kB, COUNTER_tcp_retransmits, 20);
@@ -154,7 +155,7 @@ TEST_CASE("lost segments are outside, unless somebody here floods") {
   REQUIRE(!suspects.empty());
   CHECK(suspects[0].entity == kOutside);
 
-  Scene flood;
+  NodeScene flood;
   flood.rate(kB, COUNTER_packets_sent, 1000);
   flood.run(40);
   flood.rate(kB, COUNTER_tcp_retransmits, 20);
@@ -166,7 +167,7 @@ TEST_CASE("lost segments are outside, unless somebody here floods") {
 }
 
 TEST_CASE("silence without anything that grew here is outside") {
-  Scene scene;
+  NodeScene scene;
   scene.rate(kA, COUNTER_packets_sent, 100);
   scene.rate(kB, COUNTER_packets_sent, 100);
   scene.run(40);
@@ -180,7 +181,7 @@ TEST_CASE("silence without anything that grew here is outside") {
 }
 
 TEST_CASE("whose tasks wait for each other is its own cause") {
-  Scene scene;
+  NodeScene scene;
   scene.waits(kB, COUNTER_blocked_lock_ns, 1);
   scene.run(40);
   scene.waits(kB, COUNTER_blocked_lock_ns, 8);
@@ -191,7 +192,7 @@ TEST_CASE("whose tasks wait for each other is its own cause") {
 }
 
 TEST_CASE("who waits at its own limit is its own cause") {
-  Scene scene;
+  NodeScene scene;
   scene.run(40);
   scene.observation.samples[kB].gauges[GAUGE_cpu_throttled] = 0.6;
   scene.waits(kB, COUNTER_runqueue_wait_ns, 1);
@@ -202,7 +203,7 @@ TEST_CASE("who waits at its own limit is its own cause") {
   CHECK(suspects[0].entity == "unit/b");
   CHECK(tells(suspects[0].why, "its own CPU quota held it back 60 % of the time, usually 0 %"));
 
-  Scene full;
+  NodeScene full;
   full.run(40);
   full.observation.samples[kB].gauges[GAUGE_memory_use] = 0.99;
   full.waits(kB, COUNTER_direct_reclaim_ns, 1);
@@ -214,7 +215,7 @@ TEST_CASE("who waits at its own limit is its own cause") {
 }
 
 TEST_CASE("what runs outside all pods is the node's, and who is gone is still found") {
-  Scene scene;
+  NodeScene scene;
   scene.run(40);
   scene.cpu(kNodeEntity, 1.5);
   scene.waits(kB, COUNTER_runqueue_wait_ns, 1);
@@ -222,7 +223,7 @@ TEST_CASE("what runs outside all pods is the node's, and who is gone is still fo
   REQUIRE(!scene.suspects().empty());
   CHECK(scene.suspects()[0].entity == "node");
 
-  Scene gone;
+  NodeScene gone;
   gone.run(40);
   gone.cpu(kC, 1.5);
   gone.waits(kB, COUNTER_runqueue_wait_ns, 1);
@@ -235,7 +236,7 @@ TEST_CASE("what runs outside all pods is the node's, and who is gone is still fo
 }
 
 TEST_CASE("what is not watched is no evidence, and too little seen blames nobody") {
-  Scene scene;
+  NodeScene scene;
   scene.waits(kB, COUNTER_blocked_disk_ns, 0.1);
   scene.run(40);
   for (ProbeHealth& probe : scene.observation.probes) {
@@ -246,7 +247,7 @@ TEST_CASE("what is not watched is no evidence, and too little seen blames nobody
   scene.run(6);
   CHECK(scene.suspects().empty());
 
-  Scene fresh;
+  NodeScene fresh;
   fresh.cpu(kA, 1.5);
   fresh.waits(kB, COUNTER_runqueue_wait_ns, 1);
   fresh.run(5);
@@ -254,7 +255,7 @@ TEST_CASE("what is not watched is no evidence, and too little seen blames nobody
 }
 
 TEST_CASE("what is kept of those that are gone is given back") {
-  Scene scene;
+  NodeScene scene;
   scene.run(2);
   const std::size_t before = scene.causes.bytes();
   for (int i = 0; i < 100; ++i) scene.add("unit/" + std::to_string(i));

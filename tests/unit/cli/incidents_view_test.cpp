@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::uint64_t kNow = 1'700'000'000'000'000'000;
 
-api::Response example() {
+api::Response example_incident() {
   api::Response response;
   response.mutable_agent()->set_wall_ns(kNow);
   api::Incident& incident = *response.mutable_incident();
@@ -37,7 +37,7 @@ bool tells(const std::string& text, const char* part) {
 }  // namespace
 
 TEST_CASE("an incident is told with its cause, who suffers, and who else it may be") {
-  const std::string text = incident_view(example(), {});
+  const std::string text = incident_view(example_incident(), {});
   for (const char* part : {"It is put down to unit/hog: used 1.8 cores, usually 0.2.", "may still change",
                            "Suffering: unit/victim-0,", "and 2 more", "83 %  unit/hog", "12 %  outside",
                            "2 connects a second failed"}) {
@@ -47,7 +47,7 @@ TEST_CASE("an incident is told with its cause, who suffers, and who else it may 
 }
 
 TEST_CASE("a settled cause is told without a reserve, and nobody suffers where none is named") {
-  api::Response response = example();
+  api::Response response = example_incident();
   response.mutable_incident()->set_settled(true);
   response.mutable_incident()->clear_victims();
   const std::string text = incident_view(response, {});

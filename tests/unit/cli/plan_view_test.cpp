@@ -11,7 +11,7 @@ using namespace vedette;
 
 namespace {
 
-api::Response example() {
+api::Response example_plan() {
   api::Response response;
   response.mutable_agent()->set_node("worker-3");
   api::Plan& plan = *response.mutable_plan();
@@ -40,7 +40,7 @@ api::Response example() {
 }  // namespace
 
 TEST_CASE("a plan shows who goes when and where, who stays and why, who was left out, and how to go on") {
-  const std::string text = plan_view(example(), {});
+  const std::string text = plan_view(example_plan(), {});
   for (const char* part :
        {"Plan 0123456789abcdef: if worker-3", "moves 1 of 2 pods in 1 wave", "within 90 s", "shop/cart-7d9f",
         "MemoryExhaustion", "worker-1", "single replica", "stays shop/bare", "risk 42 %", "no controller",
@@ -54,7 +54,7 @@ TEST_CASE("a plan shows who goes when and where, who stays and why, who was left
 }
 
 TEST_CASE("a plan and a step of an evacuation are JSON with the documented fields") {
-  const auto plan = nlohmann::json::parse(json_view(example()));
+  const auto plan = nlohmann::json::parse(json_view(example_plan()));
   CHECK(plan["plan"] == "0123456789abcdef");
   CHECK(plan["pods"][0]["fits"] == "worker-1");
   CHECK(plan["pods"][1]["blocks"].size() == 1);

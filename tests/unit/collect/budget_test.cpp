@@ -6,12 +6,11 @@
 
 #include "agent/collect/signals.h"
 #include "bpf/signals.h"
+#include "tests/unit/second.h"
 
 using namespace vedette;
 
 namespace {
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
 
 // A budget of 2 % and a load; each sample comes when the budget would ask for it.
 class Scene {

@@ -7,17 +7,10 @@
 #include <doctest/doctest.h>
 
 #include "tests/unit/collect/file_tree.h"
+#include "tests/unit/second.h"
 
 namespace vedette {
 namespace {
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
-
-Gauges no_gauges() {
-  Gauges gauges;
-  gauges.fill(kMissing);
-  return gauges;
-}
 
 LivingEntity living(std::vector<std::string> roots, std::vector<std::string> members) {
   auto entity = std::make_shared<Entity>();
@@ -41,7 +34,7 @@ TEST_CASE("cgroup v2: the working set stands against the lowest limit on the way
   tree.write("/top/pids.max", "max\n");
   FileBudget budget(64);
   CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   source.read(living({"/top/job"}, {"/top/job"}), kSecond, gauges, counts);
   CHECK(gauges[GAUGE_memory_bytes] == 500);
@@ -58,7 +51,7 @@ TEST_CASE("cgroup v2: a container near its own limit shows, though its pod has n
   write_v2(tree, "/pod/pause", "10", "0", "max");
   FileBudget budget(64);
   CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   source.read(living({"/pod"}, {"/pod", "/pod/app", "/pod/pause"}), kSecond, gauges, counts);
   CHECK(gauges[GAUGE_memory_bytes] == 1000);
@@ -71,13 +64,13 @@ TEST_CASE("cgroup v2: CPU is a rate, against its quota, with the time it was hel
   tree.write("/job/cpu.stat", "usage_usec 1000000\nnr_periods 10\nnr_throttled 5\nthrottled_usec 100\n");
   FileBudget budget(64);
   CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   const auto entity = living({"/job"}, {"/job"});
   source.read(entity, 10 * kSecond, gauges, counts);
   CHECK(std::isnan(gauges[GAUGE_cpu_cores]));
   tree.write("/job/cpu.stat", "usage_usec 1800000\nnr_periods 30\nnr_throttled 15\nthrottled_usec 900\n");
-  gauges = no_gauges();
+  gauges = Sample().gauges;
   source.read(entity, 12 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_cpu_cores] == doctest::Approx(0.4));
   CHECK(gauges[GAUGE_cpu_limit_use] == doctest::Approx(0.8));
@@ -85,7 +78,7 @@ TEST_CASE("cgroup v2: CPU is a rate, against its quota, with the time it was hel
 
   // A restarted unit: the same path, a new cgroup that used less.
   tree.write("/job/cpu.stat", "usage_usec 10\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n");
-  gauges = no_gauges();
+  gauges = Sample().gauges;
   source.read(entity, 14 * kSecond, gauges, counts);
   CHECK(std::isnan(gauges[GAUGE_cpu_cores]));
 }
@@ -110,7 +103,7 @@ TEST_CASE("cgroup v1: each controller is read in its own hierarchy") {
                                    .cpuacct = tree.path("/cpuacct"),
                                    .pids = tree.path("/pids")},
                       budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   const auto entity = living({"/job"}, {"/job"});
   source.read(entity, 10 * kSecond, gauges, counts);
@@ -120,13 +113,13 @@ TEST_CASE("cgroup v1: each controller is read in its own hierarchy") {
   CHECK(std::isnan(gauges[GAUGE_pids_use]));
   tree.write("/cpuacct/job/cpuacct.usage", "3000000000\n");
   tree.write("/memory/job/memory.limit_in_bytes", "1000\n");
-  gauges = no_gauges();
+  gauges = Sample().gauges;
   source.read(entity, 12 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_cpu_cores] == doctest::Approx(1));
   CHECK(gauges[GAUGE_cpu_limit_use] == doctest::Approx(0.5));
   // Limits are read again after ten seconds, not at once.
   CHECK(std::isnan(gauges[GAUGE_memory_use]));
-  gauges = no_gauges();
+  gauges = Sample().gauges;
   source.read(entity, 21 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_memory_use] == doctest::Approx(0.5));
 }
@@ -139,7 +132,7 @@ TEST_CASE("Hybrid: a controller that v1 does not have is v2's") {
   tree.write("/unified/job/pids.current", "7\n");
   FileBudget budget(64);
   CgroupSource source(CgroupMounts{.unified = tree.path("/unified"), .memory = tree.path("/memory")}, budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   const auto entity = living({"/job"}, {"/job"});
   source.read(entity, 10 * kSecond, gauges, counts);
@@ -156,7 +149,7 @@ TEST_CASE("A directory that is gone leaves its gauges missing") {
   FileBudget budget(64);
   CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
   tree.remove("/job");
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   source.read(living({"/job"}, {"/job"}), kSecond, gauges, counts);
   for (const double gauge : gauges) CHECK(std::isnan(gauge));
@@ -179,7 +172,7 @@ TEST_CASE("cgroup v2: faults, limit hits and swap are those of its roots, with a
   write("/b", 1000, 0, 0);
   FileBudget budget(64);
   CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   const auto both = living({"/a", "/b"}, {"/a", "/a/app", "/b"});
   source.read(both, kSecond, gauges, counts);
@@ -219,13 +212,13 @@ TEST_CASE("cgroup v1: faults of the whole subtree, limit hits where the limit st
   write("/pod/app", "total_pgfault 49\n", 3, "1000\n");
   FileBudget budget(64);
   CgroupSource source(CgroupMounts{.memory = tree.path()}, budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   const auto pod = living({"/pod"}, {"/pod", "/pod/app"});
   source.read(pod, kSecond, gauges, counts);
   write("/pod", "pgfault 1\npgmajfault 0\ntotal_pgfault 80\ntotal_pgmajfault 7\ntotal_swap 12\n", 0, "-1");
   write("/pod/app", "total_pgfault 79\n", 8, "1000\n");
-  gauges = no_gauges();
+  gauges = Sample().gauges;
   source.read(pod, 3 * kSecond, gauges, counts);
   Sample sample;
   counts.take(sample);

@@ -9,8 +9,8 @@
 namespace vedette {
 namespace {
 
-constexpr std::int64_t kSecond = 1'000'000'000;
-constexpr std::int64_t kToday = 1'700'000'000 * kSecond;
+constexpr std::int64_t kSecondNs = 1'000'000'000;
+constexpr std::int64_t kToday = 1'700'000'000 * kSecondNs;
 
 class Watch {
 public:
@@ -38,25 +38,25 @@ ClockReading at(std::int64_t wall_ns, std::int64_t boot_ns) {
 
 TEST_CASE("A step of the wall clock by more than a second is a jump, forwards and back; a slew is none") {
   Watch watch;
-  CHECK(watch.read(at(kToday, 10 * kSecond)) == 0);
-  CHECK(watch.read(at(kToday + 2 * kSecond, 12 * kSecond)) == 0);
-  CHECK(watch.read(at(kToday + 9 * kSecond, 14 * kSecond)) == 1);
-  CHECK(watch.read(at(kToday + 11 * kSecond, 16 * kSecond)) == 0);
-  CHECK(watch.read(at(kToday + 8 * kSecond, 18 * kSecond)) == 1);
-  CHECK(watch.read(at(kToday + 8 * kSecond + 900'000'000, 18 * kSecond)) == 0);
+  CHECK(watch.read(at(kToday, 10 * kSecondNs)) == 0);
+  CHECK(watch.read(at(kToday + 2 * kSecondNs, 12 * kSecondNs)) == 0);
+  CHECK(watch.read(at(kToday + 9 * kSecondNs, 14 * kSecondNs)) == 1);
+  CHECK(watch.read(at(kToday + 11 * kSecondNs, 16 * kSecondNs)) == 0);
+  CHECK(watch.read(at(kToday + 8 * kSecondNs, 18 * kSecondNs)) == 1);
+  CHECK(watch.read(at(kToday + 8 * kSecondNs + 900'000'000, 18 * kSecondNs)) == 0);
 }
 
 TEST_CASE("A night asleep moves both clocks, and a reading that was held up is left out") {
   Watch watch;
-  watch.read(at(kToday, 10 * kSecond));
-  CHECK(watch.read(at(kToday + 30'000 * kSecond, 30'010 * kSecond)) == 0);
+  watch.read(at(kToday, 10 * kSecondNs));
+  CHECK(watch.read(at(kToday + 30'000 * kSecondNs, 30'010 * kSecondNs)) == 0);
   CHECK(watch.read(std::nullopt) == 0);
-  CHECK(watch.read(at(kToday + 30'002 * kSecond, 30'012 * kSecond)) == 0);
+  CHECK(watch.read(at(kToday + 30'002 * kSecondNs, 30'012 * kSecondNs)) == 0);
 }
 
 TEST_CASE("What adjtimex says becomes gauges, and its refusal leaves them missing") {
   Watch watch;
-  auto reading = at(kToday, kSecond);
+  auto reading = at(kToday, kSecondNs);
   watch.read(reading);
   CHECK(std::isnan(watch.gauges[GAUGE_clock_unsynchronized]));
   CHECK(std::isnan(watch.gauges[GAUGE_clock_error_s]));
@@ -70,7 +70,7 @@ TEST_CASE("What adjtimex says becomes gauges, and its refusal leaves them missin
 TEST_CASE("This machine's clocks are read, close to each other and unchanged") {
   const auto reading = read_clocks();
   if (!reading) return;  // held up: the very case it is made for
-  CHECK(std::llabs(reading->wall_ns - static_cast<std::int64_t>(wall_now())) < kSecond);
+  CHECK(std::llabs(reading->wall_ns - static_cast<std::int64_t>(wall_now())) < kSecondNs);
   CHECK(reading->boot_ns > 0);
   CHECK(reading->error_s >= 0);
 }

@@ -7,11 +7,10 @@
 #include <doctest/doctest.h>
 
 #include "tests/unit/collect/file_tree.h"
+#include "tests/unit/second.h"
 
 namespace vedette {
 namespace {
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
 
 void write_cpu(const FileTree& tree, int cpu, int package, int core, int core_count, int package_count) {
   const auto path = "/devices/system/cpu/cpu" + std::to_string(cpu);

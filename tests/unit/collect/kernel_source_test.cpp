@@ -6,17 +6,10 @@
 #include <doctest/doctest.h>
 
 #include "tests/unit/collect/file_tree.h"
+#include "tests/unit/second.h"
 
 namespace vedette {
 namespace {
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
-
-Gauges no_gauges() {
-  Gauges gauges;
-  gauges.fill(kMissing);
-  return gauges;
-}
 
 void write_node(const FileTree& tree, const std::string& cpu, const std::string& vmstat) {
   tree.write("/meminfo",
@@ -36,7 +29,7 @@ TEST_CASE(
   write_node(tree, "100 0 50 1000 7 10 20 30 0 0", "pgfault 5\n");
   FileBudget budget(8);
   KernelSource source(tree.path(), budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   CHECK(source.read(10 * kSecond, gauges, counts));
   CHECK(gauges[GAUGE_memory_bytes] == 600 * 1024);
@@ -71,7 +64,7 @@ TEST_CASE("The node's counters are what vmstat gained, and those it does not hav
   write_node(tree, cpu, "pgfault 1000\npgmajfault 10\npswpin 7\npswpout 8\npgfault_x 1\n");
   FileBudget budget(8);
   KernelSource source(tree.path(), budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   CHECK(source.read(kSecond, gauges, counts));
   write_node(tree, cpu, "pgfault 1500\npgmajfault 11\npswpin 7\npswpout 108\n");
@@ -94,7 +87,7 @@ TEST_CASE("A node without swap has no share of it, and rubbish is missing, not z
   tree.write("/loadavg", "no slash\n");
   FileBudget budget(8);
   KernelSource source(tree.path(), budget);
-  auto gauges = no_gauges();
+  auto gauges = Sample().gauges;
   FileCounts counts;
   CHECK_FALSE(source.read(kSecond, gauges, counts));
   CHECK(std::isnan(gauges[GAUGE_memory_use]));
@@ -106,7 +99,7 @@ TEST_CASE("A node without swap has no share of it, and rubbish is missing, not z
 
   const FileTree empty;
   KernelSource nothing(empty.path(), budget);
-  gauges = no_gauges();
+  gauges = Sample().gauges;
   CHECK_FALSE(nothing.read(kSecond, gauges, counts));
   for (const double gauge : gauges) CHECK(std::isnan(gauge));
 }

@@ -8,10 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/unit/second.h"
+
 namespace vedette {
 namespace {
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
 
 LogRecord record(int level, std::string_view message) {
   return {level, true, 1, 1, message};

@@ -9,11 +9,10 @@
 #include <sys/sysmacros.h>
 
 #include "tests/unit/collect/file_tree.h"
+#include "tests/unit/second.h"
 
 namespace vedette {
 namespace {
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
 
 Mount mount(const std::string& type, const std::string& point, bool writable = true) {
   Mount made;

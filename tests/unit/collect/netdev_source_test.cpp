@@ -6,11 +6,10 @@
 #include <doctest/doctest.h>
 
 #include "tests/unit/collect/file_tree.h"
+#include "tests/unit/second.h"
 
 namespace vedette {
 namespace {
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
 
 std::string device(const std::string& name, int errors, int drops) {
   const auto half = "10 5 " + std::to_string(errors) + " " + std::to_string(drops) + " 0 0 0 0 ";

@@ -7,11 +7,10 @@
 #include <doctest/doctest.h>
 
 #include "tests/unit/collect/file_tree.h"
+#include "tests/unit/second.h"
 
 namespace vedette {
 namespace {
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
 
 std::string limits(const std::string& soft) {
   return "Limit                     Soft Limit           Hard Limit           Units     \n"

@@ -7,11 +7,10 @@
 #include <doctest/doctest.h>
 
 #include "tests/unit/collect/file_tree.h"
+#include "tests/unit/second.h"
 
 namespace vedette {
 namespace {
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
 
 std::string pressure(double avg10, long some_us, long full_us) {
   return "some avg10=" + std::to_string(avg10) + " avg60=0.00 avg300=0.00 total=" + std::to_string(some_us) +

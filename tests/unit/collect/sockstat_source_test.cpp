@@ -8,13 +8,13 @@
 #include <doctest/doctest.h>
 
 #include "tests/unit/collect/file_tree.h"
+#include "tests/unit/second.h"
 
 namespace vedette {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr MonotonicNs kSecond = 1'000'000'000;
 constexpr auto kInterval = 10s;
 constexpr EntityId kEntity = 5;  // of those that are due again right after an interval
 

@@ -172,7 +172,7 @@ TEST_CASE("details have a bounded number of labels, and what is folded is counte
   Totals totals(100);
   std::map<std::string, double> series;
   double other = 0;
-  for (std::uint64_t tick = 1; tick <= 200; ++tick) {
+  for (std::uint64_t tick = 1; tick <= 60; ++tick) {
     Snapshot snapshot = *vedette::example::snapshot({.tick = tick});
     DetailList list;
     for (std::uint64_t code = 1; code <= 100; ++code) {

@@ -6,11 +6,11 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/unit/second.h"
+
 namespace {
 
 using namespace vedette;
-
-constexpr MonotonicNs kSecond = 1'000'000'000;
 
 // A node whose ticks are made by hand; all probes of the schema are attached.
 struct Node {

@@ -5,12 +5,11 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/unit/pods/example_ids.h"
+
 namespace vedette {
 namespace {
 
-const std::string kC1 = "3f4e1c0a9b8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f";
-const std::string kC2 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-const std::string kUid = "0c3a8f1e-5d2b-4c7a-9e6f-1a2b3c4d5e6f";
 const std::string kUidUnderscores = "0c3a8f1e_5d2b_4c7a_9e6f_1a2b3c4d5e6f";
 const std::string kHash = "9b7c1d2e3f4a5b6c7d8e9f0a1b2c3d4e";
 

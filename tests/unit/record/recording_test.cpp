@@ -306,7 +306,7 @@ TEST_CASE("the header says who recorded") {
 
 TEST_CASE("a recording cut at any byte gives back all whole ticks before the cut and says where it ends") {
   const TemporaryFolder folder;
-  const auto run = make_run(12);
+  const auto run = make_run(4);
   record(folder.file("run"), run);
   const std::string bytes = read_bytes(folder.file("run"));
   std::size_t ticks_before = 0;
@@ -330,22 +330,19 @@ TEST_CASE("a recording cut at any byte gives back all whole ticks before the cut
 
 TEST_CASE("a flipped byte never gives a wrong tick: an error names file and offset, or the end is early") {
   const TemporaryFolder folder;
-  const auto run = make_run(10);
+  const auto run = make_run(4);
   record(folder.file("run"), run);
   const std::string bytes = read_bytes(folder.file("run"));
   for (std::size_t at = 0; at < bytes.size(); ++at) {
-    for (const unsigned bit : {0U, 3U, 7U}) {
-      std::string damaged = bytes;
-      damaged[at] = static_cast<char>(static_cast<unsigned char>(damaged[at]) ^ (1U << bit));
-      write_bytes(folder.file("damaged"), damaged);
-      const Replay result = replay(folder.file("damaged"), run);  // compares every tick it gets
-      CAPTURE(at);
-      CAPTURE(bit);
-      if (!result.error.empty()) {
-        CHECK(result.error.find(folder.file("damaged")) != std::string::npos);
-      } else if (result.ticks < run.size()) {
-        CHECK(mentions(result.notes, "ends early"));
-      }
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(static_cast<unsigned char>(damaged[at]) ^ (1U << at % 8));
+    write_bytes(folder.file("damaged"), damaged);
+    const Replay result = replay(folder.file("damaged"), run);  // compares every tick it gets
+    CAPTURE(at);
+    if (!result.error.empty()) {
+      CHECK(result.error.find(folder.file("damaged")) != std::string::npos);
+    } else if (result.ticks < run.size()) {
+      CHECK(mentions(result.notes, "ends early"));
     }
   }
 }

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -15,8 +14,6 @@
 namespace {
 
 using namespace vedette;
-
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 struct Recipe {
   std::vector<const char*> names{"memory_use", "memory_use.slope", "errors_descriptors.rate"};
@@ -36,12 +33,12 @@ std::string trained(const Recipe& recipe = {}) {
   std::vector<float> labels(kRows);
   for (std::size_t i = 0; i < kRows; ++i) {
     for (std::size_t c = 0; c < columns; ++c) values[i * columns + c] = random.uniform();
-    if (i % 9 == 0) values[i * columns + 1] = kNan;
+    if (i % 9 == 0) values[i * columns + 1] = NAN;
     labels[i] = values[i * columns] > 0.8F || (columns > 2 && values[i * columns + 2] > 0.9F) ? 1.F : 0.F;
   }
   DMatrixHandle data = nullptr;
   BoosterHandle booster = nullptr;
-  REQUIRE(XGDMatrixCreateFromMat_omp(values.data(), kRows, columns, kNan, &data, 1) == 0);
+  REQUIRE(XGDMatrixCreateFromMat_omp(values.data(), kRows, columns, NAN, &data, 1) == 0);
   REQUIRE(XGDMatrixSetFloatInfo(data, "label", labels.data(), kRows) == 0);
   REQUIRE(XGBoosterCreate(&data, 1, &booster) == 0);
   for (const auto& [key, value] :
@@ -149,7 +146,7 @@ TEST_CASE(
 TEST_CASE("a row of missing values has a risk all the same") {
   const std::unique_ptr<RiskScorer> scorer = loaded();
   Node node(1);
-  for (float& value : node.table.row(0)) value = kNan;
+  for (float& value : node.table.row(0)) value = NAN;
   node.judge(*scorer);
   CHECK(node.scores.entities[0].risk >= 0);
   CHECK(node.scores.entities[0].risk <= 1);
