@@ -1,6 +1,7 @@
 // `vedette cleanup` on the real API server.
 #include "tools/cli/cleanup.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "agent/act/node_writer.h"
@@ -37,14 +38,14 @@ std::string left_behind(ApiServer& server, const std::string& stem) {
   return node;
 }
 
-std::string cleanup(ApiServer& server, bool all) {
+std::string cleanup(ApiServer& server, bool all, bool as_json = false) {
   CleanupOptions options;
   options.client = server.admin();
   options.namespace_name = "cleanup";
   options.all = all;
   std::ostringstream out;
   std::ostringstream err;
-  const auto clean = run_cleanup(options, out, err);
+  const auto clean = run_cleanup(options, as_json, out, err);
   if (!clean) FAIL(clean.error().text);
   CHECK(*clean);
   CHECK(err.str().empty());
@@ -92,7 +93,11 @@ TEST_CASE("cleanup removes what nobody vouches for, and with --all everything of
   CHECK(traces(*server, gone) == 0);
   CHECK(traces(*server, fresh) == 3);
 
-  CHECK(cleanup(*server, true).find(fresh + ": taint") != std::string::npos);
+  const json report = json::parse(cleanup(*server, true, true));
+  CHECK(std::ranges::count(report["cleaned"],
+                           json{{"node", fresh}, {"taint", "vedette.dev/unhealthy=FilesystemError"}}) == 1);
+  CHECK(report["leases"].size() == 1);
+  CHECK(report["failures"].empty());
   CHECK(traces(*server, fresh) == 0);
   CHECK(server->request("GET", leases)["items"].empty());
   CHECK(cleanup(*server, true).find("0 of ") == 0);
@@ -107,11 +112,11 @@ TEST_CASE("cleanup without rights says so for each node, and says what it is mis
   std::ofstream(options.client.token_file) << "nobody";
   std::ostringstream out;
   std::ostringstream err;
-  const auto refused = run_cleanup(options, out, err);
+  const auto refused = run_cleanup(options, false, out, err);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().text.find("HTTP 401") != std::string::npos);
   options.client = {};
-  const auto nowhere = run_cleanup(options, out, err);
+  const auto nowhere = run_cleanup(options, false, out, err);
   REQUIRE_FALSE(nowhere);
   CHECK(nowhere.error().text.find("kube.url: empty") != std::string::npos);
 }

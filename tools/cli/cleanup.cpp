@@ -6,8 +6,11 @@
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "agent/kube/lease.h"
 #include "agent/kube/node.h"
+#include "tools/cli/json_text.h"
 
 namespace vedette {
 namespace {
@@ -16,7 +19,7 @@ namespace {
 constexpr WallNs kAliveNs = 900ULL * 1'000'000'000ULL;
 constexpr unsigned kMaxConflicts = 16;
 
-// nullopt: there was nothing to do.
+// The taint that was removed, "" where there was none; nullopt: there was nothing to do.
 Result<std::optional<std::string>> clean(KubeNode& node, bool vouched, bool all) {
   for (unsigned tries = 0; tries < kMaxConflicts; ++tries) {
     const auto found = node.find();
@@ -31,22 +34,22 @@ Result<std::optional<std::string>> clean(KubeNode& node, bool vouched, bool all)
         !seen.our_annotations.contains(kVerdictAnnotation)) {
       return std::optional<std::string>();
     }
-    std::string done = node.options().name + ":";
+    std::string taint;
     if (!seen.our_taints.empty()) {
       const auto written = node.write_taint(seen, std::nullopt);
       if (!written) return tl::unexpected(written.error());
       if (!*written) continue;
-      done += " taint " + seen.our_taints[0].key + "=" + seen.our_taints[0].value + " removed,";
+      taint = seen.our_taints[0].key + "=" + seen.our_taints[0].value;
     }
     if (Status erased = node.erase_traces(seen); !erased) return tl::unexpected(erased.error());
-    return std::optional(done + " conditions and annotations removed");
+    return std::optional(std::move(taint));
   }
   return fail("node " + node.options().name + ": " + std::to_string(kMaxConflicts) + " conflicts in a row");
 }
 
 }  // namespace
 
-Result<bool> run_cleanup(const CleanupOptions& options, std::ostream& out, std::ostream& err) {
+Result<bool> run_cleanup(const CleanupOptions& options, bool json, std::ostream& out, std::ostream& err) {
   auto client = KubeClient::make(options.client);
   if (!client) return tl::unexpected(client.error());
   KubeLeases leases(*client, options.namespace_name);
@@ -57,20 +60,26 @@ Result<bool> run_cleanup(const CleanupOptions& options, std::ostream& out, std::
   const auto names = list_node_names(*client);
   if (!names) return tl::unexpected(names.error());
 
-  bool whole = true;
-  unsigned cleaned = 0;
-  unsigned removed = 0;
+  // Text is written line by line: a large cluster takes its time.
+  nlohmann::json document = {{"nodes", names->size()},
+                             {"cleaned", nlohmann::json::array()},
+                             {"leases", nlohmann::json::array()},
+                             {"failures", nlohmann::json::array()}};
+  const auto failed = [&](const std::string& why) {
+    err << "vedette: " << why << "\n";
+    document["failures"].push_back(why);
+  };
   for (const std::string& name : *names) {
     KubeNodeOptions node_options;
     node_options.name = name;
     KubeNode node(*client, node_options);
     const auto done = clean(node, vouched[name], options.all);
     if (!done) {
-      err << "vedette: " << done.error().text << "\n";
-      whole = false;
+      failed(done.error().text);
     } else if (*done) {
-      out << **done << "\n";
-      ++cleaned;
+      document["cleaned"].push_back({{"node", name}, {"taint", **done}});
+      const std::string taint = (*done)->empty() ? "" : " taint " + **done + " removed,";
+      if (!json) out << name << ":" << taint << " conditions and annotations removed\n";
     }
   }
   // As act/taint_budget.h demands of whoever frees a slot: the node is read after the Lease, has no taint,
@@ -84,15 +93,19 @@ Result<bool> run_cleanup(const CleanupOptions& options, std::ostream& out, std::
       continue;
     const auto gone = seen ? leases.remove(slot) : Result<bool>(tl::unexpected(seen.error()));
     if (!gone) {
-      err << "vedette: " << gone.error().text << "\n";
-      whole = false;
+      failed(gone.error().text);
     } else if (*gone) {
-      out << "lease " << slot.name << " of " << slot.holder << " removed\n";
-      ++removed;
+      document["leases"].push_back({{"name", slot.name}, {"holder", slot.holder}});
+      if (!json) out << "lease " << slot.name << " of " << slot.holder << " removed\n";
     }
   }
-  out << cleaned << " of " << names->size() << " nodes cleaned, " << removed << " leases removed\n";
-  return whole;
+  if (json) {
+    out << json_text(document);
+  } else {
+    out << document["cleaned"].size() << " of " << names->size() << " nodes cleaned, "
+        << document["leases"].size() << " leases removed\n";
+  }
+  return document["failures"].empty();
 }
 
 }  // namespace vedette

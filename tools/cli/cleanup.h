@@ -17,8 +17,8 @@ struct CleanupOptions {
 };
 
 // What is left of a node: the taint first, then condition and annotation, its Leases last; a foreign taint is
-// never touched. Says on `out` what it did; false: some node could not be cleaned, as `err` says. Errors: the
-// nodes or Leases cannot be listed.
-Result<bool> run_cleanup(const CleanupOptions& options, std::ostream& out, std::ostream& err);
+// never touched. Says on `out` what it did, line by line or as one JSON document; false: some node could not
+// be cleaned, as `err` says. Errors: the nodes or Leases cannot be listed.
+Result<bool> run_cleanup(const CleanupOptions& options, bool json, std::ostream& out, std::ostream& err);
 
 }  // namespace vedette

@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include "agent/act/policy.h"
 #include "agent/base/duration.h"
@@ -16,6 +17,7 @@
 #include "tools/cli/cleanup.h"
 #include "tools/cli/evacuation.h"
 #include "tools/cli/format.h"
+#include "tools/cli/json_text.h"
 #include "tools/cli/kubeconfig.h"
 #include "tools/cli/live_top.h"
 #include "tools/cli/record.h"
@@ -44,8 +46,13 @@ int explain_file(const std::string& file, bool only_check, bool json, const CliS
   const Result<Policy> policy = Policy::load(file);
   if (!policy) return fail_with(streams, kExitUsage, policy.error().text);
   if (only_check) {
-    streams.out << file << ": the policy is valid, " << policy->rules.size() << " rules (" << policy->origin
-                << ")\n";
+    if (json) {
+      streams.out << json_text(nlohmann::json{
+          {"file", file}, {"valid", true}, {"rules", policy->rules.size()}, {"origin", policy->origin}});
+    } else {
+      streams.out << file << ": the policy is valid, " << policy->rules.size() << " rules (" << policy->origin
+                  << ")\n";
+    }
     return kExitHealthy;
   }
   api::Response response;
@@ -263,7 +270,7 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
       if (!client) return fail_with(streams, kExitUsage, client.error().text);
       left.client = std::move(*client);
     }
-    const Result<bool> clean = run_cleanup(left, streams.out, streams.err);
+    const Result<bool> clean = run_cleanup(left, json, streams.out, streams.err);
     if (!clean) return fail_with(streams, kExitUnreachable, clean.error().text);
     return *clean ? kExitHealthy : kExitDegraded;
   }

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "exporter/api.pb.h"
+#include "tools/cli/json_text.h"
 #include "tools/cli/views.h"
 
 namespace vedette {
@@ -425,7 +426,7 @@ std::string json_view(const api::Response& response) {
     case api::Response::ANSWER_NOT_SET:
       break;
   }
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json_text(json);
 }
 
 }  // namespace vedette

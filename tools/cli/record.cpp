@@ -18,6 +18,7 @@
 #include "agent/record/recording_file.h"
 #include "agent/record/replay_source.h"
 #include "tools/cli/format.h"
+#include "tools/cli/json_text.h"
 
 namespace vedette {
 namespace {
@@ -176,7 +177,7 @@ int run_record_inspect(const std::string& path, bool json, const CliStreams& str
   const Result<Contents> contents = read_contents(path);
   if (!contents) return fail_with(streams, kExitUnreadable, contents.error().text);
   if (json) {
-    streams.out << as_json(path, *contents).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    streams.out << json_text(as_json(path, *contents));
   } else {
     streams.out << as_text(path, *contents, streams.screen);
   }

@@ -11,6 +11,7 @@
 #include "agent/record/feature_dump.h"
 #include "agent/replay.h"
 #include "tools/cli/format.h"
+#include "tools/cli/json_text.h"
 #include "tools/cli/record.h"
 #include "tools/cli/replay_plot.h"
 #include "tools/cli/transitions.h"
@@ -240,7 +241,7 @@ int run_replay(const ReplayCommand& command, bool json, const CliStreams& stream
     if (!drawn) return fails(drawn.error());
   }
   if (json) {
-    streams.out << as_json(*report).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    streams.out << json_text(as_json(*report));
   } else {
     streams.out << as_text(*report, streams.screen);
   }
