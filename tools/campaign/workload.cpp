@@ -234,7 +234,7 @@ void use_page_cache(const std::atomic<bool>& stop, const std::string& path, std:
   std::vector<char> block(64U << 10, 'c');
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return;
-  const std::uint64_t blocks = 1 + bytes / block.size();
+  const std::uint64_t blocks = std::max<std::uint64_t>(1, bytes / block.size());
   for (std::uint64_t i = 0; i < blocks && !stop; ++i) {
     if (::pwrite(fd, block.data(), block.size(), static_cast<off_t>(i * block.size())) < 0) break;
     if (i % 16 == 0) sleep_s(0.05);
