@@ -1,7 +1,6 @@
 #include "agent/collect/cgroup_tree.h"
 
 #include <cstring>
-#include <memory>
 #include <utility>
 
 #include <dirent.h>
@@ -12,7 +11,6 @@
 #include "agent/collect/mount_info.h"
 
 namespace vedette {
-namespace {}  // namespace
 
 const std::string& CgroupMounts::primary() const {
   for (const auto* root : {&unified, &memory, &pids, &cpu}) {
