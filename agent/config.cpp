@@ -73,7 +73,9 @@ Status read(YamlSection root, const std::string& path, Config& config) {
   if (Status ok = read_rules(root, config); !ok) return ok;
 
   YamlSection score = root.section("score");
-  score.text("model", config.model);
+  score.text("model", config.model)
+      .text("baselines", config.baselines.path)
+      .text("baselines_seed", config.baselines.seed);
   if (Status ok = score.finish(); !ok) return ok;
 
   YamlSection assess = root.section("assess");
@@ -143,6 +145,7 @@ Result<Config> load_config(const std::string& file, bool in_cluster) {
   if (::access(journal.substr(0, journal.rfind('/')).c_str(), W_OK) == 0) {
     config.journal.path = journal;
     config.flight.folder = kDefaultFlight;
+    config.baselines.path = kDefaultBaselines;
   }
   config.node_name = environment("NODE_NAME");
   std::ifstream(kNamespaceFile) >> config.taint_budget.namespace_name;

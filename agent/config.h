@@ -12,6 +12,7 @@
 #include "agent/collect/live_source.h"
 #include "agent/features/feature_builder.h"
 #include "agent/kube/client.h"
+#include "agent/record/baseline_store.h"
 #include "agent/record/journal.h"
 #include "agent/record/recorder.h"
 #include "agent/score/anomaly.h"
@@ -40,6 +41,7 @@ struct Config {
   std::uint64_t record_mib = 256;  // then it ends: at 20 kB/s that is a few hours
   FlightOptions flight;            // an empty folder: none
   JournalOptions journal;          // an empty path: none
+  BaselineStoreOptions baselines;  // an empty path: nothing is kept
 };
 
 inline constexpr const char* kDefaultConfigFile = "/etc/vedette/agent.yaml";

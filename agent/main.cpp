@@ -28,7 +28,9 @@
 #include "agent/kube/pod_watch.h"
 #include "agent/pipeline.h"
 #include "agent/policy_watch.h"
+#include "agent/record/baseline_store.h"
 #include "agent/record/recorder.h"
+#include "agent/snapshot_pool.h"
 #include "exporter/exporter.h"
 #include "exporter/log.h"
 
@@ -39,7 +41,7 @@ struct Arguments {
   std::string config_file;
   bool standalone = false;
   bool check_config = false;
-  std::optional<std::string> listen, socket, record, flight, journal, model;
+  std::optional<std::string> listen, socket, record, flight, journal, baselines, model;
 };
 
 class SelfMeter {
@@ -134,8 +136,10 @@ void raise_file_limit() {
 
 Status run_live(Config config, const Arguments& arguments) {
   raise_file_limit();
+  auto anomaly_scorer = std::make_unique<AnomalyScorer>(config.anomaly);
+  const AnomalyScorer& anomaly = *anomaly_scorer;  // the pipeline's
   Result<std::vector<std::unique_ptr<Scorer>>> scorers =
-      make_scorers(std::make_unique<AnomalyScorer>(config.anomaly), config.model, config.risk, config.assess);
+      make_scorers(std::move(anomaly_scorer), config.model, config.risk, config.assess);
   if (!scorers) return tl::unexpected(scorers.error());
   Pipeline pipeline(config.features, std::move(*scorers), config.assess, config.decide);
 
@@ -194,8 +198,14 @@ Status run_live(Config config, const Arguments& arguments) {
   }
   std::unique_ptr<Journal> journal;
   if (!config.journal.path.empty()) journal = std::make_unique<Journal>(config.journal);
-  Result<std::unique_ptr<Exporter>> exporter =
-      Exporter::make(config.exporter, operator_store.get(), evacuator.get(), journal.get());
+  config.baselines.agent_version = VEDETTE_VERSION;
+  utsname machine{};
+  ::uname(&machine);
+  config.baselines.node = config.node_name.empty() ? machine.nodename : config.node_name;
+  Result<std::unique_ptr<BaselineStore>> baselines = BaselineStore::make(config.baselines);
+  if (!baselines) return tl::unexpected(baselines.error());
+  Result<std::unique_ptr<Exporter>> exporter = Exporter::make(
+      config.exporter, {operator_store.get(), evacuator.get(), journal.get(), baselines->get()});
   if (!exporter) return tl::unexpected(exporter.error());
   std::unique_ptr<Recorder> recorder;
   if (!config.record_file.empty() || !config.flight.folder.empty()) {
@@ -219,6 +229,7 @@ Status run_live(Config config, const Arguments& arguments) {
   spdlog::info("vedette-agent {} runs: mode {}, {}", VEDETTE_VERSION, to_string(config.decide.mode),
                config.kubernetes ? "node " + config.node_name : "without Kubernetes");
 
+  SnapshotPool snapshots;
   SelfMeter self;
   MemoryTrimmer memory;
   for (;;) {
@@ -226,12 +237,13 @@ Status run_live(Config config, const Arguments& arguments) {
     if (!wait) return tl::unexpected(wait.error());
     if (*wait == Source::Wait::kEnd) break;
 
-    auto snapshot = std::make_shared<Snapshot>();
+    const std::shared_ptr<Snapshot> snapshot = snapshots.take();
     const MonotonicNs begin = monotonic_now();
     if (Status ok = (*source)->collect(snapshot->observation); !ok) return ok;
     if (writer) snapshot->act = *writer->state();
     if (operator_store) snapshot->act.local = *operator_store->get();
     if (journal) snapshot->act.record = *journal->record();
+    snapshot->taught = (*baselines)->take();
     const std::shared_ptr<const ReloadedPolicy> reloaded = (*policy_watch)->get();
     pipeline.set_policy(reloaded->policy);
     const MonotonicNs collected = monotonic_now();
@@ -241,11 +253,14 @@ Status run_live(Config config, const Arguments& arguments) {
     snapshot->self.budget = (*source)->budget();
     if (journal) snapshot->self.journal = journal->state();
     if (recorder) snapshot->self.flight = recorder->state().flight;
+    snapshot->self.baselines = (*baselines)->state();
     snapshot->self.policy_error = reloaded->error;
     snapshot->self.restart_for = reloaded->restart_for;
     for (Sink* sink : sinks) sink->publish(snapshot);
+    (*baselines)->tick(begin, anomaly);
     memory.tick(begin);
   }
+  (*baselines)->save(anomaly);
   spdlog::info("vedette-agent ends");
   return {};
 }
@@ -270,6 +285,8 @@ int run(int argc, char** argv) {
   app.add_option("--flight", arguments.flight,
                  "Keep the last minutes, and those around incidents, in this folder; empty: keep none");
   app.add_option("--journal", arguments.journal, "Keep the journal in this file; empty: keep none");
+  app.add_option("--baselines", arguments.baselines,
+                 "Keep what is usual for each workload in this file; empty: keep nothing");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -288,6 +305,7 @@ int run(int argc, char** argv) {
   if (arguments.record) config->record_file = *arguments.record;
   if (arguments.flight) config->flight.folder = *arguments.flight;
   if (arguments.journal) config->journal.path = *arguments.journal;
+  if (arguments.baselines) config->baselines.path = *arguments.baselines;
   if (arguments.model) config->model = *arguments.model;
   if (arguments.check_config) {
     std::puts("the configuration is valid");

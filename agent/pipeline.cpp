@@ -33,7 +33,10 @@ void Pipeline::tick(Snapshot& snapshot) {
   features_.update(snapshot.observation, snapshot.features);
 
   snapshot.scores.entities.assign(snapshot.features.entities.size(), EntityScore{});
-  for (const std::unique_ptr<Scorer>& scorer : scorers_) scorer->score(snapshot.features, snapshot.scores);
+  for (const std::unique_ptr<Scorer>& scorer : scorers_) {
+    if (snapshot.taught) scorer->learn(*snapshot.taught);
+    scorer->score(snapshot.features, snapshot.scores);
+  }
 
   snapshot.conditions = assessor_.update(snapshot.observation, snapshot.features, snapshot.scores);
   drop_set_aside(snapshot.conditions, snapshot.observation.time, snapshot.act);

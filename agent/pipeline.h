@@ -30,8 +30,8 @@ public:
   Pipeline(FeatureOptions features, std::vector<std::unique_ptr<Scorer>> scorers, AssessOptions assess,
            DecideOptions decide);
 
-  // Judges `snapshot.observation`, given `snapshot.act` (what the writer knew when the tick began), and fills
-  // the rest of the snapshot but for `self`.
+  // Judges `snapshot.observation`, given `snapshot.act` (what the writer knew when the tick began) and
+  // `snapshot.taught`, and fills the rest of the snapshot but for `self`.
   void tick(Snapshot& snapshot);
 
   // From the next tick on.

@@ -18,7 +18,7 @@ public:
       score.anomaly = then.anomaly;
       score.anomaly_threshold = then.anomaly_threshold;
       score.anomalous = then.anomalous;
-      score.warming_up = then.warming_up;
+      score.learning = then.learning;
       score.anomaly_reasons = then.anomaly_reasons;
     }
   }
@@ -85,6 +85,7 @@ Result<bool> Replay::next(ReplayedTick& tick) {
     if (Status ok = start(tick.start, snapshot.observation.time); !ok) return tl::unexpected(ok.error());
   }
   snapshot.act = source_->act();
+  snapshot.taught = source_->taught();
   if (!options_.policy && source_->policy()) pipeline_->set_policy(source_->policy());
   pipeline_->tick(snapshot);
   tick.then = source_->verdict();

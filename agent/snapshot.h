@@ -37,6 +37,17 @@ struct FlightUse {
   std::string slice_error{};  // why the slice of an incident ends early
 };
 
+// What is usual for each workload, on disk.
+struct BaselineUse {
+  bool on = false;
+  std::size_t workloads = 0;  // of the file
+  std::uint64_t bytes = 0;
+  WallNs saved_wall_ns = 0;  // 0: not yet
+  std::size_t left_out = 0;  // workloads beyond the bound of a file
+  std::string error{};       // why the newest are not on disk
+  std::string set_aside{};   // a file that could not be used, and where it is now
+};
+
 struct SelfUse {
   double tick_ms = 0;     // features, scores and assessment of this tick
   double collect_ms = 0;  // reading the kernel
@@ -47,12 +58,14 @@ struct SelfUse {
   BudgetUse budget{};
   JournalUse journal{};
   FlightUse flight{};
+  BaselineUse baselines{};
   std::string policy_error{};  // why the newest configuration file's policy is not in force
   std::string restart_for{};   // keys of that file whose change needs a restart
 };
 
 struct Snapshot {
   Observation observation;
+  std::shared_ptr<const Baselines> taught;  // before this tick; mostly null
   FeatureTable features;
   Scores scores;
   std::vector<Condition> conditions;  // worst first

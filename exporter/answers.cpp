@@ -12,6 +12,7 @@
 #include "agent/assess/overall.h"
 #include "agent/base/syscall_names.h"
 #include "agent/collect/signals.h"
+#include "agent/record/baseline_store.h"
 #include "agent/record/journal.h"
 #include "exporter/api.pb.h"
 #include "exporter/clean_text.h"
@@ -132,7 +133,7 @@ OperatorSay in_force(OperatorSay say, WallNs now_wall_ns) {
 }
 
 void answer_say(const api::OperatorRequest& request, const AnswerContext& context, api::Response& response) {
-  if (context.operator_store == nullptr || !context.trusted) {
+  if (context.services.operator_store == nullptr || !context.trusted) {
     set_error(response, api::Error::FORBIDDEN, "only root may say what the agent does: use sudo");
     return;
   }
@@ -147,7 +148,7 @@ void answer_say(const api::OperatorRequest& request, const AnswerContext& contex
   const WallNs until = request.seconds() > 0
                            ? context.now_wall_ns + static_cast<WallNs>(request.seconds() * kNsPerSecond)
                            : kForever;
-  OperatorSay say = in_force(*context.operator_store->get(), context.now_wall_ns);
+  OperatorSay say = in_force(*context.services.operator_store->get(), context.now_wall_ns);
   switch (request.word()) {
     case api::OperatorRequest::PAUSE:
       say.paused_until_wall_ns = until;
@@ -168,7 +169,7 @@ void answer_say(const api::OperatorRequest& request, const AnswerContext& contex
       set_error(response, api::Error::BAD_REQUEST, "expected pause, resume, veto or healthy");
       return;
   }
-  if (Status ok = context.operator_store->set(say); !ok) {
+  if (Status ok = context.services.operator_store->set(say); !ok) {
     set_error(response, api::Error::FAILED, ok.error().text);
     return;
   }
@@ -271,7 +272,8 @@ void fill_row(const Snapshot& snapshot, const History& history, std::size_t row,
     out.set_anomaly(score.anomaly);
     out.set_anomaly_threshold(score.anomaly_threshold);
     out.set_anomalous(score.anomalous);
-    out.set_warming_up(score.warming_up);
+    out.set_warming_up(score.warming_up());
+    out.set_learning(std::string(to_string(score.learning)));
     out.set_risk(score.risk);
   } else {
     out.set_warming_up(true);
@@ -318,6 +320,14 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
   out.mutable_journal()->set_bytes(journal.bytes);
   out.mutable_journal()->set_error(clean_text(journal.error));
   out.mutable_journal()->set_set_aside(clean_text(journal.set_aside));
+  const BaselineUse& baselines = snapshot.self.baselines;
+  out.mutable_kept()->set_on(baselines.on);
+  out.mutable_kept()->set_workloads(static_cast<std::uint32_t>(baselines.workloads));
+  out.mutable_kept()->set_bytes(baselines.bytes);
+  out.mutable_kept()->set_saved_wall_ns(baselines.saved_wall_ns);
+  out.mutable_kept()->set_left_out(static_cast<std::uint32_t>(baselines.left_out));
+  out.mutable_kept()->set_error(clean_text(baselines.error));
+  out.mutable_kept()->set_set_aside(clean_text(baselines.set_aside));
   const FlightUse& flight = snapshot.self.flight;
   out.mutable_flight()->set_on(flight.on);
   out.mutable_flight()->set_folder(clean_text(flight.folder));
@@ -356,7 +366,7 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
   out.set_others(others);
   const std::vector<EntityScore>& scores = snapshot.scores.entities;
   out.set_warming_up(static_cast<std::uint32_t>(std::count_if(
-      scores.begin(), scores.end(), [](const EntityScore& score) { return score.warming_up; })));
+      scores.begin(), scores.end(), [](const EntityScore& score) { return score.warming_up(); })));
 }
 
 void answer_top(const Snapshot& snapshot, const History& history, api::Top& out) {
@@ -560,13 +570,14 @@ void answer_incidents(const api::IncidentsRequest& request, const AnswerContext&
   }
   std::vector<JournalIncident> kept;
   api::Incidents& out = *response.mutable_incidents();
-  if (context.journal == nullptr) {
+  if (context.services.journal == nullptr) {
     out.set_notice("no journal is kept (record.journal), so only what is open is known");
   } else {
     const double since_ns = request.since_s() == 0
                                 ? 0
                                 : static_cast<double>(context.now_wall_ns) - request.since_s() * kNsPerSecond;
-    auto read = context.journal->incidents(static_cast<WallNs>(std::max(0.0, since_ns)), kMaxIncidents + 1);
+    auto read =
+        context.services.journal->incidents(static_cast<WallNs>(std::max(0.0, since_ns)), kMaxIncidents + 1);
     if (!read) {
       out.set_notice(clean_text(read.error().text));
     } else {
@@ -585,8 +596,8 @@ void answer_incidents(const api::IncidentsRequest& request, const AnswerContext&
 void answer_incident(const std::string& id, const JournalFeedback* said, const AnswerContext& context,
                      api::Response& response) {
   std::vector<JournalIncident> found;
-  if (context.journal != nullptr) {
-    auto kept = context.journal->find(id);
+  if (context.services.journal != nullptr) {
+    auto kept = context.services.journal->find(id);
     if (!kept && said != nullptr) {
       set_error(response, api::Error::FAILED, clean_text(kept.error().text));
       return;
@@ -595,8 +606,8 @@ void answer_incident(const std::string& id, const JournalFeedback* said, const A
   }
   for (JournalIncident& entry : with_open(std::move(found), *context.snapshot)) {
     if (entry.incident.id != id) continue;
-    if (said != nullptr && context.journal != nullptr) {
-      if (Status ok = context.journal->say(*said); !ok) {
+    if (said != nullptr && context.services.journal != nullptr) {
+      if (Status ok = context.services.journal->say(*said); !ok) {
         set_error(response, api::Error::FAILED, clean_text(ok.error().text));
         return;
       }
@@ -607,7 +618,7 @@ void answer_incident(const std::string& id, const JournalFeedback* said, const A
   }
   set_error(response, api::Error::UNKNOWN_ENTITY,
             "no incident is named " + id +
-                (context.journal == nullptr ? ", and no journal is kept (record.journal)" : "") +
+                (context.services.journal == nullptr ? ", and no journal is kept (record.journal)" : "") +
                 ": `vedette incidents --all` lists them");
 }
 
@@ -617,7 +628,7 @@ void answer_feedback(const api::FeedbackRequest& request, const AnswerContext& c
     set_error(response, api::Error::FORBIDDEN, "only root may say whether the agent was right: use sudo");
     return;
   }
-  if (context.journal == nullptr) {
+  if (context.services.journal == nullptr) {
     set_error(response, api::Error::FAILED,
               "the agent keeps no journal, so nothing can be said of it: set record.journal");
     return;
@@ -638,10 +649,39 @@ void answer_feedback(const api::FeedbackRequest& request, const AnswerContext& c
   answer_incident(said.incident, &said, context, response);
 }
 
+void answer_baselines(const api::BaselinesRequest& request, const AnswerContext& context,
+                      api::Response& response) {
+  BaselineStore* const store = context.services.baselines;
+  if (!context.trusted) {
+    set_error(response, api::Error::FORBIDDEN, "only root may export or import baselines: use sudo");
+    return;
+  }
+  if (store == nullptr) {
+    set_error(response, api::Error::FAILED, "the agent keeps no baselines: set score.baselines");
+    return;
+  }
+  api::Baselines& out = *response.mutable_baselines();
+  if (!request.file().empty()) {
+    const auto imported = store->import(request.file());
+    if (imported) {
+      out.set_imported(static_cast<std::uint32_t>(*imported));
+    } else {
+      set_error(response, api::Error::FAILED, clean_text(imported.error().text));
+    }
+    return;
+  }
+  auto file = store->exported();
+  if (file) {
+    out.set_file(std::move(*file));
+  } else {
+    set_error(response, api::Error::FAILED, clean_text(file.error().text));
+  }
+}
+
 // The first request makes a task of the evacuator's thread, those with its ticket ask whether it is done.
 void answer_evacuator(const api::Request& request, const AnswerContext& context, api::Response& response) {
   const bool evacuates = request.has_evacuate();
-  if (context.evacuator == nullptr) {
+  if (context.services.evacuator == nullptr) {
     set_error(response, api::Error::FAILED,
               "the agent runs without Kubernetes: there is nothing to evacuate");
     return;
@@ -661,13 +701,13 @@ void answer_evacuator(const api::Request& request, const AnswerContext& context,
     task.options = {request.plan().local_data(), request.plan().force()};
     task.plan_id = clean_text(request.evacuate().plan());
     task.dangers = pod_dangers(*context.snapshot);
-    ticket = context.evacuator->ask(std::move(task));
+    ticket = context.services.evacuator->ask(std::move(task));
   }
   if (ticket == 0) {
     set_error(response, api::Error::TOO_MANY, "others wait for plans already: try again in a moment");
     return;
   }
-  const std::optional<EvacuatorAnswer> answer = context.evacuator->take(ticket);
+  const std::optional<EvacuatorAnswer> answer = context.services.evacuator->take(ticket);
   if (!answer) {
     response.mutable_pending()->set_ticket(ticket);
   } else if (answer->plan) {
@@ -857,6 +897,9 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
     case api::Request::kPlan:
     case api::Request::kEvacuate:
       answer_evacuator(request, context, response);
+      break;
+    case api::Request::kBaselines:
+      answer_baselines(request.baselines(), context, response);
       break;
     case api::Request::kSay:
     case api::Request::ASK_NOT_SET:

@@ -9,12 +9,9 @@
 
 #include "agent/snapshot.h"
 #include "exporter/history.h"
+#include "exporter/services.h"
 
 namespace vedette {
-
-class Evacuator;
-class Journal;
-class OperatorStore;
 
 namespace api {
 class Request;
@@ -28,10 +25,8 @@ struct AnswerContext {
   MonotonicNs started_ns = 0;  // when the agent started
   MonotonicNs now_ns = 0;
   WallNs now_wall_ns = 0;
-  OperatorStore* operator_store = nullptr;  // null: nothing can be said
-  bool trusted = false;                     // the client may say something, or have pods evicted
-  Evacuator* evacuator = nullptr;           // null: without Kubernetes
-  Journal* journal = nullptr;               // null: none is kept
+  bool trusted = false;  // the client may say something, or have something done
+  Services services{};
 };
 
 // Always an answer: an Error where the request cannot be met.

@@ -43,9 +43,7 @@ Exporter::Exporter(std::size_t top_pods)
 
 Exporter::~Exporter() = default;
 
-Result<std::unique_ptr<Exporter>> Exporter::make(const ExporterOptions& options,
-                                                 OperatorStore* operator_store, Evacuator* evacuator,
-                                                 Journal* journal) {
+Result<std::unique_ptr<Exporter>> Exporter::make(const ExporterOptions& options, const Services& services) {
   std::unique_ptr<Exporter> exporter(new Exporter(options.top_pods));
   const Instant started = read_instant();
   if (!options.listen.empty()) {
@@ -77,10 +75,9 @@ Result<std::unique_ptr<Exporter>> Exporter::make(const ExporterOptions& options,
     exporter->http_ = std::move(*http);
   }
   if (!options.socket_path.empty()) {
-    auto socket =
-        SocketServer::make({options.socket_path, options.node_name.empty() ? host_name() : options.node_name,
-                            operator_store, evacuator, journal},
-                           exporter->latest_, *exporter->history_);
+    auto socket = SocketServer::make(
+        {options.socket_path, options.node_name.empty() ? host_name() : options.node_name, services},
+        exporter->latest_, *exporter->history_);
     if (!socket) return tl::unexpected(socket.error());
     exporter->socket_ = std::move(*socket);
   }

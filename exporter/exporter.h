@@ -8,15 +8,13 @@
 #include "agent/base/latest.h"
 #include "agent/base/result.h"
 #include "agent/snapshot.h"
+#include "exporter/services.h"
 
 namespace vedette {
 
-class Evacuator;
 class History;
 class HttpServer;
-class Journal;
 class SocketServer;
-class OperatorStore;
 class Totals;
 
 struct ExporterOptions {
@@ -34,11 +32,8 @@ struct ExporterOptions {
 class Exporter : public Sink {
 public:
   // Errors: an address or path that is taken, malformed or forbidden.
-  // What root says on the socket goes to `operator_store`, plans are asked of `evacuator`, past incidents of
-  // `journal`; all must outlive this. Null: nothing can be said, there are no plans, no past.
   static Result<std::unique_ptr<Exporter>> make(const ExporterOptions& options,
-                                                OperatorStore* operator_store = nullptr,
-                                                Evacuator* evacuator = nullptr, Journal* journal = nullptr);
+                                                const Services& services = {});
   ~Exporter() override;
 
   void publish(const std::shared_ptr<const Snapshot>& snapshot) override;

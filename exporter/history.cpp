@@ -60,7 +60,7 @@ TrailPoint trail_point(const Snapshot& snapshot, std::size_t row) {
   }
   if (row < snapshot.scores.entities.size()) {
     const EntityScore& score = snapshot.scores.entities[row];
-    if (!score.warming_up) point[kTrailColumns.size() - 2] = static_cast<float>(score.anomaly);
+    if (!score.warming_up()) point[kTrailColumns.size() - 2] = static_cast<float>(score.anomaly);
     point[kTrailColumns.size() - 1] = static_cast<float>(score.risk);
   }
   return point;

@@ -245,7 +245,7 @@ private:
           MetricType::Gauge);
     per_entity(false, [&](std::size_t row) {
       const EntityScore* score = score_of(row);
-      return score == nullptr || score->warming_up ? kMissing : score->anomaly;
+      return score == nullptr || score->warming_up() ? kMissing : score->anomaly;
     });
     end();
     begin("vedette_anomalous",
@@ -253,8 +253,16 @@ private:
           MetricType::Gauge);
     per_entity(true, [&](std::size_t row) {
       const EntityScore* score = score_of(row);
-      return score == nullptr || score->warming_up ? kMissing : static_cast<double>(score->anomalous);
+      return score == nullptr || score->warming_up() ? kMissing : static_cast<double>(score->anomalous);
     });
+    end();
+    begin("vedette_learning_entities", "Entities that are not judged for anomalies yet, by the reason",
+          MetricType::Gauge);
+    for (std::size_t why = 1; why < kLearningNames.size(); ++why) {
+      value({{"why", std::string(kLearningNames[why])}},
+            static_cast<double>(
+                std::ranges::count(scores, static_cast<Learning>(why), &EntityScore::learning)));
+    }
     end();
     begin("vedette_failure_risk_ratio",
           "Probability of an OOM kill, EMFILE or ENOSPC within 60 s; absent without a model",
@@ -398,6 +406,12 @@ private:
             journal.on ? static_cast<double>(journal.dropped) : kMissing);
     begin("vedette_journal_bytes", "Size of the journal's file", MetricType::Gauge);
     value({}, journal.on ? static_cast<double>(journal.bytes) : kMissing);
+    end();
+    const BaselineUse& baselines = snapshot_.self.baselines;
+    begin("vedette_baselines_saved_timestamp_seconds",
+          "When what is usual for each workload was saved last; absent before", MetricType::Gauge);
+    value({}, baselines.saved_wall_ns > 0 ? static_cast<double>(baselines.saved_wall_ns) / kNsPerSecond
+                                          : kMissing);
     end();
     const FlightUse& flight = snapshot_.self.flight;
     counter("vedette_flight_ticks_lost_total", "Ticks that the flight recorder could not keep",

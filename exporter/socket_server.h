@@ -14,20 +14,16 @@
 #include "agent/base/result.h"
 #include "agent/snapshot.h"
 #include "exporter/history.h"
+#include "exporter/services.h"
 
 namespace vedette {
 
-class Evacuator;
-class Journal;
-class OperatorStore;
 struct AnswerContext;
 
 struct SocketServerOptions {
   std::string path;
-  std::string node;                         // this node's name, in every answer
-  OperatorStore* operator_store = nullptr;  // what root says goes here; must outlive the server
-  Evacuator* evacuator = nullptr;           // asked for plans; must outlive the server
-  Journal* journal = nullptr;               // asked for past incidents; must outlive the server
+  std::string node;  // this node's name, in every answer
+  Services services;
 };
 
 class SocketServer {

@@ -13,8 +13,10 @@ constexpr std::uint32_t kApiVersion = 1;
 constexpr std::size_t kFrameHeaderBytes = 4;
 // The largest request is a name of a few hundred bytes: more is not a client of ours.
 constexpr std::size_t kMaxRequestBytes = std::size_t{16} * 1024;
+// Root imports baselines: a few MB, 20 MiB at most.
+constexpr std::size_t kMaxTrustedBytes = std::size_t{21} * 1024 * 1024;
 // A full `top` of 1,000 entities is 2 MB; the CLI refuses more before it allocates.
-constexpr std::size_t kMaxResponseBytes = std::size_t{16} * 1024 * 1024;
+constexpr std::size_t kMaxResponseBytes = std::size_t{21} * 1024 * 1024;
 constexpr const char* kDefaultSocketPath = "/run/vedette/agent.sock";
 
 inline std::string frame_header(std::size_t body_bytes) {

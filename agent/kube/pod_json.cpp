@@ -37,6 +37,9 @@ WatchedPod parse_watched_pod(const json& object) {
   pod.info.namespace_name = text_at(metadata, "namespace");
   pod.info.name = text_at(metadata, "name");
   pod.info.workload = workload_of(metadata);
+  const json& labels = child(metadata, "labels");
+  pod.info.revision = text_at(labels, "pod-template-hash");
+  if (pod.info.revision.empty()) pod.info.revision = text_at(labels, "controller-revision-hash");
   std::set<std::string> sidecars;
   if (const json& inits = child(child(object, "spec"), "initContainers"); inits.is_array()) {
     for (const json& init : inits) {

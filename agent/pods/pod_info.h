@@ -28,6 +28,9 @@ struct PodInfo {
   std::string workload;
   // They may lag behind the cgroups: the uid decides, these give names and serve paths that carry no uid.
   std::vector<PodContainer> containers;
+  // Of the template it was made of: a Deployment's pod-template-hash, a StatefulSet's or DaemonSet's
+  // controller-revision-hash; empty: neither.
+  std::string revision{};
 };
 
 struct PodList {

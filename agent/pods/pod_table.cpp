@@ -19,7 +19,8 @@ std::string pod_key(const std::string& uid) {
 
 bool same(const Entity& left, const Entity& right) {
   return left.kind == right.kind && left.name == right.name && left.namespace_name == right.namespace_name &&
-         left.pod_name == right.pod_name && left.uid == right.uid && left.workload == right.workload;
+         left.pod_name == right.pod_name && left.uid == right.uid && left.workload == right.workload &&
+         left.revision == right.revision;
 }
 
 Entity describe(const CgroupName& name) {
@@ -59,6 +60,7 @@ Entity PodTable::describe_pod(const std::string& uid) const {
     entity.namespace_name = pod.namespace_name;
     entity.pod_name = pod.name;
     entity.workload = pod.workload;
+    entity.revision = pod.revision;
     entity.name = "pod/" + pod.namespace_name + "/" + pod.name;
   } else {
     entity.name = "pod/uid/" + uid;

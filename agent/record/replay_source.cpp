@@ -202,6 +202,9 @@ const ActState& ReplaySource::act() const {
 const std::shared_ptr<const Policy>& ReplaySource::policy() const {
   return state_->decoder->policy();
 }
+const std::shared_ptr<const Baselines>& ReplaySource::taught() const {
+  return state_->decoder->taught();
+}
 const RecordedVerdict& ReplaySource::verdict() const {
   return state_->decoder->verdict();
 }

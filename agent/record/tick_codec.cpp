@@ -4,6 +4,7 @@
 #include <cmath>
 #include <span>
 
+#include "agent/record/baseline_file.h"
 #include "agent/record/recording.pb.h"
 
 namespace vedette {
@@ -17,10 +18,11 @@ constexpr int kMaxSignals = 4096;
 
 constexpr std::uint32_t kAnomalousFlag = 1;
 constexpr std::uint32_t kWarmingUpFlag = 2;
+constexpr unsigned kLearningShift = 2;
 
 bool same_entity(const Entity& a, const Entity& b) {
   return a.id == b.id && a.kind == b.kind && a.name == b.name && a.namespace_name == b.namespace_name &&
-         a.pod_name == b.pod_name && a.uid == b.uid && a.workload == b.workload;
+         a.pod_name == b.pod_name && a.uid == b.uid && a.workload == b.workload && a.revision == b.revision;
 }
 
 bool same_losses(const Losses& a, const Losses& b) {
@@ -47,7 +49,7 @@ bool same_reason(const Reason& a, const Reason& b) {
 bool same_verdict(const RecordedVerdict::EntityVerdict& a, const RecordedVerdict::EntityVerdict& b) {
   return a.entity == b.entity && same_bits(a.anomaly, b.anomaly) &&
          same_bits(a.anomaly_threshold, b.anomaly_threshold) && same_bits(a.risk, b.risk) &&
-         a.anomalous == b.anomalous && a.warming_up == b.warming_up &&
+         a.anomalous == b.anomalous && a.learning == b.learning &&
          std::ranges::equal(a.anomaly_reasons, b.anomaly_reasons, same_reason);
 }
 
@@ -156,6 +158,10 @@ void TickEncoder::encode(const Snapshot& snapshot, std::uint64_t dropped_before,
   encode_act(snapshot.act, tick);
   encode_verdict(verdict_of(snapshot), tick);
   encode_policy(snapshot.decision.policy, tick);
+  if (snapshot.taught) {
+    tick.set_baselines(snapshot.taught->file);
+    tick.set_of_other_node(snapshot.taught->of_other_node);
+  }
   ++number_;
 }
 
@@ -184,6 +190,7 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
       message.set_pod_name(entity->pod_name);
       message.set_uid(entity->uid);
       message.set_workload(entity->workload);
+      message.set_revision(entity->revision);
     }
     known.entity = entity;
     known.tick = number_;
@@ -316,7 +323,9 @@ void TickEncoder::encode_verdict(RecordedVerdict verdict, recording::Tick& tick)
     message.add_anomaly(now.anomaly);
     message.add_anomaly_threshold(now.anomaly_threshold);
     message.add_risk(now.risk);
-    message.add_flags((now.anomalous ? kAnomalousFlag : 0) | (now.warming_up ? kWarmingUpFlag : 0));
+    message.add_flags((now.anomalous ? kAnomalousFlag : 0) |
+                      (now.learning != Learning::kDone ? kWarmingUpFlag : 0) |
+                      static_cast<std::uint32_t>(now.learning) << kLearningShift);
     for (const Reason& reason : now.anomaly_reasons) {
       recording::Reason& entry = *message.add_reasons();
       entry.set_row(static_cast<std::uint32_t>(row));
@@ -452,6 +461,7 @@ Status TickDecoder::decode(const recording::Tick& tick, Observation& observation
   if (auto status = decode_health(tick, observation); !status) return status;
   if (auto status = decode_verdict(tick); !status) return status;
   if (auto status = decode_policy(tick); !status) return status;
+  if (auto status = decode_taught(tick); !status) return status;
   ++ticks_;
   return {};
 }
@@ -468,6 +478,7 @@ Status TickDecoder::decode_entities(const recording::Tick& tick, Observation& ob
     entity->pod_name = message.pod_name();
     entity->uid = message.uid();
     entity->workload = message.workload();
+    entity->revision = message.revision();
     const auto [place, fresh] = known_.try_emplace(entity->id);
     if (fresh) place->second.gauges.fill(kMissing);
     place->second.entity = std::move(entity);
@@ -486,6 +497,16 @@ Status TickDecoder::decode_entities(const recording::Tick& tick, Observation& ob
     observation.entities.push_back(place->second.entity);
   }
   std::erase_if(known_, [&](const auto& entry) { return entry.second.tick != ticks_; });
+  return {};
+}
+
+Status TickDecoder::decode_taught(const recording::Tick& tick) {
+  taught_.reset();
+  if (tick.baselines().empty()) return {};
+  auto parsed = parse_baselines(tick.baselines(), "tick " + std::to_string(ticks_) + ": baselines");
+  if (!parsed) return tl::unexpected(parsed.error());
+  parsed->of_other_node = tick.of_other_node();
+  taught_ = std::make_shared<const Baselines>(std::move(*parsed));
   return {};
 }
 
@@ -641,7 +662,11 @@ Status TickDecoder::decode_verdict(const recording::Tick& tick) {
     verdict.anomaly_threshold = message.anomaly_threshold(i);
     verdict.risk = message.risk(i);
     verdict.anomalous = (message.flags(i) & kAnomalousFlag) != 0;
-    verdict.warming_up = (message.flags(i) & kWarmingUpFlag) != 0;
+    const std::uint32_t learning = message.flags(i) >> kLearningShift;
+    if (learning >= kLearningNames.size()) return impossible(ticks_, "flags of a verdict");
+    verdict.learning = static_cast<Learning>(learning);
+    // Before format 3.
+    if (learning == 0 && (message.flags(i) & kWarmingUpFlag) != 0) verdict.learning = Learning::kNew;
     verdict.anomaly_reasons.clear();
   }
   for (const recording::Reason& entry : message.reasons()) {

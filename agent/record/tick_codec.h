@@ -46,9 +46,9 @@ struct RecordingHeader {
   std::optional<RecordedSettings> settings;  // none in format 1
 };
 
-// 2: settings, policy, reasons of anomalies, several parts in a file. A reader refuses newer formats and
-// reads all older ones.
-constexpr std::uint32_t kRecordingFormat = 2;
+// 2: settings, policy, reasons of anomalies, several parts in a file. 3: baselines, revisions. A reader
+// refuses newer formats and reads all older ones.
+constexpr std::uint32_t kRecordingFormat = 3;
 
 class TickEncoder {
 public:
@@ -98,6 +98,8 @@ public:
   std::uint64_t dropped_before() const { return dropped_before_; }
   // In force in that tick. Null: format 1.
   const std::shared_ptr<const Policy>& policy() const { return policy_; }
+  // Given to the agent before that tick; mostly null.
+  const std::shared_ptr<const Baselines>& taught() const { return taught_; }
 
 private:
   struct Known {
@@ -114,6 +116,7 @@ private:
   Status decode_health(const recording::Tick& tick, Observation& observation);
   Status decode_verdict(const recording::Tick& tick);
   Status decode_policy(const recording::Tick& tick);
+  Status decode_taught(const recording::Tick& tick);
 
   RecordingHeader header_;
   std::vector<std::string> notes_;
@@ -131,6 +134,7 @@ private:
   ActState act_;
   RecordedVerdict verdict_;
   std::shared_ptr<const Policy> policy_;
+  std::shared_ptr<const Baselines> taught_;
 };
 
 }  // namespace vedette

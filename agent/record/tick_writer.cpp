@@ -34,6 +34,10 @@ Status TickWriter::write(const Snapshot& snapshot, std::uint64_t dropped_before)
   message_->Clear();
   encoder_.encode(snapshot, dropped_before, *message_->mutable_tick());
   if (auto status = append(); !status) return status;
+  if (snapshot.taught) {  // megabytes, once
+    message_ = std::make_unique<recording::Message>();
+    std::string().swap(bytes_);
+  }
   ++ticks_;
   dropped_ += dropped_before;
   return {};

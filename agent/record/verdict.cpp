@@ -73,7 +73,7 @@ RecordedVerdict verdict_of(const Snapshot& snapshot) {
     const EntityScore& score = snapshot.scores.entities[row];
     const EntityId id = row < snapshot.features.entities.size() ? snapshot.features.entities[row]->id : 0;
     verdict.entities.push_back(
-        {id, score.anomaly, score.anomaly_threshold, score.risk, score.anomalous, score.warming_up, {}});
+        {id, score.anomaly, score.anomaly_threshold, score.risk, score.anomalous, score.learning, {}});
     if (score.reasons_matter()) verdict.entities.back().anomaly_reasons = score.anomaly_reasons;
   }
   verdict.conditions.reserve(snapshot.conditions.size());
@@ -106,7 +106,7 @@ std::vector<std::string> verdict_differences(const RecordedVerdict& recorded, co
       differences.compare(name + " anomaly", a.anomaly, b.anomaly);
       differences.compare(name + " anomaly threshold", a.anomaly_threshold, b.anomaly_threshold);
       differences.compare(name + " anomalous", a.anomalous, b.anomalous);
-      differences.compare(name + " warming up", a.warming_up, b.warming_up);
+      differences.compare(name + " learning", std::uint64_t(a.learning), std::uint64_t(b.learning));
       differences.compare(name + " risk", a.risk, b.risk);
     }
   }

@@ -16,7 +16,7 @@ struct RecordedVerdict {
     double anomaly_threshold = 1;
     double risk = 0;
     bool anomalous = false;
-    bool warming_up = true;
+    Learning learning = Learning::kNew;
     // Only where they matter (EntityScore).
     std::vector<Reason> anomaly_reasons;
   };

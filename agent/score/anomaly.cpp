@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
+#include <string_view>
+#include <tuple>
+#include <utility>
 
 #include "agent/base/clock.h"
 #include "agent/collect/signals.h"
@@ -61,9 +65,17 @@ struct AnomalyScorer::Column {
 
 struct AnomalyScorer::State {
   Detector detector{kJudged};
+  std::string workload;  // empty: not known yet, or nothing of it outlives it
+  std::string revision;
+  std::size_t siblings = 0;  // pods of the workload, itself among them; 0: not counted yet
+  Learning learning = Learning::kNew;
+  double learns_until_s = 0;  // of its age
   double age_s = 0;
   double unjudged_s = 0;
   std::uint64_t seen_in_tick = 0;
+
+  // What it knows is worth keeping. While it learns another version it is neither the old one's nor its own.
+  bool is_wise() const { return !workload.empty() && detector.known() && learning != Learning::kNewVersion; }
 
   // The newest verdict.
   float rarity = 0;
@@ -94,9 +106,23 @@ void AnomalyScorer::transform(std::span<const float> row) {
   }
 }
 
+bool AnomalyScorer::is_typical(const State& state) const {
+  switch (state.learning) {
+    case Learning::kDone:
+    case Learning::kNew:
+      return true;
+    case Learning::kKnown:  // a beginning is none
+      return false;
+    case Learning::kNewVersion:
+    case Learning::kReplicas:
+      return state.age_s >= state.learns_until_s - options_.warm_up_s / 2;
+  }
+  return true;
+}
+
 void AnomalyScorer::judge(std::span<const float> row, State& state) const {
-  const Detector::Verdict verdict =
-      state.detector.judge(row_, floors_, state.unjudged_s / options_.row_s, options_.detector);
+  const Detector::Verdict verdict = state.detector.judge(row_, floors_, state.unjudged_s / options_.row_s,
+                                                         options_.detector, is_typical(state));
   state.rarity = verdict.rarity;
   state.magnitude = 0;
   state.reasons.clear();
@@ -108,6 +134,165 @@ void AnomalyScorer::judge(std::span<const float> row, State& state) const {
                              column.restored(state.detector.usual(part.column)), part.deviation});
     state.magnitude += std::abs(part.deviation) / static_cast<float>(Detector::kTop);
   }
+}
+
+const std::vector<std::string>& AnomalyScorer::columns() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const Column& column : Column::all()) all.push_back(feature_columns()[column.feature].name);
+    return all;
+  }();
+  return names;
+}
+
+void AnomalyScorer::learn(const Baselines& baselines) {
+  std::map<std::string_view, double> living;  // the most rows that one of them knows
+  for (const auto& [id, state] : states_) {
+    if (state->learning == Learning::kNew) continue;
+    double& rows = living[state->workload];
+    rows = std::max(rows, state->detector.age_rows());
+  }
+  for (const Baseline& given : baselines.list) {
+    if (baselines.of_other_node && given.workload == kNodeWorkload) continue;
+    const auto known = living.find(given.workload);
+    if (known != living.end() && known->second >= given.detector.age_rows()) continue;
+    const auto absent = absent_.find(given.workload);
+    const bool wiser =
+        absent == absent_.end() || absent->second.detector.age_rows() < given.detector.age_rows();
+    if (wiser) {
+      absent_.insert_or_assign(given.workload, Absent{given.detector, given.revision, given.of_other_columns,
+                                                      baselines.of_other_node, tick_});
+    }
+  }
+  bound_absent();
+  // Those that began without: they know next to nothing yet.
+  for (const auto& [id, state] : states_) {
+    if (state->learning == Learning::kNew) state->workload.clear();
+  }
+}
+
+void AnomalyScorer::recognise(const Entity& entity, State& state) {
+  std::string workload = baseline_workload(entity);
+  if (workload.empty()) return;
+  struct Known {
+    const Detector* detector = nullptr;
+    const std::string* revision = nullptr;
+    bool settled = false;
+    EntityId id = 0;
+  };
+  const auto rank = [&](const Known& known) {
+    return std::tuple(known.settled, *known.revision == entity.revision, known.detector->age_rows(),
+                      known.id);
+  };
+  Known best;
+  const auto consider = [&](const Known& known) {
+    if (best.detector == nullptr || rank(known) > rank(best)) best = known;
+  };
+  // Not yet among them itself.
+  bool has_siblings = false;
+  for (const auto& [id, other] : states_) {
+    if (other->workload != workload) continue;
+    has_siblings = true;
+    if (other->detector.known())
+      consider({&other->detector, &other->revision, other->learning != Learning::kNewVersion, id});
+  }
+  const auto absent = absent_.find(workload);
+  if (absent != absent_.end())
+    consider({&absent->second.detector, &absent->second.revision, !absent->second.relearns, 0});
+
+  state.workload = std::move(workload);
+  state.revision = entity.revision;
+  state.siblings = 0;
+  siblings_changed_ = true;
+  // It was nameless for so long that it knows enough itself.
+  if (state.learning != Learning::kNew || best.detector == nullptr) return;
+  const bool other_version = !best.settled || (!best.revision->empty() && !state.revision.empty() &&
+                                               *best.revision != state.revision);
+  state.detector = *best.detector;
+  state.detector.begin_anew();
+  if (other_version) {
+    relearn(state, Learning::kNewVersion);
+  } else {
+    // From now on this one knows it.
+    if (absent != absent_.end() && !has_siblings) absent_.erase(absent);
+    state.learning = Learning::kKnown;
+    state.learns_until_s = state.age_s + options_.settle_s;
+  }
+}
+
+void AnomalyScorer::relearn(State& state, Learning why) const {
+  state.detector.relearn(options_.relearn_rows, options_.detector);
+  state.learning = why;
+  state.learns_until_s = state.age_s + options_.warm_up_s;
+}
+
+void AnomalyScorer::count_siblings() {
+  siblings_changed_ = false;
+  std::unordered_map<std::string_view, std::size_t> counts;
+  for (const auto& [id, state] : states_) {
+    if (!state->workload.empty()) ++counts[state->workload];
+  }
+  for (const auto& [id, state] : states_) {
+    if (state->workload.empty()) continue;
+    const std::size_t now = counts[state->workload];
+    const bool changed = state->siblings != 0 && state->siblings != now;
+    state->siblings = now;
+    if (changed && state->learning == Learning::kDone) relearn(*state, Learning::kReplicas);
+  }
+}
+
+void AnomalyScorer::leave(const State& state) {
+  if (!state.is_wise()) return;
+  const auto found = absent_.find(state.workload);
+  if (found != absent_.end() && found->second.revision == state.revision &&
+      found->second.detector.age_rows() > state.detector.age_rows()) {
+    found->second.left_in_tick = tick_;
+    return;
+  }
+  absent_.insert_or_assign(state.workload, Absent{state.detector, state.revision, false, false, tick_});
+  bound_absent();
+}
+
+void AnomalyScorer::bound_absent() {
+  while (absent_.size() > options_.max_absent) {
+    absent_.erase(std::ranges::min_element(absent_, {}, [](const auto& entry) {
+      return std::tuple(!entry.second.of_other_node, entry.second.left_in_tick,
+                        entry.second.detector.age_rows());
+    }));
+  }
+}
+
+std::vector<std::string> AnomalyScorer::workloads() const {
+  std::set<std::string> living;
+  for (const auto& [id, state] : states_) {
+    if (state->is_wise()) living.insert(state->workload);
+  }
+  std::vector<std::pair<std::uint64_t, std::string>> left;
+  for (const auto& [workload, absent] : absent_) {
+    if (!living.contains(workload)) left.emplace_back(absent.left_in_tick, workload);
+  }
+  std::ranges::stable_sort(left, std::ranges::greater{}, [](const auto& each) { return each.first; });
+  std::vector<std::string> names{living.begin(), living.end()};
+  for (auto& [tick, workload] : left) names.push_back(std::move(workload));
+  return names;
+}
+
+std::optional<Baseline> AnomalyScorer::baseline(const std::string& workload) const {
+  const State* wisest = nullptr;
+  for (const auto& [id, state] : states_) {
+    if (state->workload != workload || !state->is_wise()) continue;
+    if (wisest == nullptr || state->detector.age_rows() > wisest->detector.age_rows()) wisest = state.get();
+  }
+  const auto absent = absent_.find(workload);
+  // What was imported may know more than who lives.
+  const bool takes_absent =
+      absent != absent_.end() &&
+      (wisest == nullptr || absent->second.detector.age_rows() > wisest->detector.age_rows());
+  if (takes_absent) {
+    return Baseline{workload, absent->second.revision, absent->second.detector, absent->second.relearns};
+  }
+  if (wisest == nullptr) return std::nullopt;
+  return Baseline{workload, wisest->revision, wisest->detector};
 }
 
 void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
@@ -122,7 +307,9 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
     if (!state) {
       state = std::make_unique<State>();
       state->unjudged_s = table.entities[i]->id % 2 == 0 ? 0 : options_.row_s / 2;
+      state->learns_until_s = options_.warm_up_s;
     }
+    if (state->workload.empty()) recognise(*table.entities[i], *state);
     state->seen_in_tick = tick_;
     state->age_s += elapsed_s;
     state->unjudged_s += elapsed_s;
@@ -132,16 +319,28 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
       state->unjudged_s = 0;
     }
     EntityScore& out = scores.entities[i];
-    out.warming_up = state->age_s < options_.warm_up_s || !state->detector.known();
+    if (state->age_s >= state->learns_until_s)
+      state->learning = state->detector.known() ? Learning::kDone : Learning::kNew;
+    out.learning = state->learning;
     out.anomaly = static_cast<double>(std::clamp(state->rarity / kDecades, 0.F, 1.F));
-    out.anomaly_threshold = out.warming_up ? 1 : static_cast<double>(std::min(threshold / kDecades, 1.F));
-    out.anomalous = !out.warming_up && state->rarity > threshold &&
+    out.anomaly_threshold = out.warming_up() ? 1 : static_cast<double>(std::min(threshold / kDecades, 1.F));
+    out.anomalous = !out.warming_up() && state->rarity > threshold &&
                     static_cast<double>(state->magnitude) >= options_.min_deviation;
     out.anomaly_reasons = state->reasons;
   }
   if (states_.size() > rows) {
-    std::erase_if(states_, [&](const auto& entry) { return entry.second->seen_in_tick != tick_; });
+    std::vector<EntityId> gone;
+    for (const auto& [id, state] : states_) {
+      if (state->seen_in_tick != tick_) gone.push_back(id);
+    }
+    std::ranges::sort(gone);
+    for (const EntityId id : gone) {
+      leave(*states_[id]);
+      states_.erase(id);
+    }
+    siblings_changed_ = true;
   }
+  if (siblings_changed_) count_siblings();
 }
 
 }  // namespace vedette

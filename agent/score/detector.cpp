@@ -63,6 +63,81 @@ std::size_t Detector::bytes(std::size_t columns) {
          kMaxDims * (kMaxDims + 1) / 2 * sizeof(float);
 }
 
+Detector::Memory Detector::memory() const {
+  Memory memory;
+  memory.columns.reserve(columns_.size());
+  for (const Column& column : columns_)
+    memory.columns.push_back({column.mean, column.variance, column.weight});
+  memory.joint = joint_;
+  memory.factor = factor_;
+  memory.factor_weight = factor_weight_;
+  memory.age_rows = age_rows_;
+  memory.joint_tail = joint_tail_.memory();
+  memory.top_tail = top_tail_.memory();
+  return memory;
+}
+
+Result<Detector> Detector::from(const Memory& memory, const DetectorOptions& options) {
+  const auto is_share = [](float value) { return value >= 0 && value <= 1; };
+  // Beyond any that logarithms and shares give, and far from where squares end.
+  const auto is_sane = [](float value) { return std::abs(value) <= 1e12F; };
+  Detector detector(memory.columns.size());
+  for (std::size_t i = 0; i < memory.columns.size(); ++i) {
+    const Memory::Column& kept = memory.columns[i];
+    if (!is_sane(kept.mean) || !is_sane(kept.variance) || kept.variance < 0) return fail("mean or variance");
+    if (!is_share(kept.weight)) return fail("weight");
+    Column& column = detector.columns_[i];
+    column.mean = kept.mean;
+    column.variance = kept.variance;
+    column.weight = kept.weight;
+  }
+  if (memory.joint.size() > kMaxJoint) return fail("joint");
+  for (const std::uint32_t index : memory.joint) {
+    if (index >= memory.columns.size() || detector.columns_[index].place != kApart) return fail("joint");
+    detector.columns_[index].place = static_cast<std::uint8_t>(detector.joint_.size());
+    detector.joint_.push_back(index);
+  }
+  const std::size_t dims = kParts * memory.joint.size();
+  if (memory.factor.size() != dims * (dims + 1) / 2) return fail("factor");
+  if (!std::ranges::all_of(memory.factor, is_sane)) return fail("factor");
+  std::size_t diagonal = 0;
+  for (std::size_t j = 0; j < dims; ++j) {
+    if (!(memory.factor[diagonal] > 0)) return fail("factor");
+    diagonal += dims - j;
+  }
+  detector.factor_ = memory.factor;
+  if (!is_share(memory.factor_weight)) return fail("factor_weight");
+  detector.factor_weight_ = memory.factor_weight;
+  if (!(memory.age_rows >= 0) || !std::isfinite(memory.age_rows)) return fail("age_rows");
+  detector.age_rows_ = memory.age_rows;
+  const auto joint_tail = TailDistribution::from(memory.joint_tail, options.tail);
+  const auto top_tail = TailDistribution::from(memory.top_tail, options.tail);
+  if (!joint_tail || !top_tail) return fail("joint_tail or top_tail");
+  detector.joint_tail_ = *joint_tail;
+  detector.top_tail_ = *top_tail;
+  detector.begin_anew();
+  return detector;
+}
+
+void Detector::begin_anew() {
+  for (Column& column : columns_) {
+    column.last = column.mean;
+    column.brief = 0;
+  }
+  distance_ = 0;
+  top_ = 0;
+  above_rows_ = 0;
+  below_rows_ = 0;
+}
+
+void Detector::relearn(double rows, const DetectorOptions& options) {
+  const float most = forgetting(rows, options.slow_half_life_rows);
+  for (Column& column : columns_) column.weight = std::min(column.weight, most);
+  factor_weight_ = std::min(factor_weight_, most);
+  joint_tail_.relearn(rows);
+  top_tail_.relearn(rows);
+}
+
 void Detector::admit(std::size_t column) {
   const std::size_t before = kParts * joint_.size();
   columns_[column].place = static_cast<std::uint8_t>(joint_.size());
@@ -108,7 +183,7 @@ void Detector::turn(std::size_t from, float keep, float share, std::span<float> 
 }
 
 Detector::Verdict Detector::judge(std::span<const float> row, std::span<const float> floors, double rows,
-                                  const DetectorOptions& options) {
+                                  const DetectorOptions& options, bool typical) {
   const float slow_gain = forgetting(rows, options.slow_half_life_rows);
   const float short_gain = forgetting(rows, options.short_half_life_rows);
   const float mature = forgetting(options.min_history_rows, options.slow_half_life_rows);
@@ -171,7 +246,7 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
   above_rows_ = below_rows_ > kOverRows * options.tail.overlap_rows ? 0 : above_rows_ + (high ? rows : 0);
   age_rows_ += rows;
   // Before the baselines have their history every deviation is 0 and would teach a false calm.
-  if (age_rows_ >= 2 * options.min_history_rows) {
+  if (typical && age_rows_ >= 2 * options.min_history_rows) {
     const bool incident = high && above_rows_ > kIncidentRows * options.tail.overlap_rows;
     const double weight = incident ? kIncidentWeight * rows : rows;
     joint_tail_.add(joined, weight);

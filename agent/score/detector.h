@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "agent/base/result.h"
 #include "agent/score/tail_distribution.h"
 
 namespace vedette {
@@ -31,6 +32,7 @@ public:
   // Columns that may be in the joint distance: 36 of three dimensions each are 23 KiB.
   static constexpr std::size_t kMaxJoint = 36;
   static constexpr std::size_t kTop = 3;
+  static constexpr std::size_t kParts = 3;  // dimensions of a joint column: level, short deviation, last step
 
   struct Part {
     std::uint32_t column = 0;
@@ -45,16 +47,39 @@ public:
   explicit Detector(std::size_t columns);
 
   // `row` has one float per column, NaN where it is missing; `floors` the smallest amounts that matter, above
-  // 0. `rows` is how many rows of time went by since the last call.
+  // 0. `rows` is how many rows of time went by since the last call. `typical`: the row counts among the
+  // scores that are usual; a beginning, say, does not.
   Verdict judge(std::span<const float> row, std::span<const float> floors, double rows,
-                const DetectorOptions& options);
+                const DetectorOptions& options, bool typical = true);
   bool known() const { return joint_tail_.known(); }
   // What the column usually is.
   float usual(std::size_t column) const { return columns_[column].mean; }
+  double age_rows() const { return age_rows_; }
   static std::size_t bytes(std::size_t columns);
 
+  // What outlives a process, and what a sibling of the entity can use.
+  struct Memory {
+    struct Column {
+      float mean = 0;
+      float variance = 0;
+      float weight = 0;
+    };
+    std::vector<Column> columns;
+    std::vector<std::uint32_t> joint;
+    std::vector<float> factor;  // of kParts dimensions for each joint column
+    float factor_weight = 0;
+    double age_rows = 0;
+    TailDistribution::Memory joint_tail, top_tail;
+  };
+  Memory memory() const;
+  // An error names the field that is impossible.
+  static Result<Detector> from(const Memory& memory, const DetectorOptions& options);
+  // Keeps what is usual and forgets the moment: the next row is of another process, or of another time.
+  void begin_anew();
+  // What it knows counts from now on as if it were from so many rows: its own new rows soon count for more.
+  void relearn(double rows, const DetectorOptions& options);
+
 private:
-  static constexpr std::size_t kParts = 3;  // dimensions of a joint column: level, short deviation, last step
   static constexpr std::size_t kMaxDims = kMaxJoint * kParts;
   static constexpr std::uint8_t kApart = 255;
 

@@ -2,9 +2,11 @@
 // and each fills its own part of the scores; their state is their own.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/features/feature_table.h"
@@ -19,13 +21,30 @@ struct Reason {
   float weight = 0;  // its contribution: z-score (anomaly) or log-odds (risk, SHAP)
 };
 
+struct Baselines;
+
+// Why an entity is not judged yet.
+enum class Learning : std::uint8_t {
+  kDone,        // it is
+  kNew,         // too little was seen of it
+  kKnown,       // it begins with what its workload is known to do, and has a moment to settle
+  kNewVersion,  // what is known is of another revision of its workload
+  kReplicas,    // its workload has more or fewer pods on this node than before
+};
+inline constexpr std::array<std::string_view, 5> kLearningNames{"", "new", "settling", "new_version",
+                                                                "replicas_changed"};
+inline std::string_view to_string(Learning learning) {
+  return kLearningNames[static_cast<std::size_t>(learning)];
+}
+
 struct EntityScore {
   // Anomaly: tail probability turned into 0..1 (higher = more unusual) beside the rolling threshold.
   double anomaly = 0;
   double anomaly_threshold = 1;
   bool anomalous = false;
-  bool warming_up = true;  // too little seen of this entity to judge it
+  Learning learning = Learning::kNew;
   std::vector<Reason> anomaly_reasons;
+  bool warming_up() const { return learning != Learning::kDone; }
   // Anomalous, or half way to it: most of the time the reasons say nothing.
   bool reasons_matter() const { return anomalous || 2 * anomaly >= anomaly_threshold; }
 
@@ -46,6 +65,8 @@ public:
   Scorer& operator=(const Scorer&) = delete;
   virtual ~Scorer() = default;
 
+  // Takes over what is usual for workloads that it does not know itself.
+  virtual void learn(const Baselines& /*baselines*/) {}
   // `scores.entities` has one element per row of `table`.
   virtual void score(const FeatureTable& table, Scores& scores) = 0;
 };

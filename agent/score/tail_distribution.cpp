@@ -37,6 +37,34 @@ void TailDistribution::pass(double rows, const TailOptions& options) {
   if (since_fit_ >= options.refit_rows) fit(options);
 }
 
+TailDistribution::Memory TailDistribution::memory() const {
+  return {{rows_.begin(), rows_.begin() + static_cast<std::ptrdiff_t>(end_)}, age_};
+}
+
+std::optional<TailDistribution> TailDistribution::from(const Memory& memory, const TailOptions& options) {
+  // More rows than any age gives, so that sums stay numbers.
+  constexpr float kMostRows = 1e9F;
+  const auto possible = [](float rows) { return rows >= 0 && rows <= kMostRows; };
+  if (memory.rows.size() > kBins || !(memory.age_rows >= 0) || !std::isfinite(memory.age_rows) ||
+      !std::ranges::all_of(memory.rows, possible)) {
+    return std::nullopt;
+  }
+  TailDistribution tail;
+  std::ranges::copy(memory.rows, tail.rows_.begin());
+  tail.end_ = memory.rows.size();
+  tail.age_ = memory.age_rows;
+  tail.fit(options);
+  return tail;
+}
+
+void TailDistribution::relearn(double rows) {
+  age_ = std::min(age_, rows);
+  if (static_cast<double>(total_) <= rows) return;
+  const float keep = static_cast<float>(rows) / total_;
+  for (float& each : rows_) each *= keep;
+  total_ *= keep;
+}
+
 void TailDistribution::fit(const TailOptions& options) {
   age_ += since_fit_;
   const double half_life = std::min(options.half_life_rows, age_ / kYouthPart);

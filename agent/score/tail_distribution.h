@@ -5,6 +5,8 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
+#include <vector>
 
 namespace vedette {
 
@@ -25,6 +27,17 @@ public:
   // as long as too few were seen.
   float rarity(float value) const;
   bool known() const { return spread_ > 0; }
+
+  // What outlives a process; level and shape follow from it.
+  struct Memory {
+    std::vector<float> rows;  // of each bin, up to the last that is not empty
+    double age_rows = 0;
+  };
+  Memory memory() const;
+  // Nothing where the numbers are impossible.
+  static std::optional<TailDistribution> from(const Memory& memory, const TailOptions& options);
+  // What it knows counts from now on as if it were from so many rows: what comes soon weighs more.
+  void relearn(double rows);
 
 private:
   static constexpr std::size_t kBins = 400;

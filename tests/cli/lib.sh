@@ -20,7 +20,7 @@ trap clean EXIT
 
 start_agent() {
   "$build/agent/vedette-agent" --standalone --listen "${listen:-}" --socket "$dir/agent.sock" \
-    --journal "${journal:-}" --flight "${flight:-}" "$@" >"$dir/log" 2>&1 &
+    --journal "${journal:-}" --flight "${flight:-}" --baselines "${baselines:-}" "$@" >"$dir/log" 2>&1 &
   agent=$!
   for ((i = 0; i < 200; i++)); do
     kill -0 "$agent" 2>/dev/null || fail "the agent did not start"

@@ -307,7 +307,7 @@ TEST_CASE(
   SharedText told;
   std::atomic<int> code = -1;
   std::jthread command;  // ends at the latest with the exporter, which is gone before it
-  const auto exporter = Exporter::make(options, nullptr, evacuator.get());
+  const auto exporter = Exporter::make(options, {.evacuator = evacuator.get()});
   REQUIRE(exporter);
   // The agent sees danger for b.
   auto snapshot = std::make_shared<Snapshot>();

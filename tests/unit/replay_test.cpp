@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include "agent/record/baseline_file.h"
 #include "agent/record/recorder.h"
 #include "tests/unit/temporary_folder.h"
 
@@ -42,6 +43,9 @@ Observation observe(std::uint64_t tick, std::mt19937& random) {
     pod->id = 7;
     pod->kind = EntityKind::kPod;
     pod->name = "pod/shop/cart";
+    pod->namespace_name = "shop";
+    pod->workload = "Deployment/cart";
+    pod->revision = "7c5";
     return std::vector<EntityPtr>{node, pod};
   }();
   Observation observation;
@@ -79,9 +83,12 @@ Observation observe(std::uint64_t tick, std::mt19937& random) {
 // The run, recorded whole (FILE) and by a flight recorder that has forgotten its first half (FLIGHT).
 class RecordedRun {
 public:
-  RecordedRun() {
+  // `taught`: given to the agent with its third tick.
+  explicit RecordedRun(const std::shared_ptr<const Baselines>& taught = nullptr) {
     RecordedSettings set = settings();
-    auto scorers = make_scorers(std::make_unique<AnomalyScorer>(AnomalyOptions{}), "builtin", {}, set.assess);
+    auto owned = std::make_unique<AnomalyScorer>(AnomalyOptions{});
+    const AnomalyScorer& anomaly = *owned;
+    auto scorers = make_scorers(std::move(owned), "builtin", {}, set.assess);
     REQUIRE(scorers.has_value());
     DecideOptions decide;
     decide.mode = set.mode;
@@ -101,9 +108,20 @@ public:
       auto snapshot = std::make_shared<Snapshot>();
       snapshot->observation = observe(tick, random);
       snapshot->act.known = true;
+      if (tick == 2) snapshot->taught = taught;
       pipeline.tick(*snapshot);
       (*recorder)->publish(snapshot);
     }
+    auto writer = BaselineWriter::create(folder_.file("baselines"), {});
+    REQUIRE(writer.has_value());
+    for (const std::string& workload : anomaly.workloads())
+      REQUIRE(writer->append(*anomaly.baseline(workload)).has_value());
+    REQUIRE(writer->finish().has_value());
+  }
+  std::shared_ptr<const Baselines> learnt() const {
+    auto baselines = load_baselines(folder_.file("baselines"));
+    REQUIRE(baselines.has_value());
+    return std::make_shared<const Baselines>(std::move(*baselines));
   }
   std::string file() const { return folder_.file("run.rec"); }
   std::string flight() const { return folder_.file("flight"); }
@@ -156,6 +174,24 @@ TEST_CASE("a whole run is judged again to the bit, by the settings that it bring
   CHECK(judged.tainted_now);
   CHECK(judged.disk_full_compared);
   CHECK_FALSE(judged.took_scores);
+}
+
+TEST_CASE("what the agent was taught is part of its recording") {
+  const RecordedRun first;
+  const RecordedRun taught(first.learnt());
+  const Judged judged = judge({taught.file(), nullptr, ""});
+  CHECK(judged.ticks == kTicks);
+  CHECK(judged.different == 0);
+  // It was no idle word: the pod was judged by then, and would not have been without.
+  const auto learning_at = [](const RecordedRun& run, std::uint64_t number) {
+    auto replay = Replay::open({run.file(), nullptr, ""});
+    REQUIRE(replay.has_value());
+    ReplayedTick tick;
+    for (std::uint64_t i = 0; i <= number; ++i) REQUIRE((*replay)->next(tick).value_or(false));
+    return tick.now.entities[1].learning;
+  };
+  CHECK(learning_at(first, 300) == Learning::kNew);
+  CHECK(learning_at(taught, 300) == Learning::kDone);
 }
 
 TEST_CASE("where the beginning is missing, all that came after a minute is judged again to the bit") {

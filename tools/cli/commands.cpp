@@ -14,6 +14,7 @@
 #include "exporter/policy_answer.h"
 #include "exporter/wire.h"
 #include "tools/cli/agent_client.h"
+#include "tools/cli/baselines.h"
 #include "tools/cli/cleanup.h"
 #include "tools/cli/evacuation.h"
 #include "tools/cli/format.h"
@@ -215,6 +216,19 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   exported.add_option("--last", last_minutes, "At least the last 30s, 5m, 2h or 1d of what is kept")
       ->check(is_duration);
   exported.add_option("--folder", part.folder, "The flight recorder's")->capture_default_str();
+  CLI::App& baselines = *app.add_subcommand(
+      "baselines", "What is usual for each workload: kept by the agent, given to other nodes");
+  baselines.require_subcommand(1);
+  BaselinesCommand usual;
+  CLI::App& usual_list = *baselines.add_subcommand("list", "What the agent saved last, or a file holds");
+  usual_list.add_option("FILE", usual.file, "A file of baselines; asks no agent");
+  CLI::App& usual_export =
+      *baselines.add_subcommand("export", "Write what the agent saved last to a new file");
+  usual_export.add_option("FILE", usual.file, "A new file")->required();
+  CLI::App& usual_import = *baselines.add_subcommand(
+      "import", "Give the agent what another node exported; it keeps what it knows better");
+  usual_import.add_option("FILE", usual.file, "As `baselines export` wrote it")->required();
+  for (CLI::App* command : {&baselines, &usual_list, &usual_export, &usual_import}) command->fallthrough();
   CLI::App& replay =
       *app.add_subcommand("replay",
                           "Judge a recording again: what would be otherwise, change by change.\n"
@@ -263,6 +277,12 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
     part.last_s = parse_duration(last_minutes).value_or(0);
     part.out = what.back();
     return run_record_export(part, json, streams);
+  }
+  if (baselines.parsed()) {
+    usual.socket_path = socket_path;
+    usual.exports = usual_export.parsed();
+    usual.imports = usual_import.parsed();
+    return run_baselines(usual, json, streams);
   }
   if (cleanup.parsed()) {
     if (!kubeconfig.empty()) {

@@ -14,6 +14,16 @@ constexpr std::size_t kTrailMargin = 38;
 // When and how long ago, before an event.
 constexpr std::size_t kEventMargin = 26;
 
+// By api.proto's words; an agent of another version may have others.
+std::string why_not_judged(const std::string& learning) {
+  if (learning == "settling")
+    return "begins with what its workload is known to do; judged when it has settled";
+  if (learning == "new_version") return "another version of its workload: learns anew what is usual";
+  if (learning == "replicas_changed")
+    return "its workload has more or fewer pods here than before: learns anew what is usual";
+  return "warming up: too little seen to say what is usual";
+}
+
 class ExplainText {
 public:
   ExplainText(const api::Response& response, const Screen& screen)
@@ -44,7 +54,7 @@ private:
     if (!row.entity().workload().empty())
       text_ += screen_.paint(Paint::kDim, "  (" + row.entity().workload() + ")");
     text_ += "\n";
-    std::string scores = row.warming_up() ? "warming up: too little seen to say what is usual"
+    std::string scores = row.warming_up() ? why_not_judged(row.learning())
                                           : "anomaly " + format_percent(row.anomaly()) + " (threshold " +
                                                 format_percent(row.anomaly_threshold()) + ")";
     scores += std::isnan(row.risk()) ? " · no failure risk"

@@ -121,6 +121,7 @@ Json json_of(const api::TopRow& row) {
           {"anomaly_threshold", row.anomaly_threshold()},
           {"anomalous", row.anomalous()},
           {"warming_up", row.warming_up()},
+          {"learning", row.learning()},
           {"risk", row.risk()},
           {"trails", trails}};
 }
@@ -271,6 +272,14 @@ void add_status(const api::Status& status, Json& json) {
   flight["slice_bytes"] = status.flight().slice_bytes();
   flight["error"] = status.flight().error();
   flight["slice_error"] = status.flight().slice_error();
+  const api::Kept& kept = status.kept();
+  json["baselines"] = {{"on", kept.on()},
+                       {"workloads", kept.workloads()},
+                       {"bytes", kept.bytes()},
+                       {"saved_wall_ns", kept.saved_wall_ns()},
+                       {"left_out", kept.left_out()},
+                       {"error", kept.error()},
+                       {"set_aside", kept.set_aside()}};
   json["policy_error"] = status.policy_error();
   json["restart_for"] = status.restart_for();
   json["operator"] = json_list(status.said());
@@ -423,6 +432,7 @@ std::string json_view(const api::Response& response) {
       json["incident"] = json_of(response.incident());
       break;
     case api::Response::kPending:
+    case api::Response::kBaselines:  // told by its own command
     case api::Response::ANSWER_NOT_SET:
       break;
   }

@@ -123,6 +123,14 @@ private:
       row("Flight", "the last minutes are not kept: " + flight.error(), Paint::kYellow);
     if (!flight.slice_error().empty())
       row("Flight", "the slice of an incident ends early: " + flight.slice_error(), Paint::kYellow);
+    const api::Kept& kept = status_.kept();
+    if (!kept.error().empty())
+      row("Baselines", "what is learnt now is not kept: " + kept.error(), Paint::kYellow);
+    if (kept.left_out() > 0)
+      row("Baselines", std::to_string(kept.left_out()) + " workloads are not kept: there are too many",
+          Paint::kYellow);
+    if (!kept.set_aside().empty())
+      row("Baselines", "all is learnt anew: " + kept.set_aside(), Paint::kYellow);
     for (const api::OperatorSay& said : status_.said()) {
       std::string lines = said_text(said, agent_.wall_ns());
       for (std::size_t end; (end = lines.find('\n')) != std::string::npos; lines.erase(0, end + 1)) {

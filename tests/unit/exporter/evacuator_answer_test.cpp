@@ -18,7 +18,7 @@ api::Response ask(const api::Request& request, bool trusted, Evacuator* evacuato
   versioned.set_version(kApiVersion);
   AnswerContext context{example::snapshot(), history, "worker-3"};
   context.trusted = trusted;
-  context.evacuator = evacuator;
+  context.services.evacuator = evacuator;
   return answer(versioned, context);
 }
 

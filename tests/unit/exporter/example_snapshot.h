@@ -78,7 +78,7 @@ inline std::shared_ptr<const Snapshot> snapshot(const Scene& scene = {}) {
     }
     set(features, row, "runqueue_latency.p99", 0.0004 * static_cast<double>(share));
     EntityScore& score = made->scores.entities[row];
-    score.warming_up = row + 1 == rows && scene.quiet_pods > 0;
+    score.learning = row + 1 == rows && scene.quiet_pods > 0 ? Learning::kNew : Learning::kDone;
     score.anomaly = 0.12;
     score.anomaly_threshold = 0.8;
     score.risk = row == 0 ? kMissing : 0.01;

@@ -19,6 +19,7 @@ TEST_CASE("a pod of a Deployment carries the Deployment's name, not the ReplicaS
   CHECK(change->kind == PodChange::Kind::kSet);
   CHECK(change->resource_version == "7");
   CHECK(change->pod.info.workload == "Deployment/api");
+  CHECK(change->pod.info.revision == "6d4cf56db6");
   CHECK(change->pod.info.uid == "u1");
   CHECK(change->pod.info.containers == std::vector<PodContainer>{{"abc", "api"},
                                                                  {"def", "init/migrate"},

@@ -59,6 +59,7 @@ std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, bool wi
     entity->name = name;
     entity->pod_name = name + "\xff";  // a name need not be UTF-8
     entity->workload = "Deployment/api";
+    entity->revision = "6d4cf56db6";
     return entity;
   };
 
@@ -132,7 +133,7 @@ std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, bool wi
       score.anomaly_threshold = draw_double();
       score.risk = draw_double();
       score.anomalous = draw(2) == 0;
-      score.warming_up = draw(2) == 0;
+      score.learning = static_cast<Learning>(draw(static_cast<unsigned>(kLearningNames.size())));
       for (std::uint32_t i = 0; i < 3; ++i) {
         score.anomaly_reasons.push_back({static_cast<std::uint32_t>(draw(feature_columns().size())),
                                          static_cast<float>(draw_double()), static_cast<float>(draw_double()),
@@ -171,7 +172,7 @@ void record(const std::string& path, const std::vector<std::shared_ptr<const Sna
 
 bool same_entity(const Entity& a, const Entity& b) {
   return a.id == b.id && a.kind == b.kind && a.name == b.name && a.namespace_name == b.namespace_name &&
-         a.pod_name == b.pod_name && a.uid == b.uid && a.workload == b.workload;
+         a.pod_name == b.pod_name && a.uid == b.uid && a.workload == b.workload && a.revision == b.revision;
 }
 
 void check_same(const Observation& a, const Observation& b) {
@@ -420,7 +421,7 @@ TEST_CASE("a newer format is refused with both versions") {
   header.set_format_version(kRecordingFormat + 1);
   const auto decoder = TickDecoder::make(header);
   REQUIRE_FALSE(decoder.has_value());
-  CHECK(decoder.error().text.find("format 3, this agent reads 1 to 2") != std::string::npos);
+  CHECK(decoder.error().text.find("format 4, this agent reads 1 to 3") != std::string::npos);
 }
 
 TEST_CASE("signals are found by name: unknown ones are dropped, absent ones missing") {

@@ -73,7 +73,7 @@ TEST_CASE("quiet noise is flagged no more often than twice the budget") {
     feed.fill();
     feed.judge(scorer);
     for (const EntityScore& score : feed.scores.entities) {
-      CHECK_FALSE(score.warming_up);
+      CHECK_FALSE(score.warming_up());
       flagged += score.anomalous ? 1 : 0;
       ++judged;
     }
@@ -115,7 +115,7 @@ TEST_CASE("nothing is flagged in an entity's first minutes, and its score has no
     feed.fill();
     if (tick > 200 / kTick) feed.at(1, "errors_io.rate") = 1e6F;
     feed.judge(scorer);
-    CHECK(feed.scores.entities[1].warming_up);
+    CHECK(feed.scores.entities[1].warming_up());
     CHECK_FALSE(feed.scores.entities[1].anomalous);
     CHECK(feed.scores.entities[1].anomaly_threshold == 1);
   }
@@ -206,6 +206,215 @@ TEST_CASE("state follows the entities and stays below 32 KiB for each") {
   feed.run(scorer, kTick);
   CHECK(scorer.entities() == 2);
   CHECK(AnomalyScorer::bytes_per_entity() < 32 * 1024);
+}
+
+namespace {
+
+// Another pod of a Deployment, in the row after the last.
+void add_pod(Feed& feed, EntityId id, const std::string& workload, const std::string& revision) {
+  Entity entity;
+  entity.id = id;
+  entity.kind = EntityKind::kPod;
+  entity.namespace_name = "shop";
+  entity.pod_name = workload + "-" + std::to_string(id);
+  entity.name = "pod/shop/" + entity.pod_name;
+  entity.workload = "Deployment/" + workload;
+  entity.revision = revision;
+  feed.table.entities.push_back(std::make_shared<const Entity>(entity));
+  feed.table.values.resize(feed.table.entities.size() * feature_columns().size());
+  feed.scores.entities.resize(feed.table.entities.size());
+}
+
+void remove_row(Feed& feed, std::size_t row) {
+  feed.table.entities.erase(feed.table.entities.begin() + static_cast<std::ptrdiff_t>(row));
+  feed.table.values.resize(feed.table.entities.size() * feature_columns().size());
+  feed.scores.entities.resize(feed.table.entities.size());
+}
+
+}  // namespace
+
+TEST_CASE("a new pod of a known workload is judged after two minutes, by what its siblings know") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(1);
+  add_pod(feed, 7, "api", "v1");
+  feed.run(scorer, 600);
+  add_pod(feed, 8, "api", "v1");
+  add_pod(feed, 9, "other", "v1");
+  feed.run(scorer, 100);
+  CHECK(feed.scores.entities[2].learning == Learning::kKnown);
+  CHECK(feed.scores.entities[3].learning == Learning::kNew);
+  feed.run(scorer, 30);
+  CHECK(feed.scores.entities[2].learning == Learning::kDone);
+  CHECK(feed.scores.entities[3].learning == Learning::kNew);
+  CHECK_FALSE(feed.scores.entities[2].anomalous);
+  feed.fill();
+  feed.at(2, "errors_network.rate") = 1e4F;
+  feed.judge(scorer);
+  CHECK(feed.scores.entities[2].anomalous);
+}
+
+TEST_CASE("what a workload is known to do outlives its last pod, within a bound") {
+  AnomalyOptions options;
+  options.max_absent = 2;
+  AnomalyScorer scorer(options);
+  Feed feed(1);
+  for (EntityId id = 1; id <= 3; ++id) add_pod(feed, id, "job" + std::to_string(id), "");
+  feed.run(scorer, 300);
+  CHECK(scorer.workloads().size() == 4);
+  while (feed.table.entities.size() > 1) {
+    remove_row(feed, 1);  // job1 first
+    feed.run(scorer, 10);
+  }
+  CHECK(scorer.workloads() ==
+        std::vector<std::string>{"node", "pod/shop/Deployment/job3", "pod/shop/Deployment/job2"});
+  add_pod(feed, 11, "job1", "");
+  add_pod(feed, 12, "job2", "");
+  feed.run(scorer, 10);
+  CHECK(feed.scores.entities[1].learning == Learning::kNew);
+  CHECK(feed.scores.entities[2].learning == Learning::kKnown);
+}
+
+TEST_CASE("another version learns anew within minutes and says so, instead of alarming") {
+  // For how long an anomaly lasts at a stretch: assess/ tells only of those that hold for 3 s.
+  const auto longest_s = [](Feed& feed, AnomalyScorer& scorer, double seconds) {
+    double longest = 0;
+    double lasts = 0;
+    for (int tick = 0; tick < seconds / kTick; ++tick) {
+      feed.fill();
+      for (float& value : feed.table.row(1)) value *= 3;
+      feed.judge(scorer);
+      lasts = feed.scores.entities[1].anomalous ? lasts + kTick : 0;
+      longest = std::max(longest, lasts);
+    }
+    return longest;
+  };
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(1);
+  add_pod(feed, 1, "api", "v1");
+  feed.run(scorer, 1200);
+  remove_row(feed, 1);
+  add_pod(feed, 2, "api", "v2");
+  CHECK(longest_s(feed, scorer, 290) == 0);
+  CHECK(feed.scores.entities[1].learning == Learning::kNewVersion);
+  CHECK(longest_s(feed, scorer, 300) < 3);
+  CHECK(feed.scores.entities[1].learning == Learning::kDone);
+  // A fault of the new version is one again.
+  feed.fill();
+  feed.at(1, "errors_network.rate") = 1e4F;
+  feed.judge(scorer);
+  CHECK(feed.scores.entities[1].anomalous);
+  // The same step without another version alarms.
+  Feed same(1);
+  AnomalyScorer other(AnomalyOptions{});
+  add_pod(same, 1, "api", "v1");
+  same.run(other, 1200);
+  CHECK(longest_s(same, other, 30) > 3);
+}
+
+TEST_CASE("with more or fewer pods of it on the node a workload learns anew") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(1);
+  add_pod(feed, 1, "api", "v1");
+  add_pod(feed, 2, "api", "v1");
+  add_pod(feed, 3, "db", "v1");
+  feed.run(scorer, 600);
+  remove_row(feed, 2);
+  feed.run(scorer, 5);
+  CHECK(feed.scores.entities[1].learning == Learning::kReplicas);
+  CHECK(feed.scores.entities[2].learning == Learning::kDone);
+  feed.run(scorer, 310);
+  CHECK(feed.scores.entities[1].learning == Learning::kDone);
+}
+
+TEST_CASE(
+    "what was learnt goes on after a restart as it was, and where it came from another node without that "
+    "node") {
+  AnomalyScorer first(AnomalyOptions{});
+  Feed feed(1);
+  add_pod(feed, 1, "api", "v1");
+  feed.run(first, 900);
+  Baselines kept;
+  for (const std::string& workload : first.workloads()) kept.list.push_back(*first.baseline(workload));
+  REQUIRE(kept.list.size() == 2);
+  for (const bool of_other_node : {false, true}) {
+    CAPTURE(of_other_node);
+    kept.of_other_node = of_other_node;
+    AnomalyScorer second(AnomalyOptions{});
+    second.learn(kept);
+    feed.run(second, 130);
+    CHECK(feed.scores.entities[0].learning == (of_other_node ? Learning::kNew : Learning::kDone));
+    CHECK(feed.scores.entities[1].learning == Learning::kDone);
+    CHECK_FALSE(feed.scores.entities[1].anomalous);
+    CHECK(second.baseline("pod/shop/Deployment/api")->detector.age_rows() > 1800);
+    feed.fill();
+    feed.at(1, "errors_network.rate") = 1e4F;
+    feed.judge(second);
+    CHECK(feed.scores.entities[1].anomalous);
+  }
+}
+
+TEST_CASE("of two baselines of a workload the one that has seen more is kept, whichever comes first") {
+  const std::string api = "pod/shop/Deployment/api";
+  const auto learnt_in = [&](double seconds) {
+    AnomalyScorer scorer(AnomalyOptions{});
+    Feed feed(1);
+    add_pod(feed, 1, "api", "v1");
+    feed.run(scorer, seconds);
+    const auto baseline = scorer.baseline(api);
+    REQUIRE(baseline);
+    Baselines all;
+    all.list.push_back(*baseline);
+    return all;
+  };
+  const Baselines poor = learnt_in(300);
+  const Baselines rich = learnt_in(600);
+  for (const bool rich_first : {true, false}) {
+    AnomalyScorer scorer(AnomalyOptions{});
+    scorer.learn(rich_first ? rich : poor);
+    scorer.learn(rich_first ? poor : rich);
+    CHECK(scorer.baseline(api)->detector.age_rows() == rich.list[0].detector.age_rows());
+  }
+}
+
+TEST_CASE("what another node knows never displaces what this one learnt") {
+  AnomalyOptions options;
+  options.max_absent = 3;
+  AnomalyScorer scorer(options);
+  Feed feed(1);
+  add_pod(feed, 1, "api", "v1");
+  feed.run(scorer, 400);
+  const Baseline baseline = *scorer.baseline("pod/shop/Deployment/api");
+  Baselines own;
+  Baselines foreign;
+  foreign.of_other_node = true;
+  for (const std::string name : {"a", "b", "c"}) own.list.push_back({"own/" + name, "", baseline.detector});
+  for (const std::string name : {"a", "b", "c"})
+    foreign.list.push_back({"their/" + name, "", baseline.detector});
+  AnomalyScorer fresh(options);
+  fresh.learn(own);
+  feed.run(fresh, kTick);
+  fresh.learn(foreign);
+  CHECK(fresh.workloads() == std::vector<std::string>{"own/a", "own/b", "own/c"});
+}
+
+TEST_CASE("a version that left before it was learnt leaves what was known before, and is learnt again") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(1);
+  add_pod(feed, 1, "api", "v1");
+  feed.run(scorer, 600);
+  remove_row(feed, 1);
+  add_pod(feed, 2, "api", "v2");
+  feed.run(scorer, 100);
+  CHECK(feed.scores.entities[1].learning == Learning::kNewVersion);
+  CHECK(scorer.baseline("pod/shop/Deployment/api")->revision == "v1");
+  remove_row(feed, 1);
+  add_pod(feed, 3, "api", "v2");
+  feed.run(scorer, 10);
+  CHECK(feed.scores.entities[1].learning == Learning::kNewVersion);
+  remove_row(feed, 1);
+  add_pod(feed, 4, "api", "v1");
+  feed.run(scorer, 10);
+  CHECK(feed.scores.entities[1].learning == Learning::kKnown);
 }
 
 TEST_CASE("the same tables give the same scores and reasons, bit for bit") {
