@@ -74,6 +74,7 @@ Status read(YamlSection root, const std::string& path, Config& config) {
 
   YamlSection score = root.section("score");
   score.text("model", config.model)
+      .number("false_alarms_per_week", config.anomaly.false_alarms_per_week, 0.01, 10'000)
       .text("baselines", config.baselines.path)
       .text("baselines_seed", config.baselines.seed);
   if (Status ok = score.finish(); !ok) return ok;

@@ -120,7 +120,7 @@ RecorderOptions recorder_options(const Config& config) {
   options.header.node = config.node_name;
   options.header.started_wall_ns = wall_now();
   options.header.settings = {config.assess, config.decide.mode, config.decide.max_taints_per_hour,
-                             config.model};
+                             config.model, config.anomaly.false_alarms_per_week};
   return options;
 }
 

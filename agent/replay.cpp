@@ -49,7 +49,9 @@ Status Replay::start(ReplaySource::Start start, const Instant& now) {
   if (continued_) {
     anomaly = std::make_unique<RecordedAnomaly>(*source_);
   } else {
-    anomaly = std::make_unique<AnomalyScorer>(AnomalyOptions{});
+    AnomalyOptions options;
+    options.false_alarms_per_week = settings.false_alarms_per_week;
+    anomaly = std::make_unique<AnomalyScorer>(options);
   }
   // A threshold that was recorded belongs to the model of then.
   const double threshold = settings.assess.risk_threshold;

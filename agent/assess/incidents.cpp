@@ -31,10 +31,14 @@ std::string id_of(const Condition& first, WallNs opened_wall_ns) {
   return utc_stamp(opened_wall_ns) + text;
 }
 
-// Evidence of a fault names whose it is; that somebody is unlike himself, or that there is no memory, does
-// not.
+// That somebody suffers, whoever it is that makes him.
+bool is_suffering(const Condition& condition) {
+  return condition.evidence == Evidence::kAnomaly || condition.reason == "DnsTimeouts";
+}
+
+// Evidence of a fault names whose it is; that somebody suffers, or that there is no memory, does not.
 bool tells_no_cause(const Condition& condition) {
-  return condition.evidence == Evidence::kAnomaly || condition.reason == "NodeOutOfMemory";
+  return is_suffering(condition) || condition.reason == "NodeOutOfMemory";
 }
 
 }  // namespace
@@ -58,7 +62,7 @@ std::vector<std::string> victims(const Incident& incident) {
 }
 
 bool makes_incident(const Condition& condition) {
-  return condition.severity >= Severity::kDegraded || condition.evidence == Evidence::kAnomaly;
+  return condition.severity >= Severity::kDegraded || is_suffering(condition);
 }
 
 void Incidents::blame(Open& open, const Instant& now, const CauseFinder& causes) {

@@ -47,7 +47,8 @@ std::vector<std::string> victims(const Incident& incident);
 // Whether a text has the form of an incident's id; no entity is named so.
 bool is_incident_id(std::string_view text);
 
-// A trouble worth an incident: degraded or worse, or an anomaly.
+// A trouble worth an incident: degraded or worse, or that somebody suffers (an anomaly, DNS without an
+// answer).
 bool makes_incident(const Condition& condition);
 
 class Incidents {

@@ -91,11 +91,13 @@ struct LevelRule {
 inline constexpr double kPeakS = 10;
 // Three questions in a row without an answer: a restart of the daemon takes less.
 inline constexpr double kServiceS = 25;
+// The rate of ten seconds lags by itself: this keeps one burst out.
+inline constexpr double kAskedInVainS = 2;
 // A daemon that synchronizes a clock takes minutes after boot.
 inline constexpr double kClockS = 600;
 
 // None of these makes a node unhealthy: a threshold may be wrong for a node that its owner finds well.
-inline constexpr std::array<LevelRule, 14> kLevelRules{{
+inline constexpr std::array<LevelRule, 15> kLevelRules{{
     // The kubelet evicts at 90 to 95 % by its own default; what it did not solve at 97 % is worth a word.
     {"disk_space_use", "DiskFull", Domain::kStorage, 0.97, 0.95, kPeakS},
     {"disk_inodes_use", "InodesExhausted", Domain::kStorage, 0.97, 0.95, kPeakS},
@@ -117,6 +119,9 @@ inline constexpr std::array<LevelRule, 14> kLevelRules{{
      "the container runtime does not answer on its socket"},
     {"dns_up", "DnsDown", Domain::kNetwork, 0, 0.5, kServiceS, Severity::kDegraded,
      "the node's name server does not answer"},
+    // No program means to ask in vain, and each of these has waited for 5 s.
+    {"dns_timeouts.rate", "DnsTimeouts", Domain::kNetwork, 0.5, 0.1, kAskedInVainS, Severity::kInfo,
+     "DNS queries a second that nobody answered within 5 s"},
     // Many machines take their time from a hypervisor and never tell their kernel.
     {"clock_unsynchronized", "ClockUnsynchronized", Domain::kKernel, 1, 1, kClockS, Severity::kInfo,
      "nothing synchronizes the kernel's clock"},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <optional>
@@ -162,13 +163,17 @@ Result<Baselines> decode(const std::string& plain) {
       leave_out("its name was there before");
       continue;
     }
+    if (!(entry.handicap() >= 0) || !std::isfinite(entry.handicap())) {
+      leave_out("impossible handicap");
+      continue;
+    }
     Result<Detector> detector = decode(entry, places);
     if (!detector) {
       leave_out("impossible " + detector.error().text);
       continue;
     }
     baselines.list.push_back({entry.workload(), entry.revision(), std::move(*detector),
-                              entry.of_other_columns() || other_columns});
+                              entry.of_other_columns() || other_columns, entry.handicap()});
   }
   return baselines;
 }
@@ -256,6 +261,7 @@ Status BaselineWriter::append(const Baseline& baseline) {
   encode(memory.joint_tail, *message.mutable_joint_tail());
   encode(memory.top_tail, *message.mutable_top_tail());
   message.set_of_other_columns(baseline.of_other_columns);
+  message.set_handicap(baseline.handicap);
   return compress(part.SerializeAsString(), false);
 }
 

@@ -77,6 +77,7 @@ void encode_settings(const RecordedSettings& settings, recording::Settings& mess
   message.set_mode(static_cast<std::uint32_t>(settings.mode));
   message.set_max_taints_per_hour(settings.max_taints_per_hour);
   message.set_model(settings.model);
+  message.set_false_alarms_per_week(settings.false_alarms_per_week);
   const std::vector<LogRule>& rules = settings.assess.log_rules->rules();
   const std::size_t own = rules.size() - LogRules::builtin()->rules().size();
   for (const LogRule& rule : std::span(rules).first(own)) {
@@ -102,6 +103,7 @@ Result<RecordedSettings> decode_settings(const recording::Settings& message) {
   settings.mode = static_cast<Mode>(message.mode());
   settings.max_taints_per_hour = message.max_taints_per_hour();
   settings.model = message.model();
+  if (message.false_alarms_per_week() > 0) settings.false_alarms_per_week = message.false_alarms_per_week();
   std::vector<LogRule> rules;
   for (const recording::LogRule& entry : message.log_rules()) {
     if (entry.domain() > static_cast<std::uint32_t>(Domain::kRuntime) ||

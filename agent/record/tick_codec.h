@@ -16,6 +16,7 @@
 #include "agent/assess/assessor.h"
 #include "agent/base/result.h"
 #include "agent/record/verdict.h"
+#include "agent/score/anomaly.h"
 #include "agent/snapshot.h"
 
 namespace vedette {
@@ -32,6 +33,7 @@ struct RecordedSettings {
   Mode mode = Mode::kObserve;
   unsigned max_taints_per_hour = 4;
   std::string model;  // "builtin", "off", or a file of that node
+  double false_alarms_per_week = AnomalyOptions{}.false_alarms_per_week;
 };
 
 // What is written once, at the head of each file.

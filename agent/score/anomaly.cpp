@@ -70,12 +70,17 @@ struct AnomalyScorer::State {
   std::size_t siblings = 0;  // pods of the workload, itself among them; 0: not counted yet
   Learning learning = Learning::kNew;
   double learns_until_s = 0;  // of its age
+  float handicap = 0;         // decades
+  double calm_s = 0;          // since it was flagged last
+  bool was_flagged = false;   // within the minute
   double age_s = 0;
   double unjudged_s = 0;
   std::uint64_t seen_in_tick = 0;
 
   // What it knows is worth keeping. While it learns another version it is neither the old one's nor its own.
   bool is_wise() const { return !workload.empty() && detector.known() && learning != Learning::kNewVersion; }
+
+  Baseline baseline() const { return {workload, revision, detector, false, handicap}; }
 
   // The newest verdict.
   float rarity = 0;
@@ -158,11 +163,8 @@ void AnomalyScorer::learn(const Baselines& baselines) {
     if (known != living.end() && known->second >= given.detector.age_rows()) continue;
     const auto absent = absent_.find(given.workload);
     const bool wiser =
-        absent == absent_.end() || absent->second.detector.age_rows() < given.detector.age_rows();
-    if (wiser) {
-      absent_.insert_or_assign(given.workload, Absent{given.detector, given.revision, given.of_other_columns,
-                                                      baselines.of_other_node, tick_});
-    }
+        absent == absent_.end() || absent->second.baseline.detector.age_rows() < given.detector.age_rows();
+    if (wiser) absent_.insert_or_assign(given.workload, Absent{given, baselines.of_other_node, tick_});
   }
   bound_absent();
   // Those that began without: they know next to nothing yet.
@@ -179,6 +181,7 @@ void AnomalyScorer::recognise(const Entity& entity, State& state) {
     const std::string* revision = nullptr;
     bool settled = false;
     EntityId id = 0;
+    float handicap = 0;
   };
   const auto rank = [&](const Known& known) {
     return std::tuple(known.settled, *known.revision == entity.revision, known.detector->age_rows(),
@@ -194,11 +197,14 @@ void AnomalyScorer::recognise(const Entity& entity, State& state) {
     if (other->workload != workload) continue;
     has_siblings = true;
     if (other->detector.known())
-      consider({&other->detector, &other->revision, other->learning != Learning::kNewVersion, id});
+      consider({&other->detector, &other->revision, other->learning != Learning::kNewVersion, id,
+                other->handicap});
   }
   const auto absent = absent_.find(workload);
-  if (absent != absent_.end())
-    consider({&absent->second.detector, &absent->second.revision, !absent->second.relearns, 0});
+  if (absent != absent_.end()) {
+    const Baseline& left = absent->second.baseline;
+    consider({&left.detector, &left.revision, !left.of_other_columns, 0, left.handicap});
+  }
 
   state.workload = std::move(workload);
   state.revision = entity.revision;
@@ -209,6 +215,7 @@ void AnomalyScorer::recognise(const Entity& entity, State& state) {
   const bool other_version = !best.settled || (!best.revision->empty() && !state.revision.empty() &&
                                                *best.revision != state.revision);
   state.detector = *best.detector;
+  state.handicap = best.handicap;
   state.detector.begin_anew();
   if (other_version) {
     relearn(state, Learning::kNewVersion);
@@ -244,12 +251,12 @@ void AnomalyScorer::count_siblings() {
 void AnomalyScorer::leave(const State& state) {
   if (!state.is_wise()) return;
   const auto found = absent_.find(state.workload);
-  if (found != absent_.end() && found->second.revision == state.revision &&
-      found->second.detector.age_rows() > state.detector.age_rows()) {
+  if (found != absent_.end() && found->second.baseline.revision == state.revision &&
+      found->second.baseline.detector.age_rows() > state.detector.age_rows()) {
     found->second.left_in_tick = tick_;
     return;
   }
-  absent_.insert_or_assign(state.workload, Absent{state.detector, state.revision, false, false, tick_});
+  absent_.insert_or_assign(state.workload, Absent{state.baseline(), false, tick_});
   bound_absent();
 }
 
@@ -257,7 +264,7 @@ void AnomalyScorer::bound_absent() {
   while (absent_.size() > options_.max_absent) {
     absent_.erase(std::ranges::min_element(absent_, {}, [](const auto& entry) {
       return std::tuple(!entry.second.of_other_node, entry.second.left_in_tick,
-                        entry.second.detector.age_rows());
+                        entry.second.baseline.detector.age_rows());
     }));
   }
 }
@@ -285,14 +292,36 @@ std::optional<Baseline> AnomalyScorer::baseline(const std::string& workload) con
   }
   const auto absent = absent_.find(workload);
   // What was imported may know more than who lives.
-  const bool takes_absent =
-      absent != absent_.end() &&
-      (wisest == nullptr || absent->second.detector.age_rows() > wisest->detector.age_rows());
-  if (takes_absent) {
-    return Baseline{workload, absent->second.revision, absent->second.detector, absent->second.relearns};
+  if (absent != absent_.end() &&
+      (wisest == nullptr || absent->second.baseline.detector.age_rows() > wisest->detector.age_rows())) {
+    return absent->second.baseline;
   }
   if (wisest == nullptr) return std::nullopt;
-  return Baseline{workload, wisest->revision, wisest->detector};
+  return wisest->baseline();
+}
+
+float AnomalyScorer::threshold(std::size_t entities) const {
+  constexpr double kWeekS = 7.0 * 86'400;
+  constexpr double kMostShare = 0.05;
+  const double share = options_.false_alarms_per_week * options_.flag_s /
+                       (kWeekS * static_cast<double>(std::max<std::size_t>(entities, 1)));
+  return -exact_log10(static_cast<float>(std::min(share, kMostShare)));
+}
+
+bool AnomalyScorer::flag(State& state, float least, double elapsed_s) const {
+  constexpr double kAnotherS = 60;  // calm for so long: the flag is over, and the next is another
+  // The scale ends at kDecades: what is beyond it is rare enough for any threshold.
+  const bool flagged = state.learning == Learning::kDone &&
+                       state.rarity > std::min(least, kDecades - 0.01F) &&
+                       static_cast<double>(state.magnitude) >= options_.min_deviation;
+  state.handicap *= 1 - forgetting(elapsed_s, options_.handicap_half_life_s);
+  state.calm_s = flagged ? 0 : state.calm_s + elapsed_s;
+  if (!flagged && state.was_flagged && state.calm_s >= kAnotherS) {
+    state.handicap = std::min(state.handicap + static_cast<float>(options_.handicap),
+                              static_cast<float>(options_.max_handicap));
+  }
+  state.was_flagged = flagged || (state.was_flagged && state.calm_s < kAnotherS);
+  return flagged;
 }
 
 void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
@@ -301,7 +330,7 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
   const double elapsed_s = tick_ == 1 ? 0 : seconds_between(last_ns_, now);
   last_ns_ = std::max(last_ns_, now);
   const std::size_t rows = std::min(table.entities.size(), scores.entities.size());
-  const float threshold = -exact_log10(static_cast<float>(options_.false_alarm_budget));
+  const float base = threshold(rows);
   for (std::size_t i = 0; i < rows; ++i) {
     std::unique_ptr<State>& state = states_[table.entities[i]->id];
     if (!state) {
@@ -323,9 +352,9 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
       state->learning = state->detector.known() ? Learning::kDone : Learning::kNew;
     out.learning = state->learning;
     out.anomaly = static_cast<double>(std::clamp(state->rarity / kDecades, 0.F, 1.F));
-    out.anomaly_threshold = out.warming_up() ? 1 : static_cast<double>(std::min(threshold / kDecades, 1.F));
-    out.anomalous = !out.warming_up() && state->rarity > threshold &&
-                    static_cast<double>(state->magnitude) >= options_.min_deviation;
+    const float least = std::min(base + state->handicap, kDecades);
+    out.anomaly_threshold = out.warming_up() ? 1 : static_cast<double>(least / kDecades);
+    out.anomalous = flag(*state, least, elapsed_s);
     out.anomaly_reasons = state->reasons;
   }
   if (states_.size() > rows) {

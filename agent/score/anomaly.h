@@ -17,9 +17,15 @@
 namespace vedette {
 
 struct AnomalyOptions {
-  // Share of an entity's time that may be flagged although nothing is wrong: 1e-4 is one flag of 9 s a day
-  // (a rate's window makes most flags about that long). assess/ asks for some seconds in a row on top.
-  double false_alarm_budget = 1e-4;
+  // Flags in a week, of the node and all its entities together, although nothing is wrong; assess/ asks for
+  // some seconds in a row on top. A flag lasts about as long as the window of a rate.
+  double false_alarms_per_week = 14;
+  double flag_s = 10;
+  // Who was flagged must be rarer by so many decades to be flagged again, up to the most, and half of it is
+  // forgiven in the time: whoever cries wolf every hour is heard less, and every entity has its own record.
+  double handicap = 0.5;
+  double max_handicap = 2;
+  double handicap_half_life_s = 86'400;
   // No flag in an entity's first minutes: its baselines and its score distribution are made of them.
   double warm_up_s = 300;
   // So long, where the workload is known: rates fill their windows, and beginnings are no trouble.
@@ -47,11 +53,11 @@ public:
   ~AnomalyScorer() override;
 
   // Fills the anomaly part of each score: `anomaly` = -log10(tail probability) / 8, so .25 is 1 in 100 and 1
-  // is 1 in 10^8 of the entity's own recent time; `anomaly_threshold` is the budget on that scale (the level
-  // it stands for rolls with the entity's scores), and 1 in warm-up. Reasons: the columns with the three
-  // largest shares of the distance, with the baseline as `usual` and the deviation as `weight`; columns
-  // without history or missing now are skipped. Etas are not judged: they jump by nature and say nothing
-  // beyond their gauge and its slope.
+  // is 1 in 10^8 of the entity's own recent time; `anomaly_threshold` is the entity's part of the false
+  // alarms allowed, and its handicap, on that scale (the level they stand for rolls with its scores), and 1
+  // in warm-up. Reasons: the columns with the three largest shares of the distance, with the baseline as
+  // `usual` and the deviation as `weight`; columns without history or missing now are skipped. Etas are not
+  // judged: they jump by nature and say nothing beyond their gauge and its slope.
   void score(const FeatureTable& table, Scores& scores) override;
 
   // A pod of a known workload begins with its baseline: that of the sibling that knows most, or what the last
@@ -73,9 +79,7 @@ private:
 
   // Of a workload without a pod.
   struct Absent {
-    Detector detector;
-    std::string revision;
-    bool relearns = false;  // it was learnt from other columns
+    Baseline baseline;
     bool of_other_node = false;
     std::uint64_t left_in_tick = 0;
   };
@@ -87,6 +91,9 @@ private:
   void relearn(State& state, Learning why) const;
   // Whose workload has more or fewer pods than before relearns.
   void count_siblings();
+  // Each of so many entities' part of the false alarms, as -log10 of a share of its time.
+  float threshold(std::size_t entities) const;
+  bool flag(State& state, float least, double elapsed_s) const;
   void leave(const State& state);
   void bound_absent();
 

@@ -18,6 +18,7 @@ struct Baseline {
   Detector detector;
   // Learnt from other columns than this agent's: how rare a score is must be learnt anew.
   bool of_other_columns = false;
+  float handicap = 0;  // decades, for false alarms (anomaly.h)
 };
 
 struct Baselines {

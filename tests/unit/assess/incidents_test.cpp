@@ -123,13 +123,17 @@ TEST_CASE("evidence of a fault names whose it is, and needs no ranking") {
   CHECK(told[0].cause == "node");
 }
 
-TEST_CASE("information makes no incident, an anomaly does") {
+TEST_CASE("information makes no incident, but that somebody suffers does") {
   Incidents incidents;
   const CauseFinder causes;
   CHECK(incidents.update(at(1), {trouble("ClockJumped", kNodeEntity, 1, Severity::kInfo)}, causes).empty());
   Condition unusual = trouble("Anomaly", 5, 2, Severity::kInfo);
   unusual.evidence = Evidence::kAnomaly;
   CHECK(incidents.update(at(2), {unusual}, causes).size() == 1);
+  Incidents others;
+  const auto told = others.update(at(1), {trouble("DnsTimeouts", 5, 1, Severity::kInfo)}, causes);
+  REQUIRE(told.size() == 1);
+  CHECK_FALSE(told[0].settled);  // whose fault it is stays to be found
 }
 
 TEST_CASE("an incident of very many troubles keeps a bounded number and counts the rest") {

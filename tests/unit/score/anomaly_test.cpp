@@ -62,10 +62,13 @@ struct Feed {
 
 TEST_CASE("quiet noise is flagged no more often than twice the budget") {
   AnomalyOptions options;
-  options.false_alarm_budget = 2e-3;
+  constexpr double kShare = 2e-3;
+  constexpr std::size_t kEntities = 10;
+  options.false_alarms_per_week = kShare * kEntities * 7 * 86'400 / options.flag_s;
+  options.handicap = 0;
   options.min_deviation = 0;  // the statistics alone must hold the budget
   AnomalyScorer scorer(options);
-  Feed feed(10);
+  Feed feed(kEntities);
   feed.run(scorer, 400);
   std::size_t flagged = 0;
   std::size_t judged = 0;
@@ -78,7 +81,41 @@ TEST_CASE("quiet noise is flagged no more often than twice the budget") {
       ++judged;
     }
   }
-  CHECK(static_cast<double>(flagged) <= 2 * options.false_alarm_budget * static_cast<double>(judged));
+  CHECK(static_cast<double>(flagged) <= 2 * kShare * static_cast<double>(judged));
+}
+
+TEST_CASE(
+    "the false alarms allowed are shared by all entities, and whoever had one must be rarer next time") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed one(1);
+  one.run(scorer, 600);
+  // 14 of 10 s in a week.
+  CHECK(one.scores.entities[0].anomaly_threshold * 8 ==
+        doctest::Approx(-std::log10(140.0 / 604'800)).epsilon(1e-5));
+  const auto spike = [&] {
+    one.fill();
+    one.at(0, "errors_network.rate") = 1e4F;
+    one.judge(scorer);
+    return one.scores.entities[0].anomalous;
+  };
+  const double before = one.scores.entities[0].anomaly_threshold;
+  CHECK(spike());
+  one.run(scorer, 50);
+  CHECK(one.scores.entities[0].anomaly_threshold == doctest::Approx(before).epsilon(1e-6));
+  one.run(scorer, 15);
+  CHECK(one.scores.entities[0].anomaly_threshold - before == doctest::Approx(0.5 / 8).epsilon(0.01));
+  CHECK(scorer.baseline("node")->handicap == doctest::Approx(0.5).epsilon(0.01));
+  for (int i = 0; i < 6; ++i) {
+    spike();
+    one.run(scorer, 65);
+  }
+  CHECK(one.scores.entities[0].anomaly_threshold - before <= 2.0 / 8);
+
+  AnomalyScorer of_ten(AnomalyOptions{});
+  Feed ten(10);
+  ten.run(of_ten, 600);
+  CHECK(ten.scores.entities[0].anomaly_threshold * 8 ==
+        doctest::Approx(-std::log10(14.0 / 604'800)).epsilon(1e-5));
 }
 
 TEST_CASE("a step in one column is flagged within three ticks and named first, on that entity alone") {
