@@ -33,7 +33,9 @@ std::string id_of(const Condition& first, WallNs opened_wall_ns) {
 
 // That somebody suffers, whoever it is that makes him.
 bool is_suffering(const Condition& condition) {
-  return condition.evidence == Evidence::kAnomaly || condition.reason == "DnsTimeouts";
+  // The node's own is the sum of its pods'.
+  const bool of_node = condition.entity == nullptr || condition.entity->id == kNodeEntity;
+  return condition.evidence == Evidence::kAnomaly || (condition.reason == "DnsTimeouts" && !of_node);
 }
 
 // Evidence of a fault names whose it is; that somebody suffers, or that there is no memory, does not.

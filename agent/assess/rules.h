@@ -91,8 +91,8 @@ struct LevelRule {
 inline constexpr double kPeakS = 10;
 // Three questions in a row without an answer: a restart of the daemon takes less.
 inline constexpr double kServiceS = 25;
-// The rate of ten seconds lags by itself: this keeps one burst out.
-inline constexpr double kAskedInVainS = 2;
+// Longer than the window of a rate: one burst that is lost is none.
+inline constexpr double kAskedInVainS = 11;
 // A daemon that synchronizes a clock takes minutes after boot.
 inline constexpr double kClockS = 600;
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <optional>
@@ -60,10 +59,19 @@ Result<std::string> decompress(const std::string& bytes) {
 void encode(const TailDistribution::Memory& memory, kept::Tail& message) {
   message.mutable_rows()->Add(memory.rows.begin(), memory.rows.end());
   message.set_age_rows(memory.age_rows);
+  message.set_level(memory.level);
+  message.set_tail_share(memory.tail_share);
+  message.set_shape(memory.shape);
+  message.set_spread(memory.spread);
 }
 
 TailDistribution::Memory decode(const kept::Tail& message) {
-  return {{message.rows().begin(), message.rows().end()}, message.age_rows()};
+  return {{message.rows().begin(), message.rows().end()},
+          message.age_rows(),
+          message.level(),
+          message.tail_share(),
+          message.shape(),
+          message.spread()};
 }
 
 // `places`: of each kept column here, or nothing.
@@ -119,7 +127,7 @@ Result<Detector> decode(const kept::Baseline& message,
   memory.age_rows = message.age_rows();
   memory.joint_tail = decode(message.joint_tail());
   memory.top_tail = decode(message.top_tail());
-  return Detector::from(memory, AnomalyOptions{}.detector);
+  return Detector::from(memory);
 }
 
 Result<Baselines> decode(const std::string& plain) {
@@ -163,7 +171,7 @@ Result<Baselines> decode(const std::string& plain) {
       leave_out("its name was there before");
       continue;
     }
-    if (!(entry.handicap() >= 0) || !std::isfinite(entry.handicap())) {
+    if (!(entry.handicap() >= 0) || entry.handicap() > static_cast<float>(AnomalyOptions{}.max_handicap)) {
       leave_out("impossible handicap");
       continue;
     }
@@ -173,7 +181,8 @@ Result<Baselines> decode(const std::string& plain) {
       continue;
     }
     baselines.list.push_back({entry.workload(), entry.revision(), std::move(*detector),
-                              entry.of_other_columns() || other_columns, entry.handicap()});
+                              entry.of_other_columns() || other_columns, entry.handicap(),
+                              entry.of_other_node()});
   }
   return baselines;
 }
@@ -262,6 +271,7 @@ Status BaselineWriter::append(const Baseline& baseline) {
   encode(memory.top_tail, *message.mutable_top_tail());
   message.set_of_other_columns(baseline.of_other_columns);
   message.set_handicap(baseline.handicap);
+  message.set_of_other_node(baseline.of_other_node);
   return compress(part.SerializeAsString(), false);
 }
 

@@ -125,6 +125,8 @@ Result<std::unique_ptr<BaselineStore>> BaselineStore::make(BaselineStoreOptions 
   if (!with.seed.empty()) {
     Result<Baselines> seed = load_baselines(with.seed);
     if (!seed) return fail("score.baselines_seed: " + seed.error().text);
+    for (const std::string& left_out : seed->left_out)
+      spdlog::warn("baselines: {}: {}; it is left out", with.seed, left_out);
     worker.to_teach.push_back(of_any_node(std::move(*seed), with.node));
   }
   if (with.path.empty()) return store;
@@ -144,7 +146,7 @@ Result<std::unique_ptr<BaselineStore>> BaselineStore::make(BaselineStoreOptions 
       worker.use.bytes = own->file.size();
       worker.use.saved_wall_ns = own->saved_wall_ns;
       // Before the seed.
-      worker.to_teach.push_front(std::make_shared<const Baselines>(std::move(*own)));
+      worker.to_teach.push_front(of_any_node(std::move(*own), with.node));
     } else {
       const std::string aside = with.path + ".damaged";
       if (std::rename(with.path.c_str(), aside.c_str()) != 0) {

@@ -48,8 +48,8 @@ struct RecordingHeader {
   std::optional<RecordedSettings> settings;  // none in format 1
 };
 
-// 2: settings, policy, reasons of anomalies, several parts in a file. 3: baselines, revisions. A reader
-// refuses newer formats and reads all older ones.
+// 2: settings, policy, reasons of anomalies, several parts in a file. 3: baselines, revisions, false alarms
+// allowed. A reader refuses newer formats and reads all older ones.
 constexpr std::uint32_t kRecordingFormat = 3;
 
 class TickEncoder {

@@ -67,7 +67,6 @@ struct AnomalyScorer::State {
   Detector detector{kJudged};
   std::string workload;  // empty: not known yet, or nothing of it outlives it
   std::string revision;
-  std::size_t siblings = 0;  // pods of the workload, itself among them; 0: not counted yet
   Learning learning = Learning::kNew;
   double learns_until_s = 0;  // of its age
   float handicap = 0;         // decades
@@ -80,7 +79,7 @@ struct AnomalyScorer::State {
   // What it knows is worth keeping. While it learns another version it is neither the old one's nor its own.
   bool is_wise() const { return !workload.empty() && detector.known() && learning != Learning::kNewVersion; }
 
-  Baseline baseline() const { return {workload, revision, detector, false, handicap}; }
+  Baseline baseline() const { return {workload, revision, detector, false, handicap, false}; }
 
   // The newest verdict.
   float rarity = 0;
@@ -120,6 +119,7 @@ bool AnomalyScorer::is_typical(const State& state) const {
       return false;
     case Learning::kNewVersion:
     case Learning::kReplicas:
+    case Learning::kNewSignals:
       return state.age_s >= state.learns_until_s - options_.warm_up_s / 2;
   }
   return true;
@@ -151,20 +151,23 @@ const std::vector<std::string>& AnomalyScorer::columns() {
 }
 
 void AnomalyScorer::learn(const Baselines& baselines) {
-  std::map<std::string_view, double> living;  // the most rows that one of them knows
+  std::set<std::string_view> living;
   for (const auto& [id, state] : states_) {
-    if (state->learning == Learning::kNew) continue;
-    double& rows = living[state->workload];
-    rows = std::max(rows, state->detector.age_rows());
+    if (state->learning != Learning::kNew) living.insert(state->workload);
   }
-  for (const Baseline& given : baselines.list) {
-    if (baselines.of_other_node && given.workload == kNodeWorkload) continue;
-    const auto known = living.find(given.workload);
-    if (known != living.end() && known->second >= given.detector.age_rows()) continue;
-    const auto absent = absent_.find(given.workload);
-    const bool wiser =
-        absent == absent_.end() || absent->second.baseline.detector.age_rows() < given.detector.age_rows();
-    if (wiser) absent_.insert_or_assign(given.workload, Absent{given, baselines.of_other_node, tick_});
+  // The first of a file are the last to be forgotten.
+  for (auto given = baselines.list.rbegin(); given != baselines.list.rend(); ++given) {
+    Baseline baseline = *given;
+    baseline.of_other_node = baseline.of_other_node || baselines.of_other_node;
+    if (living.contains(baseline.workload) || (baseline.of_other_node && baseline.workload == kNodeWorkload))
+      continue;
+    const auto absent = absent_.find(baseline.workload);
+    const auto rank = [](const Baseline& each) {
+      return std::pair(!each.of_other_node, each.detector.age_rows());
+    };
+    if (absent != absent_.end() && rank(absent->second.baseline) >= rank(baseline)) continue;
+    const std::string workload = baseline.workload;
+    absent_.insert_or_assign(workload, Absent{std::move(baseline), ++left_});
   }
   bound_absent();
   // Those that began without: they know next to nothing yet.
@@ -179,13 +182,13 @@ void AnomalyScorer::recognise(const Entity& entity, State& state) {
   struct Known {
     const Detector* detector = nullptr;
     const std::string* revision = nullptr;
-    bool settled = false;
-    EntityId id = 0;
+    Learning learning = Learning::kDone;
     float handicap = 0;
+    EntityId id = 0;
   };
   const auto rank = [&](const Known& known) {
-    return std::tuple(known.settled, *known.revision == entity.revision, known.detector->age_rows(),
-                      known.id);
+    const bool settled = known.learning == Learning::kDone || known.learning == Learning::kKnown;
+    return std::tuple(settled, *known.revision == entity.revision, known.detector->age_rows(), known.id);
   };
   Known best;
   const auto consider = [&](const Known& known) {
@@ -196,75 +199,98 @@ void AnomalyScorer::recognise(const Entity& entity, State& state) {
   for (const auto& [id, other] : states_) {
     if (other->workload != workload) continue;
     has_siblings = true;
-    if (other->detector.known())
-      consider({&other->detector, &other->revision, other->learning != Learning::kNewVersion, id,
-                other->handicap});
+    if (other->detector.known() && other->learning != Learning::kNew)
+      consider({&other->detector, &other->revision, other->learning, other->handicap, id});
   }
   const auto absent = absent_.find(workload);
   if (absent != absent_.end()) {
     const Baseline& left = absent->second.baseline;
-    consider({&left.detector, &left.revision, !left.of_other_columns, 0, left.handicap});
+    consider({&left.detector, &left.revision, left.of_other_columns ? Learning::kNewSignals : Learning::kDone,
+              left.handicap, 0});
   }
 
   state.workload = std::move(workload);
   state.revision = entity.revision;
-  state.siblings = 0;
-  siblings_changed_ = true;
+  states_changed_ = true;
   // It was nameless for so long that it knows enough itself.
   if (state.learning != Learning::kNew || best.detector == nullptr) return;
-  const bool other_version = !best.settled || (!best.revision->empty() && !state.revision.empty() &&
-                                               *best.revision != state.revision);
+  const bool other_version =
+      !best.revision->empty() && !state.revision.empty() && *best.revision != state.revision;
+  const Learning learning = other_version ? Learning::kNewVersion : best.learning;
   state.detector = *best.detector;
-  state.handicap = best.handicap;
   state.detector.begin_anew();
-  if (other_version) {
-    relearn(state, Learning::kNewVersion);
-  } else {
+  if (!other_version) state.handicap = best.handicap;
+  if (learning == Learning::kDone || learning == Learning::kKnown) {
     // From now on this one knows it.
     if (absent != absent_.end() && !has_siblings) absent_.erase(absent);
     state.learning = Learning::kKnown;
     state.learns_until_s = state.age_s + options_.settle_s;
+  } else {
+    relearn(state, learning);
   }
 }
 
 void AnomalyScorer::relearn(State& state, Learning why) const {
-  state.detector.relearn(options_.relearn_rows, options_.detector);
+  if (why == Learning::kNewSignals) {
+    state.detector.relearn_rarity(options_.relearn_rows);
+  } else {
+    state.detector.relearn(options_.relearn_rows, options_.detector);
+  }
   state.learning = why;
   state.learns_until_s = state.age_s + options_.warm_up_s;
 }
 
-void AnomalyScorer::count_siblings() {
-  siblings_changed_ = false;
-  std::unordered_map<std::string_view, std::size_t> counts;
-  for (const auto& [id, state] : states_) {
-    if (!state->workload.empty()) ++counts[state->workload];
+void AnomalyScorer::count_replicas(MonotonicNs now) {
+  if (states_changed_) {
+    states_changed_ = false;
+    std::map<std::string_view, std::size_t> counts;
+    for (const auto& [id, state] : states_) {
+      if (!state->workload.empty()) ++counts[state->workload];
+    }
+    std::erase_if(replicas_, [&](const auto& entry) { return !counts.contains(entry.first); });
+    for (const auto& [workload, count] : counts) {
+      Replicas& replicas = replicas_[std::string(workload)];
+      if (replicas.now == count) continue;
+      replicas.now = count;
+      replicas.since_ns = now;
+      replicas_pending_ = true;
+    }
+  }
+  if (!replicas_pending_) return;
+  replicas_pending_ = false;
+  std::set<std::string_view> changed;
+  for (auto& [workload, replicas] : replicas_) {
+    if (replicas.known == replicas.now) continue;
+    if (seconds_between(replicas.since_ns, now) < options_.replicas_hold_s) {
+      replicas_pending_ = true;
+      continue;
+    }
+    if (replicas.known != 0) changed.insert(workload);
+    replicas.known = replicas.now;
   }
   for (const auto& [id, state] : states_) {
-    if (state->workload.empty()) continue;
-    const std::size_t now = counts[state->workload];
-    const bool changed = state->siblings != 0 && state->siblings != now;
-    state->siblings = now;
-    if (changed && state->learning == Learning::kDone) relearn(*state, Learning::kReplicas);
+    // What one has learnt from nothing is of these minutes anyway; another version is the greater change.
+    if (!changed.contains(state->workload) || state->learning == Learning::kNew) continue;
+    relearn(*state, state->learning == Learning::kNewVersion ? Learning::kNewVersion : Learning::kReplicas);
   }
 }
 
 void AnomalyScorer::leave(const State& state) {
   if (!state.is_wise()) return;
-  const auto found = absent_.find(state.workload);
-  if (found != absent_.end() && found->second.baseline.revision == state.revision &&
-      found->second.baseline.detector.age_rows() > state.detector.age_rows()) {
-    found->second.left_in_tick = tick_;
-    return;
-  }
-  absent_.insert_or_assign(state.workload, Absent{state.baseline(), false, tick_});
+  const bool known_by_sibling = std::ranges::any_of(states_, [&](const auto& entry) {
+    const State& other = *entry.second;
+    return &other != &state && other.is_wise() && other.workload == state.workload &&
+           other.revision == state.revision;
+  });
+  if (known_by_sibling) return;
+  absent_.insert_or_assign(state.workload, Absent{state.baseline(), ++left_});
   bound_absent();
 }
 
 void AnomalyScorer::bound_absent() {
   while (absent_.size() > options_.max_absent) {
     absent_.erase(std::ranges::min_element(absent_, {}, [](const auto& entry) {
-      return std::tuple(!entry.second.of_other_node, entry.second.left_in_tick,
-                        entry.second.baseline.detector.age_rows());
+      return std::pair(!entry.second.baseline.of_other_node, entry.second.order);
     }));
   }
 }
@@ -276,11 +302,11 @@ std::vector<std::string> AnomalyScorer::workloads() const {
   }
   std::vector<std::pair<std::uint64_t, std::string>> left;
   for (const auto& [workload, absent] : absent_) {
-    if (!living.contains(workload)) left.emplace_back(absent.left_in_tick, workload);
+    if (!living.contains(workload)) left.emplace_back(absent.order, workload);
   }
-  std::ranges::stable_sort(left, std::ranges::greater{}, [](const auto& each) { return each.first; });
+  std::ranges::sort(left, std::ranges::greater{});
   std::vector<std::string> names{living.begin(), living.end()};
-  for (auto& [tick, workload] : left) names.push_back(std::move(workload));
+  for (auto& [order, workload] : left) names.push_back(std::move(workload));
   return names;
 }
 
@@ -290,14 +316,9 @@ std::optional<Baseline> AnomalyScorer::baseline(const std::string& workload) con
     if (state->workload != workload || !state->is_wise()) continue;
     if (wisest == nullptr || state->detector.age_rows() > wisest->detector.age_rows()) wisest = state.get();
   }
+  if (wisest != nullptr) return wisest->baseline();
   const auto absent = absent_.find(workload);
-  // What was imported may know more than who lives.
-  if (absent != absent_.end() &&
-      (wisest == nullptr || absent->second.baseline.detector.age_rows() > wisest->detector.age_rows())) {
-    return absent->second.baseline;
-  }
-  if (wisest == nullptr) return std::nullopt;
-  return wisest->baseline();
+  return absent == absent_.end() ? std::nullopt : std::optional(absent->second.baseline);
 }
 
 float AnomalyScorer::threshold(std::size_t entities) const {
@@ -310,9 +331,7 @@ float AnomalyScorer::threshold(std::size_t entities) const {
 
 bool AnomalyScorer::flag(State& state, float least, double elapsed_s) const {
   constexpr double kAnotherS = 60;  // calm for so long: the flag is over, and the next is another
-  // The scale ends at kDecades: what is beyond it is rare enough for any threshold.
-  const bool flagged = state.learning == Learning::kDone &&
-                       state.rarity > std::min(least, kDecades - 0.01F) &&
+  const bool flagged = state.learning == Learning::kDone && state.rarity > least &&
                        static_cast<double>(state.magnitude) >= options_.min_deviation;
   state.handicap *= 1 - forgetting(elapsed_s, options_.handicap_half_life_s);
   state.calm_s = flagged ? 0 : state.calm_s + elapsed_s;
@@ -352,7 +371,8 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
       state->learning = state->detector.known() ? Learning::kDone : Learning::kNew;
     out.learning = state->learning;
     out.anomaly = static_cast<double>(std::clamp(state->rarity / kDecades, 0.F, 1.F));
-    const float least = std::min(base + state->handicap, kDecades);
+    // The scale ends at kDecades: what is beyond it is rare enough for any threshold.
+    const float least = std::min(base + state->handicap, kDecades - 0.01F);
     out.anomaly_threshold = out.warming_up() ? 1 : static_cast<double>(least / kDecades);
     out.anomalous = flag(*state, least, elapsed_s);
     out.anomaly_reasons = state->reasons;
@@ -367,9 +387,9 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
       leave(*states_[id]);
       states_.erase(id);
     }
-    siblings_changed_ = true;
+    states_changed_ = true;
   }
-  if (siblings_changed_) count_siblings();
+  count_replicas(now);
 }
 
 }  // namespace vedette

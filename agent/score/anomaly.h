@@ -22,7 +22,7 @@ struct AnomalyOptions {
   double false_alarms_per_week = 14;
   double flag_s = 10;
   // Who was flagged must be rarer by so many decades to be flagged again, up to the most, and half of it is
-  // forgiven in the time: whoever cries wolf every hour is heard less, and every entity has its own record.
+  // forgiven in the time: a workload that cries wolf every hour is heard less, and no other is.
   double handicap = 0.5;
   double max_handicap = 2;
   double handicap_half_life_s = 86'400;
@@ -33,9 +33,11 @@ struct AnomalyOptions {
   // After a change of version or of the number of pods, what was known counts as so many rows; scores count
   // as usual again from the middle of the warm-up on, when columns are.
   double relearn_rows = 60;
-  // Of workloads without a pod at present, 31 KiB each at most. Other nodes' are forgotten first, then those
-  // that left first.
-  std::size_t max_absent = 256;
+  // A number of pods is another one when it has held for so long: one that is replaced changes nothing.
+  double replicas_hold_s = 60;
+  // Of workloads without a pod at present, 31 KiB each at most: as many as a file holds, or a restart would
+  // lose some. Other nodes' are forgotten first, then those that left first.
+  std::size_t max_absent = 512;
   // The time that is one row of the detector's memories, whatever the ticks are. An entity is judged once in
   // that time, half of them in one tick and half in the next; between, it keeps its verdict.
   double row_s = 0.5;
@@ -62,7 +64,8 @@ public:
 
   // A pod of a known workload begins with its baseline: that of the sibling that knows most, or what the last
   // one left. Then it settles for `settle_s` only; with another revision than the baseline's it relearns for
-  // `warm_up_s`, and so do all pods of a workload when their number on this node changes.
+  // `warm_up_s`, and so do all pods of a workload when their number on this node has changed. What was learnt
+  // here is never replaced by what another node knows.
   void learn(const Baselines& baselines) override;
   // Of what baseline() has something: those that live first, then those that left last.
   std::vector<std::string> workloads() const;
@@ -80,8 +83,13 @@ private:
   // Of a workload without a pod.
   struct Absent {
     Baseline baseline;
-    bool of_other_node = false;
-    std::uint64_t left_in_tick = 0;
+    std::uint64_t order = 0;  // in which they left
+  };
+  // How many pods a workload has on this node.
+  struct Replicas {
+    std::size_t known = 0;  // that has held; 0: none yet
+    std::size_t now = 0;
+    MonotonicNs since_ns = 0;
   };
 
   void transform(std::span<const float> row);
@@ -90,7 +98,7 @@ private:
   void recognise(const Entity& entity, State& state);
   void relearn(State& state, Learning why) const;
   // Whose workload has more or fewer pods than before relearns.
-  void count_siblings();
+  void count_replicas(MonotonicNs now);
   // Each of so many entities' part of the false alarms, as -log10 of a share of its time.
   float threshold(std::size_t entities) const;
   bool flag(State& state, float least, double elapsed_s) const;
@@ -103,7 +111,10 @@ private:
   std::vector<float> row_;  // of the entity being judged, transformed
   std::unordered_map<EntityId, std::unique_ptr<State>> states_;
   std::map<std::string, Absent> absent_;  // by workload
-  bool siblings_changed_ = false;
+  std::uint64_t left_ = 0;
+  std::map<std::string, Replicas> replicas_;  // by workload
+  bool states_changed_ = false;
+  bool replicas_pending_ = false;  // one of them has not held yet
   MonotonicNs last_ns_ = 0;
   std::uint64_t tick_ = 0;
 };

@@ -18,7 +18,8 @@ struct Baseline {
   Detector detector;
   // Learnt from other columns than this agent's: how rare a score is must be learnt anew.
   bool of_other_columns = false;
-  float handicap = 0;  // decades, for false alarms (anomaly.h)
+  float handicap = 0;          // decades, for false alarms (anomaly.h)
+  bool of_other_node = false;  // imported, and no pod here has taken it over yet
 };
 
 struct Baselines {

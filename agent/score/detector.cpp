@@ -77,7 +77,7 @@ Detector::Memory Detector::memory() const {
   return memory;
 }
 
-Result<Detector> Detector::from(const Memory& memory, const DetectorOptions& options) {
+Result<Detector> Detector::from(const Memory& memory) {
   const auto is_share = [](float value) { return value >= 0 && value <= 1; };
   // Beyond any that logarithms and shares give, and far from where squares end.
   const auto is_sane = [](float value) { return std::abs(value) <= 1e12F; };
@@ -110,8 +110,8 @@ Result<Detector> Detector::from(const Memory& memory, const DetectorOptions& opt
   detector.factor_weight_ = memory.factor_weight;
   if (!(memory.age_rows >= 0) || !std::isfinite(memory.age_rows)) return fail("age_rows");
   detector.age_rows_ = memory.age_rows;
-  const auto joint_tail = TailDistribution::from(memory.joint_tail, options.tail);
-  const auto top_tail = TailDistribution::from(memory.top_tail, options.tail);
+  const auto joint_tail = TailDistribution::from(memory.joint_tail);
+  const auto top_tail = TailDistribution::from(memory.top_tail);
   if (!joint_tail || !top_tail) return fail("joint_tail or top_tail");
   detector.joint_tail_ = *joint_tail;
   detector.top_tail_ = *top_tail;
@@ -134,6 +134,10 @@ void Detector::relearn(double rows, const DetectorOptions& options) {
   const float most = forgetting(rows, options.slow_half_life_rows);
   for (Column& column : columns_) column.weight = std::min(column.weight, most);
   factor_weight_ = std::min(factor_weight_, most);
+  relearn_rarity(rows);
+}
+
+void Detector::relearn_rarity(double rows) {
   joint_tail_.relearn(rows);
   top_tail_.relearn(rows);
 }

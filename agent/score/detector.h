@@ -73,11 +73,13 @@ public:
   };
   Memory memory() const;
   // An error names the field that is impossible.
-  static Result<Detector> from(const Memory& memory, const DetectorOptions& options);
+  static Result<Detector> from(const Memory& memory);
   // Keeps what is usual and forgets the moment: the next row is of another process, or of another time.
   void begin_anew();
   // What it knows counts from now on as if it were from so many rows: its own new rows soon count for more.
   void relearn(double rows, const DetectorOptions& options);
+  // The same of how rare its scores are alone: they were of other columns.
+  void relearn_rarity(double rows);
 
 private:
   static constexpr std::size_t kMaxDims = kMaxJoint * kParts;

@@ -30,9 +30,10 @@ enum class Learning : std::uint8_t {
   kKnown,       // it begins with what its workload is known to do, and has a moment to settle
   kNewVersion,  // what is known is of another revision of its workload
   kReplicas,    // its workload has more or fewer pods on this node than before
+  kNewSignals,  // what is known was learnt by an agent with other signals
 };
-inline constexpr std::array<std::string_view, 5> kLearningNames{"", "new", "settling", "new_version",
-                                                                "replicas_changed"};
+inline constexpr std::array<std::string_view, 6> kLearningNames{
+    "", "new", "settling", "new_version", "replicas_changed", "new_signals"};
 inline std::string_view to_string(Learning learning) {
   return kLearningNames[static_cast<std::size_t>(learning)];
 }

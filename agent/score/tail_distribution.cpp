@@ -38,22 +38,37 @@ void TailDistribution::pass(double rows, const TailOptions& options) {
 }
 
 TailDistribution::Memory TailDistribution::memory() const {
-  return {{rows_.begin(), rows_.begin() + static_cast<std::ptrdiff_t>(end_)}, age_};
+  return {{rows_.begin(), rows_.begin() + static_cast<std::ptrdiff_t>(end_)},
+          age_,
+          level_,
+          tail_share_,
+          shape_,
+          spread_};
 }
 
-std::optional<TailDistribution> TailDistribution::from(const Memory& memory, const TailOptions& options) {
+std::optional<TailDistribution> TailDistribution::from(const Memory& memory) {
   // More rows than any age gives, so that sums stay numbers.
   constexpr float kMostRows = 1e9F;
+  constexpr auto kEndOfBins = static_cast<float>(kBins) / kBinsPerUnit;
   const auto possible = [](float rows) { return rows >= 0 && rows <= kMostRows; };
-  if (memory.rows.size() > kBins || !(memory.age_rows >= 0) || !std::isfinite(memory.age_rows) ||
+  const bool fitted = memory.level >= 0 && memory.level <= kEndOfBins && memory.tail_share > 0 &&
+                      memory.tail_share <= 1 && memory.shape >= static_cast<float>(kShortestShape) &&
+                      memory.shape <= static_cast<float>(kLongestShape) && memory.spread >= 0 &&
+                      memory.spread <= kMostRows;
+  if (!fitted || memory.rows.size() > kBins || !(memory.age_rows >= 0) || !std::isfinite(memory.age_rows) ||
       !std::ranges::all_of(memory.rows, possible)) {
     return std::nullopt;
   }
   TailDistribution tail;
   std::ranges::copy(memory.rows, tail.rows_.begin());
   tail.end_ = memory.rows.size();
+  for (const float rows : memory.rows) tail.total_ += rows;
   tail.age_ = memory.age_rows;
-  tail.fit(options);
+  tail.level_ = memory.level;
+  tail.tail_share_ = memory.tail_share;
+  tail.shape_ = memory.shape;
+  // A share of nothing is none.
+  tail.spread_ = tail.total_ > 0 ? memory.spread : 0;
   return tail;
 }
 

@@ -28,14 +28,19 @@ public:
   float rarity(float value) const;
   bool known() const { return spread_ > 0; }
 
-  // What outlives a process; level and shape follow from it.
+  // What outlives a process.
   struct Memory {
     std::vector<float> rows;  // of each bin, up to the last that is not empty
     double age_rows = 0;
+    // As fitted last.
+    float level = 0;
+    float tail_share = 1;
+    float shape = 0;
+    float spread = 0;
   };
   Memory memory() const;
   // Nothing where the numbers are impossible.
-  static std::optional<TailDistribution> from(const Memory& memory, const TailOptions& options);
+  static std::optional<TailDistribution> from(const Memory& memory);
   // What it knows counts from now on as if it were from so many rows: what comes soon weighs more.
   void relearn(double rows);
 

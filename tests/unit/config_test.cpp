@@ -51,7 +51,8 @@ TEST_CASE("every section reaches the options of its stage") {
   const ConfigFile file(
       "tick_ms: 250\nprobes_off: [tcp]\nservices: {kubelet_url: 'http://[::1]:10248/healthz', "
       "runtime_socket: off, dns_server: 10.0.0.10}\n"
-      "budget: {cpu_share: 0.05, map_mib: 8, step: 2}\nscore: {model: 'off'}\nassess: {recovery_s: 42}\n"
+      "budget: {cpu_share: 0.05, map_mib: 8, step: 2}\nscore: {model: 'off', baselines: /b, baselines_seed: "
+      "/s, false_alarms_per_week: 3}\nassess: {recovery_s: 42}\n"
       "act: {mode: enforce, max_taints_per_hour: 9}\n"
       "policy: {rules: [{reason: DiskError, effect: NoExecute}], critical: [a/b]}\n"
       "kube: {url: 'https://127.0.0.1:6443', ca: /ca, token_file: /token, node_name: n1}\n"
@@ -81,6 +82,9 @@ TEST_CASE("every section reaches the options of its stage") {
   CHECK(config->node_name == "n1");
   CHECK(config->exporter.top_pods == 5);
   CHECK(config->record_mib == 8);
+  CHECK(config->baselines.path == "/b");
+  CHECK(config->baselines.seed == "/s");
+  CHECK(config->anomaly.false_alarms_per_week == 3);
   CHECK(config->flight.folder == "/f");
   CHECK(config->flight.keep_s == 1800);
   CHECK(config->flight.max_bytes == 9 << 20);

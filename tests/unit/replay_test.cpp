@@ -22,6 +22,7 @@ RecordedSettings settings() {
   settings.assess.recovery_s = 30;
   settings.mode = Mode::kEnforce;
   settings.model = "builtin";
+  settings.false_alarms_per_week = 3;
   return settings;
 }
 
@@ -86,7 +87,9 @@ public:
   // `taught`: given to the agent with its third tick.
   explicit RecordedRun(const std::shared_ptr<const Baselines>& taught = nullptr) {
     RecordedSettings set = settings();
-    auto owned = std::make_unique<AnomalyScorer>(AnomalyOptions{});
+    AnomalyOptions anomaly_options;
+    anomaly_options.false_alarms_per_week = set.false_alarms_per_week;
+    auto owned = std::make_unique<AnomalyScorer>(anomaly_options);
     const AnomalyScorer& anomaly = *owned;
     auto scorers = make_scorers(std::move(owned), "builtin", {}, set.assess);
     REQUIRE(scorers.has_value());

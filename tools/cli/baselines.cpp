@@ -80,6 +80,8 @@ int run_baselines(const BaselinesCommand& command, bool json, const CliStreams& 
     // Read here, so that what is wrong with it is told with its name.
     Result<Baselines> given = load_baselines(command.file);
     if (!given) return fail_with(streams, kExitUsage, given.error().text);
+    for (const std::string& left_out : given->left_out)
+      streams.err << "vedette: " << command.file << ": " << left_out << ": left out\n";
     request.mutable_baselines()->set_file(std::move(given->file));
   }
   Result<AgentClient> client = AgentClient::connect(command.socket_path);

@@ -21,6 +21,8 @@ std::string why_not_judged(const std::string& learning) {
   if (learning == "new_version") return "another version of its workload: learns anew what is usual";
   if (learning == "replicas_changed")
     return "its workload has more or fewer pods here than before: learns anew what is usual";
+  if (learning == "new_signals")
+    return "what is known of it was learnt from other signals: learns anew what is rare";
   return "warming up: too little seen to say what is usual";
 }
 

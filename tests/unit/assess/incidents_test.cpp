@@ -134,6 +134,7 @@ TEST_CASE("information makes no incident, but that somebody suffers does") {
   const auto told = others.update(at(1), {trouble("DnsTimeouts", 5, 1, Severity::kInfo)}, causes);
   REQUIRE(told.size() == 1);
   CHECK_FALSE(told[0].settled);  // whose fault it is stays to be found
+  CHECK(Incidents().update(at(1), {trouble("DnsTimeouts", kNodeEntity, 1, Severity::kInfo)}, causes).empty());
 }
 
 TEST_CASE("an incident of very many troubles keeps a bounded number and counts the rest") {

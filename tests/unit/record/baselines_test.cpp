@@ -68,7 +68,8 @@ bool same(const Detector::Memory& a, const Detector::Memory& b) {
   };
   return std::ranges::equal(a.columns, b.columns, same_column) && a.joint == b.joint &&
          a.factor == b.factor && a.factor_weight == b.factor_weight && a.age_rows == b.age_rows &&
-         a.joint_tail.rows == b.joint_tail.rows && a.top_tail.rows == b.top_tail.rows &&
+         a.joint_tail.rows == b.joint_tail.rows && a.top_tail.spread == b.top_tail.spread &&
+         a.joint_tail.level == b.joint_tail.level && a.top_tail.rows == b.top_tail.rows &&
          a.joint_tail.age_rows == b.joint_tail.age_rows && a.top_tail.age_rows == b.top_tail.age_rows;
 }
 
@@ -119,12 +120,11 @@ TEST_CASE("each damaged or cut file of baselines is refused with its name") {
 TEST_CASE("impossible numbers are refused by the detector") {
   const auto scorer = learnt_scorer();
   const Detector::Memory good = scorer->baseline(kApi)->detector.memory();
-  const DetectorOptions options = AnomalyOptions{}.detector;
-  CHECK(Detector::from(good, options));
+  CHECK(Detector::from(good));
   const auto refused = [&](const auto& change) {
     Detector::Memory bad = good;
     change(bad);
-    return !Detector::from(bad, options);
+    return !Detector::from(bad);
   };
   CHECK(refused([](auto& bad) { bad.columns[0].mean = NAN; }));
   CHECK(refused([](auto& bad) { bad.columns[0].mean = 3e38F; }));
@@ -138,6 +138,10 @@ TEST_CASE("impossible numbers are refused by the detector") {
   CHECK(refused([](auto& bad) { bad.age_rows = -1; }));
   CHECK(refused([](auto& bad) { bad.joint_tail.rows[0] = -1; }));
   CHECK(refused([](auto& bad) { bad.top_tail.rows.resize(10'000); }));
+  CHECK(refused([](auto& bad) { bad.top_tail.spread = NAN; }));
+  CHECK(refused([](auto& bad) { bad.top_tail.level = 1e6F; }));
+  CHECK(refused([](auto& bad) { bad.joint_tail.tail_share = 0; }));
+  CHECK(refused([](auto& bad) { bad.joint_tail.shape = 3; }));
 }
 
 TEST_CASE(
@@ -178,6 +182,9 @@ TEST_CASE(
   REQUIRE(poisoned);
   CHECK(poisoned->list.size() == 1);
   CHECK(poisoned->left_out == std::vector<std::string>{"workload 1: impossible mean or variance"});
+  CHECK(parsed([](auto& bad) { bad.mutable_list(1)->set_handicap(9); })->left_out ==
+        std::vector<std::string>{"workload 2: impossible handicap"});
+  CHECK(parsed([](auto& given) { given.mutable_list(1)->set_handicap(0.5F); })->list[1].handicap == 0.5F);
   const auto bytes = parsed([](auto& odd) { odd.mutable_list(0)->set_workload("cgroup/\xff"); });
   REQUIRE(bytes);
   CHECK(bytes->list[0].workload == "cgroup/\xff");
@@ -201,7 +208,7 @@ TEST_CASE(
   Scores scores;
   scores.entities.resize(1);
   scorer.score(table, scores);
-  CHECK(scores.entities[0].learning == Learning::kNewVersion);
+  CHECK(scores.entities[0].learning == Learning::kNewSignals);
 }
 
 TEST_CASE("a store saves at its end, teaches the next one, sets aside what it cannot use") {
