@@ -36,6 +36,7 @@ void DurationHistogram::add(double seconds) {
 void EntityTotals::add(const Sample& sample) {
   for (std::size_t i = 0; i < counters.size(); ++i) counters[i] += sample.counters[i];
   for (std::size_t i = 0; i < histograms.size(); ++i) {
+    if (std::ranges::all_of(sample.histograms[i], [](auto count) { return count == 0; })) continue;
     for (std::size_t bucket = 0; bucket < HISTOGRAM_BUCKETS; ++bucket) {
       histograms[i][bucket] += sample.histograms[i][bucket];
     }

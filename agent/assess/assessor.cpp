@@ -154,6 +154,7 @@ struct Assessor::Proof {
   std::string message;
   std::vector<std::string> details;
   Severity floor = Severity::kDegraded;  // severity below `unhealthy_at`
+  bool suffers = false;                  // as in Condition
 };
 
 Assessor::Assessor(AssessOptions options) : options_(std::move(options)) {}
@@ -165,6 +166,7 @@ void Assessor::file(const Proof& proof, const Instant& now) {
     condition.reason = proof.reason;
     condition.domain = proof.domain;
     condition.evidence = proof.evidence;
+    condition.suffers = proof.suffers;
     condition.since = now;
     condition.first_evidence_ns = proof.time_ns;
   }
@@ -179,8 +181,9 @@ void Assessor::file(const Proof& proof, const Instant& now) {
   condition.details = proof.details;
 }
 
-double Assessor::held_for(const std::string& what, EntityId entity, bool holds, const Instant& now) {
-  const Key key(what, entity);
+double Assessor::held_for(std::string_view what, EntityId entity, bool holds, const Instant& now) {
+  if (!holds && held_since_.empty()) return 0;
+  const std::pair key(what, entity);
   if (!holds) {
     held_since_.erase(key);
     return 0;
@@ -266,7 +269,9 @@ void Assessor::read_events(const Observation& observation) {
               1,
               event.time_ns,
               join({"the node is out of memory: ", victim}),
-              {}},
+              {},
+              Severity::kDegraded,
+              true},
              observation.time);
       } else {
         file({"OOMKilled",
@@ -312,11 +317,17 @@ void Assessor::read_levels(const FeatureTable& features) {
     for (std::size_t i = 0; i < kLevelRules.size(); ++i) {
       const LevelRule& rule = kLevelRules[i];
       const double value = features.row(row)[columns[i]];
+      // What is not bad by the milder of its limits is not bad: most, and the rest costs a search.
+      const bool may_be_bad = rule.leave > rule.enter ? value <= rule.leave : value >= rule.leave;
+      if (!may_be_bad) {  // so is NaN
+        held_for(rule.reason, entity->id, false, features.time);
+        continue;
+      }
       const auto known = active_.find(Key(rule.reason, entity->id));
       const bool active = known != active_.end() && !known->second.recovering;
       const double limit = active ? rule.leave : rule.enter;
-      const bool bad = rule.leave > rule.enter ? value <= limit : value >= limit;  // false for NaN
-      const double held_s = held_for(std::string(rule.reason), entity->id, bad, features.time);
+      const bool bad = rule.leave > rule.enter ? value <= limit : value >= limit;
+      const double held_s = held_for(rule.reason, entity->id, bad, features.time);
       if (!bad || held_s < (active ? 0 : rule.hold_s)) continue;
       const bool of_node = entity->kind == EntityKind::kNode;
       file({rule.reason,
@@ -328,7 +339,8 @@ void Assessor::read_levels(const FeatureTable& features) {
             features.time.monotonic_ns,
             describe(rule, value, of_node),
             {},
-            of_node ? rule.on_node : Severity::kInfo},
+            of_node ? rule.on_node : Severity::kInfo,
+            rule.suffers && !of_node},
            features.time);
     }
   }
@@ -358,7 +370,7 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
             features.time.monotonic_ns,
             join({"behaves unlike itself: score ", number(score.anomaly), ", alarm at ",
                   number(score.anomaly_threshold)}),
-            describe(score.anomaly_reasons), Severity::kInfo},
+            describe(score.anomaly_reasons), Severity::kInfo, true},
            features.time);
     }
   }
@@ -392,9 +404,11 @@ std::vector<Condition> Assessor::update(const Observation& observation, const Fe
   read_outcomes(observation);
 
   // Entities that left take their clocks with them.
-  std::set<EntityId> alive;
-  for (const EntityPtr& entity : features.entities) alive.insert(entity->id);
-  std::erase_if(held_since_, [&](const auto& held) { return !alive.contains(held.first.second); });
+  if (!held_since_.empty()) {
+    std::set<EntityId> alive;
+    for (const EntityPtr& entity : features.entities) alive.insert(entity->id);
+    std::erase_if(held_since_, [&](const auto& held) { return !alive.contains(held.first.second); });
+  }
 
   const MonotonicNs now = observation.time.monotonic_ns;
   std::vector<Condition> conditions;

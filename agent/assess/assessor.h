@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -27,7 +28,7 @@ struct AssessOptions {
   double risk_threshold = 0.5;
   double risk_hold_s = 2;
   // An anomaly shorter than this is not worth a line.
-  double anomaly_hold_s = 3;
+  double anomaly_hold_s = 1;
   // The first tick is not the agent's first: what was lost until then was not lost in it.
   bool continues = false;
   // What a line of the kernel log means. Never null.
@@ -56,13 +57,14 @@ private:
   // 1 while nothing was lost and all that the score rests on is watched.
   double score_confidence(const std::vector<Reason>& reasons) const;
   // Seconds for which `holds` has been true of (what, entity) without a break; starts at 0.
-  double held_for(const std::string& what, EntityId entity, bool holds, const Instant& now);
+  double held_for(std::string_view what, EntityId entity, bool holds, const Instant& now);
 
   using Key = std::pair<std::string, EntityId>;  // reason, entity
 
   AssessOptions options_;
   std::map<Key, Condition> active_;
-  std::map<Key, MonotonicNs> held_since_;
+  // What holds, by a name that outlives all (a rule's reason, a literal).
+  std::map<std::pair<std::string_view, EntityId>, MonotonicNs> held_since_;
   std::optional<std::uint64_t> losses_seen_;  // none before the first tick
   MonotonicNs lost_at_ns_ = 0;                // 0: never
   double confidence_after_losses_ = 1;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 // Whatever began longer than this before an incident opened is what is usual: an anomaly shows in a rate of
-// 10 s and must hold for 3 s.
+// 10 s and must hold for 1 s.
 constexpr std::uint64_t kOnsetSteps = 15;
 // Long enough for two readings of the cgroups' files, which the CPU time comes from.
 constexpr std::uint64_t kWindowSteps = 5;

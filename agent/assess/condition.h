@@ -23,6 +23,8 @@ struct Condition {
   Evidence evidence = Evidence::kEvent;
   Severity severity = Severity::kInfo;
   EntityPtr entity;
+  // Somebody is worse off, and it does not say by whom: an incident asks for the cause.
+  bool suffers = false;
   double confidence = 1;        // 0..1; telemetry loss lowers it
   Instant since;                // when it became active
   MonotonicNs evidence_ns = 0;  // the kernel's time of the newest evidence

@@ -31,18 +31,6 @@ std::string id_of(const Condition& first, WallNs opened_wall_ns) {
   return utc_stamp(opened_wall_ns) + text;
 }
 
-// That somebody suffers, whoever it is that makes him.
-bool is_suffering(const Condition& condition) {
-  // The node's own is the sum of its pods'.
-  const bool of_node = condition.entity == nullptr || condition.entity->id == kNodeEntity;
-  return condition.evidence == Evidence::kAnomaly || (condition.reason == "DnsTimeouts" && !of_node);
-}
-
-// Evidence of a fault names whose it is; that somebody suffers, or that there is no memory, does not.
-bool tells_no_cause(const Condition& condition) {
-  return is_suffering(condition) || condition.reason == "NodeOutOfMemory";
-}
-
 }  // namespace
 
 bool is_incident_id(std::string_view text) {
@@ -61,10 +49,6 @@ std::vector<std::string> victims(const Incident& incident) {
     names.push_back(name);
   }
   return names;
-}
-
-bool makes_incident(const Condition& condition) {
-  return condition.severity >= Severity::kDegraded || is_suffering(condition);
 }
 
 void Incidents::blame(Open& open, const Instant& now, const CauseFinder& causes) {
@@ -90,7 +74,7 @@ Incidents::Open& Incidents::home_of(const Condition& condition, const Instant& n
     fresh.opened_wall_ns = now.wall_ns;
     fresh.cause = condition.entity->name;
     fresh.cause_why = "first to change";
-    fresh.settled = !tells_no_cause(condition);
+    fresh.settled = !condition.suffers;
     open_.push_back({std::move(fresh), now.monotonic_ns, now.monotonic_ns, 0, {}});
   }
   Open& home = open_.back();
@@ -110,7 +94,7 @@ std::vector<Incident> Incidents::update(const Instant& now, const std::vector<Co
                                         const CauseFinder& causes) {
   std::vector<const Condition*> order;
   for (const Condition& condition : conditions) {
-    if (makes_incident(condition)) order.push_back(&condition);
+    if (condition.severity >= Severity::kDegraded || condition.suffers) order.push_back(&condition);
   }
   // By who changed first: the kernel's time of the evidence, for one tick may bring several.
   std::ranges::sort(order, [](const Condition* a, const Condition* b) {

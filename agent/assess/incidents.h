@@ -47,12 +47,9 @@ std::vector<std::string> victims(const Incident& incident);
 // Whether a text has the form of an incident's id; no entity is named so.
 bool is_incident_id(std::string_view text);
 
-// A trouble worth an incident: degraded or worse, or that somebody suffers (an anomaly, DNS without an
-// answer).
-bool makes_incident(const Condition& condition);
-
 class Incidents {
 public:
+  // What is degraded or worse, or suffers, is worth an incident.
   // The open incidents, oldest first, and those that closed by this tick. `causes` has seen the tick.
   std::vector<Incident> update(const Instant& now, const std::vector<Condition>& conditions,
                                const CauseFinder& causes);

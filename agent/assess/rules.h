@@ -85,6 +85,7 @@ struct LevelRule {
   double hold_s;  // so long without a break, before it counts
   Severity on_node = Severity::kDegraded;
   std::string_view words{};  // what it means; empty: the share of what the node, or the entity's limit, has
+  bool suffers = false;      // on a pod, as in Condition; the node's is the sum of its pods'
 };
 
 // Long enough that a compiler's peak or a log about to rotate passes unnamed.
@@ -121,7 +122,7 @@ inline constexpr std::array<LevelRule, 15> kLevelRules{{
      "the node's name server does not answer"},
     // No program means to ask in vain, and each of these has waited for 5 s.
     {"dns_timeouts.rate", "DnsTimeouts", Domain::kNetwork, 0.5, 0.1, kAskedInVainS, Severity::kInfo,
-     "DNS queries a second that nobody answered within 5 s"},
+     "DNS queries a second that nobody answered within 5 s", true},
     // Many machines take their time from a hypervisor and never tell their kernel.
     {"clock_unsynchronized", "ClockUnsynchronized", Domain::kKernel, 1, 1, kClockS, Severity::kInfo,
      "nothing synchronizes the kernel's clock"},

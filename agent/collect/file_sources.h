@@ -39,7 +39,7 @@ struct FileOptions {
   ServicesOptions services;
   // Descriptors kept open to save their opening, at most half of RLIMIT_NOFILE: 11 per entity and 1 per
   // cgroup, 5 kB of kernel memory each.
-  std::size_t kept_files = 1024;
+  std::size_t kept_files = 2048;
 };
 
 class FileSources {

@@ -396,7 +396,9 @@ void LiveSource::take_mounts(MonotonicNs now) {
 void LiveSource::lay_out(Observation& observation) {
   // A pod of a StatefulSet comes back under the name of the one that just died.
   std::set<std::string_view> living_names;
-  for (const auto& living : living_) living_names.insert(living.entity->name);
+  if (std::ranges::any_of(states_, [](const auto& entry) { return !entry.second.alive; })) {
+    for (const auto& living : living_) living_names.insert(living.entity->name);
+  }
 
   observation.entities.clear();
   observation.entities.push_back(table_.entity(kNodeEntity));

@@ -1,9 +1,9 @@
 #include "agent/record/baseline_file.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <fstream>
+#include <memory>
 #include <optional>
 #include <set>
 
@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "agent/base/handle.h"
 #include "agent/record/baselines.pb.h"
 #include "agent/score/anomaly.h"
 
@@ -20,9 +21,6 @@ namespace vedette {
 namespace {
 
 constexpr const char* kBaselinesMagic = "vedette baselines";
-// Floats hardly get smaller, so little memory goes into trying.
-constexpr int kBaselineLevel = 1;
-constexpr int kBaselineWindowLog = 18;
 // What a file of kMaxBaselineBytes can hold at most: floats hardly get smaller.
 constexpr std::size_t kMaxPlainBytes = 2 * kMaxBaselineBytes;
 // A file that asks for more than 8 MiB of history is not ours.
@@ -63,6 +61,7 @@ void encode(const TailDistribution::Memory& memory, kept::Tail& message) {
   message.set_tail_share(memory.tail_share);
   message.set_shape(memory.shape);
   message.set_spread(memory.spread);
+  message.set_peaks(memory.peaks);
 }
 
 TailDistribution::Memory decode(const kept::Tail& message) {
@@ -71,10 +70,10 @@ TailDistribution::Memory decode(const kept::Tail& message) {
           message.level(),
           message.tail_share(),
           message.shape(),
-          message.spread()};
+          message.spread(),
+          message.peaks()};
 }
 
-// `places`: of each kept column here, or nothing.
 // Before anything is made of them: a few bytes can announce millions.
 bool holds_too_many(const std::string& plain) {
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const std::uint8_t*>(plain.data()),
@@ -91,6 +90,7 @@ bool holds_too_many(const std::string& plain) {
   return false;
 }
 
+// `places`: of each kept column here, or nothing.
 Result<Detector> decode(const kept::Baseline& message,
                         const std::vector<std::optional<std::uint32_t>>& places) {
   const auto columns = static_cast<int>(places.size());
@@ -219,22 +219,11 @@ Result<Baselines> load_baselines(const std::string& path) {
   return parse_baselines(std::move(*bytes), path);
 }
 
-void BaselineWriter::FreeContext::operator()(ZSTD_CCtx_s* context) const {
-  ZSTD_freeCCtx(context);
-}
-
 Result<BaselineWriter> BaselineWriter::create(const std::string& path, const Baselines& header) {
-  BaselineWriter writer;
-  writer.path_ = path;
   const std::string fresh = path + ".new";
-  writer.file_ = FileHandle(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!writer.file_) return fail_errno("create " + fresh);
-  writer.context_.reset(ZSTD_createCCtx());
-  if (!writer.context_) return fail(fresh + ": no memory for the compressor");
-  ZSTD_CCtx_setParameter(writer.context_.get(), ZSTD_c_compressionLevel, kBaselineLevel);
-  ZSTD_CCtx_setParameter(writer.context_.get(), ZSTD_c_windowLog, kBaselineWindowLog);
-  ZSTD_CCtx_setParameter(writer.context_.get(), ZSTD_c_checksumFlag, 1);
-  writer.output_.resize(ZSTD_CStreamOutSize());
+  Result<ZstdWriter> stream = ZstdWriter::create(fresh, fresh, true);
+  if (!stream) return tl::unexpected(stream.error());
+  BaselineWriter writer(path, std::move(*stream));
   kept::Baselines message;
   message.set_magic(kBaselinesMagic);
   message.set_format(kBaselinesFormat);
@@ -242,12 +231,13 @@ Result<BaselineWriter> BaselineWriter::create(const std::string& path, const Bas
   message.set_node(header.node);
   message.set_saved_wall_ns(header.saved_wall_ns);
   for (const std::string& name : AnomalyScorer::columns()) message.add_columns(name);
-  if (Status ok = writer.compress(message.SerializeAsString(), false); !ok) return tl::unexpected(ok.error());
+  if (Status ok = writer.stream_.write(message.SerializeAsString(), ZstdWriter::Then::kMore); !ok)
+    return tl::unexpected(ok.error());
   return writer;
 }
 
 BaselineWriter::~BaselineWriter() {
-  if (file_) ::unlink((path_ + ".new").c_str());
+  if (!path_.empty()) ::unlink((path_ + ".new").c_str());
 }
 
 Status BaselineWriter::append(const Baseline& baseline) {
@@ -272,39 +262,20 @@ Status BaselineWriter::append(const Baseline& baseline) {
   message.set_of_other_columns(baseline.of_other_columns);
   message.set_handicap(baseline.handicap);
   message.set_of_other_node(baseline.of_other_node);
-  return compress(part.SerializeAsString(), false);
+  return stream_.write(part.SerializeAsString(), ZstdWriter::Then::kMore);
 }
 
 Result<std::uint64_t> BaselineWriter::finish() {
   const std::string fresh = path_ + ".new";
-  if (Status ok = compress("", true); !ok) return tl::unexpected(ok.error());
-  if (::fsync(file_.get()) != 0) return fail_errno("write " + fresh);
+  if (Status ok = stream_.write({}, ZstdWriter::Then::kEnd); !ok) return tl::unexpected(ok.error());
+  if (Status ok = stream_.sync(); !ok) return tl::unexpected(ok.error());
   if (std::rename(fresh.c_str(), path_.c_str()) != 0) return fail_errno("rename " + fresh + " to " + path_);
-  file_.reset();
-  const std::string folder = path_.substr(0, path_.rfind('/') + 1);
+  const std::string path = std::exchange(path_, {});
+  const std::string folder = path.substr(0, path.rfind('/') + 1);
   const FileHandle directory(
       ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory || ::fsync(directory.get()) != 0) return fail_errno("write the directory of " + path_);
-  return written_;
-}
-
-Status BaselineWriter::compress(const std::string& bytes, bool last) {
-  ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
-  for (;;) {
-    ZSTD_outBuffer out{output_.data(), output_.size(), 0};
-    const std::size_t left =
-        ZSTD_compressStream2(context_.get(), &out, &in, last ? ZSTD_e_end : ZSTD_e_continue);
-    if (ZSTD_isError(left) != 0) return fail(path_ + ": " + ZSTD_getErrorName(left));
-    std::size_t done = 0;
-    while (done < out.pos) {
-      const ssize_t wrote = ::write(file_.get(), output_.data() + done, out.pos - done);
-      if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) return fail_errno("write " + path_ + ".new");
-      done += static_cast<std::size_t>(wrote);
-      written_ += static_cast<std::uint64_t>(wrote);
-    }
-    if (last ? left == 0 : in.pos == in.size) return {};
-  }
+  if (!directory || ::fsync(directory.get()) != 0) return fail_errno("write the directory of " + path);
+  return stream_.bytes_written();
 }
 
 }  // namespace vedette

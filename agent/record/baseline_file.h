@@ -2,14 +2,12 @@
 // keeps what it can. Written by the baseline store's thread, read at start, by replay and by the CLI.
 #pragma once
 
-#include <memory>
 #include <string>
+#include <utility>
 
-#include "agent/base/handle.h"
 #include "agent/base/result.h"
+#include "agent/record/zstd_writer.h"
 #include "agent/score/baselines.h"
-
-struct ZSTD_CCtx_s;
 
 namespace vedette {
 
@@ -28,9 +26,10 @@ Result<Baselines> load_baselines(const std::string& path);
 // A file under another name, which takes its own when it is whole: a reader finds the old one or the new one.
 class BaselineWriter {
 public:
-  // Mode 0600. Of the header: node, agent_version, saved_wall_ns.
+  // Of the header: node, agent_version, saved_wall_ns.
   static Result<BaselineWriter> create(const std::string& path, const Baselines& header);
-  BaselineWriter(BaselineWriter&&) noexcept = default;
+  BaselineWriter(BaselineWriter&& other) noexcept
+      : path_(std::exchange(other.path_, {})), stream_(std::move(other.stream_)) {}
   BaselineWriter& operator=(BaselineWriter&&) = delete;
   // What was not finished is removed.
   ~BaselineWriter();
@@ -40,18 +39,10 @@ public:
   Result<std::uint64_t> finish();
 
 private:
-  struct FreeContext {
-    void operator()(ZSTD_CCtx_s* context) const;
-  };
+  BaselineWriter(std::string path, ZstdWriter stream) : path_(std::move(path)), stream_(std::move(stream)) {}
 
-  BaselineWriter() = default;
-  Status compress(const std::string& bytes, bool last);
-
-  std::string path_;
-  FileHandle file_;
-  std::unique_ptr<ZSTD_CCtx_s, FreeContext> context_;
-  std::string output_;
-  std::uint64_t written_ = 0;
+  std::string path_;  // empty: it has its file, or another writer has it
+  ZstdWriter stream_;
 };
 
 }  // namespace vedette

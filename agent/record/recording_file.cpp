@@ -10,10 +10,6 @@
 namespace vedette {
 namespace {
 
-// Level 1: ticks are deltas, so higher levels gain some 5 % and cost several times the CPU.
-constexpr int kCompressionLevel = 1;
-// 256 KiB of history hold hundreds of ticks, and the compressor stays below 2 MiB of memory.
-constexpr int kWindowLog = 18;
 // A file that asks for more than 8 MiB of history is not ours.
 constexpr int kMaxWindowLog = 23;
 constexpr std::size_t kFrameHead = 8;
@@ -48,40 +44,10 @@ std::uint32_t crc32c(std::string_view bytes) {
   return ~crc;
 }
 
-void RecordingWriter::FreeContext::operator()(ZSTD_CCtx_s* context) const {
-  ZSTD_freeCCtx(context);
-}
-
 Result<RecordingWriter> RecordingWriter::create(const std::string& path) {
-  RecordingWriter writer;
-  writer.path_ = path;
-  writer.file_ = FileHandle(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!writer.file_) return fail_errno("create recording " + path);
-  writer.context_.reset(ZSTD_createCCtx());
-  if (!writer.context_) return fail("recording " + path + ": no memory for the compressor");
-  ZSTD_CCtx_setParameter(writer.context_.get(), ZSTD_c_compressionLevel, kCompressionLevel);
-  ZSTD_CCtx_setParameter(writer.context_.get(), ZSTD_c_windowLog, kWindowLog);
-  writer.output_.resize(ZSTD_CStreamOutSize());
-  return writer;
-}
-
-Status RecordingWriter::compress(std::string_view bytes, int directive) {
-  ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
-  while (true) {
-    ZSTD_outBuffer out{output_.data(), output_.size(), 0};
-    const std::size_t left =
-        ZSTD_compressStream2(context_.get(), &out, &in, static_cast<ZSTD_EndDirective>(directive));
-    if (ZSTD_isError(left) != 0) return fail("recording " + path_ + ": " + ZSTD_getErrorName(left));
-    std::size_t done = 0;
-    while (done < out.pos) {
-      const ssize_t wrote = ::write(file_.get(), output_.data() + done, out.pos - done);
-      if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) return fail_errno("write recording " + path_);
-      done += static_cast<std::size_t>(wrote);
-      written_ += static_cast<std::uint64_t>(wrote);
-    }
-    if (left == 0) return {};
-  }
+  Result<ZstdWriter> stream = ZstdWriter::create(path, "recording " + path, false);
+  if (!stream) return tl::unexpected(stream.error());
+  return RecordingWriter(std::move(*stream));
 }
 
 Status RecordingWriter::append(std::string_view message) {
@@ -89,14 +55,14 @@ Status RecordingWriter::append(std::string_view message) {
   put_u32(frame_, static_cast<std::uint32_t>(message.size()));
   put_u32(frame_, crc32c(message));
   frame_.append(message);
-  Status ok = compress(frame_, ZSTD_e_flush);
+  Status ok = stream_.write(frame_, ZstdWriter::Then::kFlush);
   constexpr std::size_t kLarge = std::size_t{1} << 20;  // baselines, once in a run
   if (frame_.capacity() > kLarge) std::string().swap(frame_);
   return ok;
 }
 
 Status RecordingWriter::finish() {
-  return compress({}, ZSTD_e_end);
+  return stream_.write({}, ZstdWriter::Then::kEnd);
 }
 
 void RecordingReader::FreeContext::operator()(ZSTD_DCtx_s* context) const {

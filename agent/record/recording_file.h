@@ -6,12 +6,13 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "agent/base/handle.h"
 #include "agent/base/result.h"
+#include "agent/record/zstd_writer.h"
 
-struct ZSTD_CCtx_s;
 struct ZSTD_DCtx_s;
 
 namespace vedette {
@@ -24,32 +25,20 @@ std::uint32_t crc32c(std::string_view bytes);
 
 class RecordingWriter {
 public:
-  // Creates `path` (mode 0600: command names and addresses are nobody else's) or empties it.
+  // Creates `path` or empties it.
   static Result<RecordingWriter> create(const std::string& path);
-  RecordingWriter(RecordingWriter&&) noexcept = default;
-  RecordingWriter& operator=(RecordingWriter&&) noexcept = default;
-  ~RecordingWriter() = default;
 
   // Appends one frame and hands it to the kernel: it survives the death of this process.
   Status append(std::string_view message);
   // Ends the zstd stream; nothing may follow.
   Status finish();
-  std::uint64_t bytes_written() const { return written_; }
+  std::uint64_t bytes_written() const { return stream_.bytes_written(); }
 
 private:
-  struct FreeContext {
-    void operator()(ZSTD_CCtx_s* context) const;
-  };
+  explicit RecordingWriter(ZstdWriter stream) : stream_(std::move(stream)) {}
 
-  RecordingWriter() = default;
-  Status compress(std::string_view bytes, int directive);
-
-  std::string path_;
-  FileHandle file_;
-  std::unique_ptr<ZSTD_CCtx_s, FreeContext> context_;
+  ZstdWriter stream_;
   std::string frame_;
-  std::vector<char> output_;
-  std::uint64_t written_ = 0;
 };
 
 class RecordingReader {

@@ -18,7 +18,7 @@ namespace vedette {
 
 struct AnomalyOptions {
   // Flags in a week, of the node and all its entities together, although nothing is wrong; assess/ asks for
-  // some seconds in a row on top. A flag lasts about as long as the window of a rate.
+  // a second in a row on top. A flag lasts about as long as the window of a rate.
   double false_alarms_per_week = 14;
   double flag_s = 10;
   // Who was flagged must be rarer by so many decades to be flagged again, up to the most, and half of it is
@@ -44,9 +44,10 @@ struct AnomalyOptions {
   // Whatever the statistics say, a mean of the three largest deviations below this is never flagged.
   double min_deviation = 3;
   // A minute until a column is judged. Rates are those of 10 s: 20 rows share their events, and need no
-  // smoothing.
-  DetectorOptions detector = {
-      .smooth_half_life_rows = 0.5, .min_history_rows = 120, .tail = {.overlap_rows = 20}};
+  // smoothing, and 5,000 independent ones are 14 hours.
+  DetectorOptions detector = {.smooth_half_life_rows = 0.5,
+                              .min_history_rows = 120,
+                              .tail = {.half_life_rows = 100'000, .overlap_rows = 20}};
 };
 
 class AnomalyScorer final : public Scorer {

@@ -36,7 +36,6 @@ constexpr float kTopWeight = 1;
 // Alone they may raise an alarm too, on a tenth of the budget (in decades): of many noisy columns one that is
 // far off moves the distance too little.
 constexpr float kTopHandicap = 1;
-constexpr float kLn2 = 0.693147181F;
 // An entity in the upper 2 % of its distance for more than 5 independent rows is in an incident: what follows
 // weighs little in the distribution, so that the incident stays visible. What is shorter counts in full, as
 // chance does.
@@ -47,11 +46,11 @@ constexpr double kOverRows = 5;  // calm for so long: the next time in the tail 
 
 float bent(float z) {
   const float size = std::abs(z) / kBend;
-  return std::copysign(kBend * kLn2 * exact_log2(size + std::sqrt(size * size + 1)), z);
+  return std::copysign(kBend * exact_ln(size + std::sqrt(size * size + 1)), z);
 }
 
 float calmed(float square) {
-  return kCalm * kLn2 * exact_log2(1 + square / kCalm);
+  return kCalm * exact_ln(1 + square / kCalm);
 }
 
 }  // namespace
@@ -199,6 +198,11 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     Column& column = columns_[i];
     if (!(std::abs(row[i]) <= std::numeric_limits<float>::max())) continue;
+    // Most columns of most pods never move. What follows would leave these as they are, too.
+    if (column.is_still() && row[i] == column.mean) {
+      column.weight += slow_gain * (1 - column.weight);
+      continue;
+    }
     const float sd = std::sqrt(column.variance + floors[i] * floors[i]);
     const float off = row[i] - column.mean;
     const bool judged = column.weight >= mature;

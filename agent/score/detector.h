@@ -92,6 +92,9 @@ private:
     float last = 0;               // the last value seen
     float brief = 0;              // short mean of its z-score
     std::uint8_t place = kApart;  // in the joint distance
+
+    // Has had one value only.
+    bool is_still() const { return variance == 0 && brief == 0 && last == mean && place == kApart; }
   };
 
   void admit(std::size_t column);

@@ -20,6 +20,12 @@ inline float exact_log2(float x) {
   return static_cast<float>(exponent) + kTwoOverLn2 * s * (1 + t * (1.F / 3 + t * (1.F / 5 + t * (1.F / 7))));
 }
 
+// ln(x) for normal x > 0.
+inline float exact_ln(float x) {
+  constexpr float kLn2 = 0.693147181F;
+  return exact_log2(x) * kLn2;
+}
+
 // log10(x) for normal x > 0.
 inline float exact_log10(float x) {
   constexpr float kLog10Of2 = 0.30103F;

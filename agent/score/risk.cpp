@@ -1,6 +1,7 @@
 #include "agent/score/risk.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -23,6 +24,11 @@ constexpr const char* kPredict =
     R"({"type":0,"training":false,"iteration_begin":0,"iteration_end":0,"strict_shape":false,"cache_id":0,"missing":NaN})";
 constexpr const char* kContributions =
     R"({"type":2,"training":false,"iteration_begin":0,"iteration_end":0,"strict_shape":false})";
+
+// A missing value, which is not equal to itself, is the same.
+bool same_float(float a, float b) {
+  return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+}
 
 // What XGBoost prints by itself goes nowhere: errors reach us as return values, and stderr is the agent's
 // log. Both settings are the calling thread's own.
@@ -218,8 +224,11 @@ Result<std::unique_ptr<RiskScorer>> RiskScorer::from_bytes(std::string_view byte
   scorer->features_ = std::move(features);
   scorer->alarm_threshold_ = inspected->alarm_threshold;
   // One prediction now finds what only shows in use, and builds XGBoost's lazy parts before the first tick.
-  scorer->matrix_.assign(scorer->names_.size(), std::numeric_limits<float>::quiet_NaN());
-  if (!scorer->predict(1)) return fail(where + ": XGBoost cannot use it: " + scorer->last_error_);
+  scorer->moved_ = {0};
+  scorer->moved_rows_.assign(scorer->names_.size(), std::numeric_limits<float>::quiet_NaN());
+  scorer->probabilities_.resize(1);
+  if (!scorer->predict()) return fail(where + ": XGBoost cannot use it: " + scorer->last_error_);
+  scorer->probabilities_.clear();
   return scorer;
 }
 
@@ -228,10 +237,11 @@ void RiskScorer::note_failure(std::string_view call) {
   last_error_ = std::string(call) + ": " + last_xgboost_error();
 }
 
-bool RiskScorer::predict(std::size_t rows) {
+bool RiskScorer::predict() {
+  if (moved_.empty()) return true;
   const std::string values = R"({"data":[)" +
-                             std::to_string(reinterpret_cast<std::uintptr_t>(matrix_.data())) +
-                             R"(,true],"shape":[)" + std::to_string(rows) + "," +
+                             std::to_string(reinterpret_cast<std::uintptr_t>(moved_rows_.data())) +
+                             R"(,true],"shape":[)" + std::to_string(moved_.size()) + "," +
                              std::to_string(names_.size()) + R"(],"typestr":"<f4","version":3})";
   const bst_ulong* shape = nullptr;
   bst_ulong dimensions = 0;
@@ -241,8 +251,29 @@ bool RiskScorer::predict(std::size_t rows) {
     note_failure("predict");
     return false;
   }
-  probabilities_.assign(result, result + rows);
+  for (std::size_t i = 0; i < moved_.size(); ++i) probabilities_[moved_[i]] = result[i];
   return true;
+}
+
+bool RiskScorer::predict_moved(const FeatureTable& table, std::size_t rows) {
+  const std::size_t columns = features_.size();
+  matrix_.swap(before_);
+  matrix_.resize(rows * columns);
+  const std::size_t known = probabilities_.size();
+  probabilities_.resize(rows);
+  moved_.clear();
+  moved_rows_.clear();
+  for (std::size_t i = 0; i < rows; ++i) {
+    float* const own = &matrix_[i * columns];
+    const std::span<const float> row = table.row(i);
+    for (std::size_t c = 0; c < columns; ++c) own[c] = row[features_[c]];
+    if (i < known && std::equal(own, own + columns, &before_[i * columns], same_float)) continue;
+    moved_.push_back(i);
+    moved_rows_.insert(moved_rows_.end(), own, own + columns);
+  }
+  if (predict()) return true;
+  probabilities_.clear();
+  return false;
 }
 
 void RiskScorer::explain(std::size_t row, Explained& cache) {
@@ -280,12 +311,7 @@ void RiskScorer::score(const FeatureTable& table, Scores& scores) {
   }
   const std::size_t rows = std::min(table.entities.size(), scores.entities.size());
   if (rows == 0) return;
-  matrix_.resize(rows * names_.size());
-  for (std::size_t i = 0; i < rows; ++i) {
-    const std::span<const float> row = table.row(i);
-    for (std::size_t c = 0; c < features_.size(); ++c) matrix_[i * features_.size() + c] = row[features_[c]];
-  }
-  const bool predicted = predict(rows);
+  const bool predicted = predict_moved(table, rows);
 
   // Rows that want an explanation, the most urgent first.
   struct Due {

@@ -56,7 +56,10 @@ private:
   struct Explained;
 
   RiskScorer(RiskOptions options, void* booster);
-  bool predict(std::size_t rows);
+  // The model's columns of each row and its probability, which is a function of them alone: only rows that
+  // moved are asked for. False: XGBoost failed, and no probability is known.
+  bool predict_moved(const FeatureTable& table, std::size_t rows);
+  bool predict();
   void explain(std::size_t row, Explained& cache);
   void note_failure(std::string_view call);
 
@@ -65,8 +68,10 @@ private:
   std::vector<std::string> names_;
   std::vector<std::size_t> features_;  // by model column: index into feature_columns()
   std::optional<double> alarm_threshold_;
-  std::vector<float> matrix_;  // rows x names_.size(), the model's columns only
+  std::vector<float> matrix_, before_;  // rows x names_.size(), of this tick and of the last
   std::vector<float> probabilities_;
+  std::vector<std::size_t> moved_;  // rows
+  std::vector<float> moved_rows_;   // moved_.size() x names_.size()
   std::unordered_map<EntityId, std::unique_ptr<Explained>> explained_;
   std::uint64_t failures_ = 0;
   std::string last_error_;

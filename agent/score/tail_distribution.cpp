@@ -9,18 +9,24 @@ namespace vedette {
 namespace {
 
 constexpr float kBinsPerUnit = 32;
+// The tail is the upper 2 %, or more while that would be fewer than five independent peaks; never more than
+// a quarter.
 constexpr double kTailShare = 0.02;
+constexpr double kLeastPeaks = 5;
+constexpr double kLargestTailShare = 0.25;
 constexpr double kMinRows = 60;  // no tail before so many are known
-// Who judges young baselines judges badly: while young the distribution forgets within a quarter of its age.
-constexpr double kYouthPart = 4;
-constexpr double kPriorPeaks = 10;  // the shape starts exponential and moves with the peaks it has
+// Who judges young baselines judges badly: while young the distribution forgets within half of its age.
+constexpr double kYouthPart = 2;
+// Before any peak was seen the tail is an exponential with the mean excess over the median (of 24 real
+// workloads the tail's was .6 to 1.4 times that), or what most of them had, where that is less.
+constexpr double kPriorExcess = 0.75;
 // Values are logarithms, so an exponential tail is a heavy one already; a longer one would be made of the
 // incidents among the peaks, and hide the next.
 constexpr double kShortestShape = -0.5;
 constexpr double kLongestShape = 0;
 constexpr double kNearlyExponential = 0.01;
-constexpr float kLog10OfE = 0.434294482F;
-constexpr float kBeyondTail = 37;  // of a tail with an end: the rarest float there is
+constexpr float kEndOfTail = 1e-12F;  // nearly, of one that ends
+constexpr float kBeyondTail = 85;     // -ln: the rarest float there is
 
 }  // namespace
 
@@ -43,7 +49,8 @@ TailDistribution::Memory TailDistribution::memory() const {
           level_,
           tail_share_,
           shape_,
-          spread_};
+          spread_,
+          peaks_};
 }
 
 std::optional<TailDistribution> TailDistribution::from(const Memory& memory) {
@@ -51,10 +58,10 @@ std::optional<TailDistribution> TailDistribution::from(const Memory& memory) {
   constexpr float kMostRows = 1e9F;
   constexpr auto kEndOfBins = static_cast<float>(kBins) / kBinsPerUnit;
   const auto possible = [](float rows) { return rows >= 0 && rows <= kMostRows; };
-  const bool fitted = memory.level >= 0 && memory.level <= kEndOfBins && memory.tail_share > 0 &&
+  const bool fitted = memory.level >= 0 && memory.level < kEndOfBins && memory.tail_share > 0 &&
                       memory.tail_share <= 1 && memory.shape >= static_cast<float>(kShortestShape) &&
                       memory.shape <= static_cast<float>(kLongestShape) && memory.spread >= 0 &&
-                      memory.spread <= kMostRows;
+                      memory.spread <= kMostRows && memory.peaks >= 0 && memory.peaks <= kMostRows;
   if (!fitted || memory.rows.size() > kBins || !(memory.age_rows >= 0) || !std::isfinite(memory.age_rows) ||
       !std::ranges::all_of(memory.rows, possible)) {
     return std::nullopt;
@@ -67,6 +74,8 @@ std::optional<TailDistribution> TailDistribution::from(const Memory& memory) {
   tail.level_ = memory.level;
   tail.tail_share_ = memory.tail_share;
   tail.shape_ = memory.shape;
+  // Files from before it was kept have 0.
+  tail.peaks_ = std::max(memory.peaks, kPriorPeaks);
   // A share of nothing is none.
   tail.spread_ = tail.total_ > 0 ? memory.spread : 0;
   return tail;
@@ -78,6 +87,7 @@ void TailDistribution::relearn(double rows) {
   const float keep = static_cast<float>(rows) / total_;
   for (float& each : rows_) each *= keep;
   total_ *= keep;
+  peaks_ = std::max(peaks_ * keep, kPriorPeaks);
 }
 
 void TailDistribution::fit(const TailOptions& options) {
@@ -86,42 +96,49 @@ void TailDistribution::fit(const TailOptions& options) {
   const float keep = 1 - forgetting(since_fit_, half_life);
   since_fit_ = 0;
   double total = 0;
-  for (float& each : rows_) total += static_cast<double>(each *= keep);
+  for (std::size_t i = 0; i < end_; ++i) total += static_cast<double>(rows_[i] *= keep);
   total_ = static_cast<float>(total);
   if (total < kMinRows) return;
-  double above = 0;
-  double share = 0;
-  std::size_t first = kBins - 1;  // lowest bin of the tail
-  for (std::size_t i = kBins; i-- > 0;) {
-    above += static_cast<double>(rows_[i]);
-    if (above > kTailShare * total) break;
-    share = above / total;
-    first = i;
-  }
-  level_ = static_cast<float>(first) / kBinsPerUnit;
+  const double largest =
+      std::clamp(kLeastPeaks * options.overlap_rows / total, kTailShare, kLargestTailShare);
+  const Upper tail = upper(largest * total);
+  level_ = static_cast<float>(tail.first) / kBinsPerUnit;
   // A tail of nothing still has the share that one unseen row would have.
-  tail_share_ = static_cast<float>(std::max(share, 1 / (total + 1)));
-  double peaks = 0;
+  tail_share_ = static_cast<float>(std::max(tail.rows / total, 1 / (total + 1)));
+  // Moments: mean m = s / (1 - k), variance v = m^2 / (1 - 2 k) (Hosking, Wallis 1987).
+  const double independent = tail.rows / options.overlap_rows;
+  const double variance = std::max(tail.variance, tail.mean * tail.mean / 2);
+  const double from_moments = (1 - tail.mean * tail.mean / variance) / 2;
+  const double prior_peaks = static_cast<double>(kPriorPeaks);
+  const double known = independent + prior_peaks;
+  const double shape = std::clamp(from_moments * independent / known, kShortestShape, kLongestShape);
+  const double prior = std::min(upper(total / 2).mean, kPriorExcess);
+  const double mean = (tail.mean * independent + prior * prior_peaks) / known;
+  shape_ = static_cast<float>(shape);
+  spread_ = static_cast<float>(mean * (1 - shape));
+  peaks_ = static_cast<float>(known);
+}
+
+TailDistribution::Upper TailDistribution::upper(double most) const {
+  Upper upper;
+  upper.first = std::min(end_, kBins - 1);
+  if (end_ == kBins)
+    upper.rows = static_cast<double>(rows_[kBins - 1]);  // beyond are all alike: always in it
+  while (upper.first > 0 && upper.rows + static_cast<double>(rows_[upper.first - 1]) <= most)
+    upper.rows += static_cast<double>(rows_[--upper.first]);
   double sum = 0;
   double squares = 0;
-  for (std::size_t i = first; i < kBins; ++i) {
-    const double middle = (static_cast<double>(i - first) + 0.5) / static_cast<double>(kBinsPerUnit);
+  for (std::size_t i = upper.first; i < end_; ++i) {
+    const double middle = (static_cast<double>(i - upper.first) + 0.5) / static_cast<double>(kBinsPerUnit);
     const auto weight = static_cast<double>(rows_[i]);
-    peaks += weight;
     sum += weight * middle;
     squares += weight * middle * middle;
   }
-  // Moments: mean m = s / (1 - k), variance v = m^2 / (1 - 2 k) (Hosking, Wallis 1987). The least mean is two
-  // bins: below, the histogram itself is too coarse to know.
+  // The least mean is two bins: below, the histogram itself is too coarse to know.
   constexpr double kLeastMean = 2.0 / static_cast<double>(kBinsPerUnit);
-  const double mean = std::max(peaks > 0 ? sum / peaks : 0.0, kLeastMean);
-  const double variance = std::max(peaks > 0 ? squares / peaks - mean * mean : 0.0, mean * mean / 2);
-  const double independent = peaks / options.overlap_rows;
-  const double from_moments = (1 - mean * mean / variance) / 2;
-  const double shape =
-      std::clamp(from_moments * independent / (independent + kPriorPeaks), kShortestShape, kLongestShape);
-  shape_ = static_cast<float>(shape);
-  spread_ = static_cast<float>(mean * (1 - shape));
+  upper.mean = std::max(upper.rows > 0 ? sum / upper.rows : 0.0, kLeastMean);
+  upper.variance = std::max(upper.rows > 0 ? squares / upper.rows - upper.mean * upper.mean : 0.0, 0.0);
+  return upper;
 }
 
 float TailDistribution::rarity(float value) const {
@@ -135,11 +152,14 @@ float TailDistribution::rarity(float value) const {
     const float share = above / total_;
     return -exact_log10(std::clamp(share, tail_share_, 1.F));
   }
-  const float at_level = -exact_log10(tail_share_);
-  if (std::abs(shape_) < static_cast<float>(kNearlyExponential)) return at_level + over / spread_ * kLog10OfE;
-  const float base = 1 + shape_ * over / spread_;
-  constexpr float kEnd = 1e-12F;  // of a tail with one
-  return base > kEnd ? std::min(at_level + exact_log10(base) / shape_, kBeyondTail) : kBeyondTail;
+  float beyond = over / spread_;  // -ln of the share of the peaks that reach so far
+  if (std::abs(shape_) >= static_cast<float>(kNearlyExponential)) {
+    const float base = 1 + shape_ * beyond;
+    beyond = base > kEndOfTail ? exact_ln(base) / shape_ : kBeyondTail;
+  }
+  // The spread is known from n peaks only: more of what looks rare happens. Of an exponential with a gamma
+  // prior the predictive share is (1 + x / n)^-n.
+  return -exact_log10(tail_share_) + peaks_ * exact_log10(1 + std::min(beyond, kBeyondTail) / peaks_);
 }
 
 }  // namespace vedette

@@ -1,6 +1,6 @@
 // How rare is a value among those seen lately? A histogram that forgets, with a generalised Pareto tail above
-// its 98 % level (peaks over threshold). Each detector has one; no locks of its own. Deterministic
-// (exact_math.h).
+// its 98 % level (peaks over threshold; a lower one while that would be few peaks), which is trusted as far
+// as it has peaks. A detector has two; no locks of their own. Deterministic (exact_math.h).
 #pragma once
 
 #include <array>
@@ -11,10 +11,10 @@
 namespace vedette {
 
 struct TailOptions {
-  double half_life_rows = 5000;  // its mean age is 7200 rows: five days of minutes, an hour of half seconds
+  double half_life_rows = 5000;  // its mean age is 7200 rows: five days of minutes
   double refit_rows = 60;
-  double overlap_rows =
-      1;  // so many rows in a row were made of the same events: one independent value in them
+  // So many rows in a row were made of the same events: one independent value in them.
+  double overlap_rows = 1;
 };
 
 class TailDistribution {
@@ -37,6 +37,9 @@ public:
     float tail_share = 1;
     float shape = 0;
     float spread = 0;
+    float peaks = 0;
+
+    bool operator==(const Memory&) const = default;
   };
   Memory memory() const;
   // Nothing where the numbers are impossible.
@@ -46,7 +49,18 @@ public:
 
 private:
   static constexpr std::size_t kBins = 400;
+  // What is known of a tail before any peak was seen weighs as much as so many.
+  static constexpr float kPriorPeaks = 10;
 
+  // The bins from `first` on, and the excess of what is in them over its lower end.
+  struct Upper {
+    std::size_t first = 0;
+    double rows = 0;
+    double mean = 0;
+    double variance = 0;
+  };
+  // As many as hold at most so many rows.
+  Upper upper(double most) const;
   void fit(const TailOptions& options);
 
   std::array<float, kBins> rows_{};  // seen in each bin
@@ -55,7 +69,8 @@ private:
   float level_ = 0;  // the tail begins here
   float tail_share_ = 1;
   float shape_ = 0;
-  float spread_ = 0;  // 0: not fitted yet
+  float spread_ = 0;           // 0: not fitted yet
+  float peaks_ = kPriorPeaks;  // independent values in the tail, and what was known before
   double since_fit_ = 0;
   double age_ = 0;  // rows
 };

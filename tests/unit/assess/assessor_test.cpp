@@ -112,6 +112,7 @@ TEST_CASE("a node without memory is unhealthy, whoever the victim was") {
   CHECK(conditions[0].reason == "NodeOutOfMemory");
   CHECK(conditions[0].entity->kind == EntityKind::kNode);
   CHECK(conditions[0].severity == Severity::kUnhealthy);
+  CHECK(conditions[0].suffers);  // whoever took the memory is to be found
 }
 
 TEST_CASE("one hung task degrades the node, three make it unhealthy") {
@@ -361,6 +362,34 @@ TEST_CASE("levels of the node: each has its own patience, and none of them taint
     CHECK(conditions[0].severity == one.severity);
     CHECK(conditions[0].message == one.message);
   }
+}
+
+TEST_CASE("who asks in vain suffers, but the node does not suffer the sum of its pods") {
+  Scene scene;
+  for (const std::size_t row : {0, 1}) scene.set(row, "dns_timeouts.rate", 0.6F);
+  scene.tick();
+  const std::vector<Condition> conditions = scene.tick(12);
+  REQUIRE(conditions.size() == 2);
+  for (const Condition& condition : conditions) CHECK(condition.suffers == (condition.entity->id == 1));
+}
+
+TEST_CASE("an anomaly that holds for a second is told, and says that somebody suffers") {
+  Scene scene;
+  scene.scores.entities[1].anomalous = true;
+  scene.scores.entities[1].anomaly = 0.7;
+  scene.scores.entities[1].anomaly_threshold = 0.6;
+  CHECK(scene.tick().empty());
+  CHECK(scene.tick().empty());
+  scene.scores.entities[1].anomalous = false;  // a break starts it anew
+  CHECK(scene.tick().empty());
+  scene.scores.entities[1].anomalous = true;
+  CHECK(scene.tick().empty());
+  CHECK(scene.tick().empty());
+  const std::vector<Condition> conditions = scene.tick();
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "Anomaly");
+  CHECK(conditions[0].severity == Severity::kInfo);
+  CHECK(conditions[0].suffers);
 }
 
 TEST_CASE("rules of one's own judge the kernel log, and silence what ships") {

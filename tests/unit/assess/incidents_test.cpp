@@ -88,7 +88,7 @@ TEST_CASE("an anomaly's incident is put down to who explains the waiting, for 10
   const auto run = [&](int from, int to, EntityId who) {
     std::vector<Incident> told;
     Condition victim = trouble("Anomaly", 2, 45, Severity::kInfo);
-    victim.evidence = Evidence::kAnomaly;
+    victim.suffers = true;
     for (int second = from; second <= to; ++second) {
       observation.time = at(second);
       observation.samples[2].counters[COUNTER_runqueue_wait_ns] = who == kNodeEntity ? 0 : 1'000'000'000;
@@ -128,13 +128,10 @@ TEST_CASE("information makes no incident, but that somebody suffers does") {
   const CauseFinder causes;
   CHECK(incidents.update(at(1), {trouble("ClockJumped", kNodeEntity, 1, Severity::kInfo)}, causes).empty());
   Condition unusual = trouble("Anomaly", 5, 2, Severity::kInfo);
-  unusual.evidence = Evidence::kAnomaly;
-  CHECK(incidents.update(at(2), {unusual}, causes).size() == 1);
-  Incidents others;
-  const auto told = others.update(at(1), {trouble("DnsTimeouts", 5, 1, Severity::kInfo)}, causes);
+  unusual.suffers = true;
+  const auto told = incidents.update(at(2), {unusual}, causes);
   REQUIRE(told.size() == 1);
   CHECK_FALSE(told[0].settled);  // whose fault it is stays to be found
-  CHECK(Incidents().update(at(1), {trouble("DnsTimeouts", kNodeEntity, 1, Severity::kInfo)}, causes).empty());
 }
 
 TEST_CASE("an incident of very many troubles keeps a bounded number and counts the rest") {

@@ -68,9 +68,7 @@ bool same(const Detector::Memory& a, const Detector::Memory& b) {
   };
   return std::ranges::equal(a.columns, b.columns, same_column) && a.joint == b.joint &&
          a.factor == b.factor && a.factor_weight == b.factor_weight && a.age_rows == b.age_rows &&
-         a.joint_tail.rows == b.joint_tail.rows && a.top_tail.spread == b.top_tail.spread &&
-         a.joint_tail.level == b.joint_tail.level && a.top_tail.rows == b.top_tail.rows &&
-         a.joint_tail.age_rows == b.joint_tail.age_rows && a.top_tail.age_rows == b.top_tail.age_rows;
+         a.joint_tail == b.joint_tail && a.top_tail == b.top_tail;
 }
 
 }  // namespace
@@ -139,6 +137,8 @@ TEST_CASE("impossible numbers are refused by the detector") {
   CHECK(refused([](auto& bad) { bad.joint_tail.rows[0] = -1; }));
   CHECK(refused([](auto& bad) { bad.top_tail.rows.resize(10'000); }));
   CHECK(refused([](auto& bad) { bad.top_tail.spread = NAN; }));
+  CHECK(refused([](auto& bad) { bad.top_tail.peaks = NAN; }));
+  CHECK(refused([](auto& bad) { bad.joint_tail.peaks = -1; }));
   CHECK(refused([](auto& bad) { bad.top_tail.level = 1e6F; }));
   CHECK(refused([](auto& bad) { bad.joint_tail.tail_share = 0; }));
   CHECK(refused([](auto& bad) { bad.joint_tail.shape = 3; }));

@@ -90,7 +90,7 @@ TEST_CASE("columns that never moved wait outside of the joint distance, and thei
   Detector detector(60);
   std::vector<float> floors(60, 0.01F);
   std::vector<float> values(60, 3.F);
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 20'000; ++i) {
     for (std::size_t c = 0; c < 50; ++c)
       values[c] = noise.bell();  // more than the joint distance has room for
     detector.judge(values, floors, 1, noise.options);

@@ -17,6 +17,8 @@ TEST_CASE("log2 and exp2 agree with libm to float precision over their whole ran
     const double truth = std::exp2(static_cast<double>(power));
     CHECK(std::abs(static_cast<double>(vedette::exact_exp2(power)) / truth - 1) < 1e-6);
   }
+  CHECK(vedette::exact_ln(1) == 0);
+  CHECK(vedette::exact_ln(10) == doctest::Approx(std::log(10)).epsilon(1e-6));
   CHECK(vedette::exact_log2(1) == 0);
   CHECK(vedette::exact_log2(1024) == 10);
   CHECK(vedette::exact_exp2(10) == 1024);

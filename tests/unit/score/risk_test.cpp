@@ -143,6 +143,29 @@ TEST_CASE(
   CHECK(node.scores.entities[1].risk > 0.8);
 }
 
+TEST_CASE("whichever rows move, leave or come, each has the risk it would have alone, to the bit") {
+  const std::unique_ptr<RiskScorer> scorer = loaded();
+  const std::unique_ptr<RiskScorer> alone = loaded();
+  RandomBits random(9);
+  std::vector<float> memory;
+  Node single(1);
+  for (int tick = 0; tick < 60; ++tick) {
+    const std::size_t rows = 70 + random.below(60);  // more than XGBoost takes at once
+    Node node(rows);
+    memory.resize(rows);
+    for (std::size_t i = 0; i < rows; ++i) {
+      if (random.uniform() < 0.1F) memory[i] = random.uniform() < 0.2F ? NAN : random.uniform();
+      node.at(i, "memory_use") = memory[i];
+    }
+    node.judge(*scorer);
+    for (std::size_t i = 0; i < rows; i += 7) {
+      single.at(0, "memory_use") = memory[i];
+      single.judge(*alone);
+      CHECK(node.scores.entities[i].risk == single.scores.entities[0].risk);
+    }
+  }
+}
+
 TEST_CASE("a row of missing values has a risk all the same") {
   const std::unique_ptr<RiskScorer> scorer = loaded();
   Node node(1);

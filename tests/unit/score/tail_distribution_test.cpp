@@ -1,6 +1,7 @@
 #include "agent/score/tail_distribution.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <doctest/doctest.h>
 
@@ -49,6 +50,65 @@ TEST_CASE("nothing is rare before some rows are known, and rarity never falls as
     const float rarity = tail.rarity(static_cast<float>(hundredths) / 100);
     CHECK(rarity >= last);
     last = rarity;
+  }
+}
+
+TEST_CASE("a tail of few independent values is trusted less than one of many") {
+  RandomBits random(3);
+  TailOptions overlapping;
+  overlapping.overlap_rows = 20;
+  // The same values: once each is its own, once twenty are one.
+  RandomBits again(3);
+  const TailDistribution many = filled(0.4F, 3000, TailOptions{}, random);
+  const TailDistribution few = filled(0.4F, 3000, overlapping, again);
+  float last = 0;
+  for (const int decades : {3, 4, 6}) {
+    CAPTURE(decades);
+    const float value = 2 + 0.921F * static_cast<float>(decades);
+    const float doubt = many.rarity(value) - few.rarity(value);
+    CHECK(doubt > last);
+    last = doubt;
+  }
+}
+
+TEST_CASE("a young tail flags little more often than it says, and an older one as often") {
+  // Each of many workloads judges what comes next by only so many independent values, 20 rows each.
+  TailOptions options;
+  options.overlap_rows = 20;
+  const auto realised = [&](int values, int workloads) {
+    RandomBits random(5);
+    int above = 0;
+    for (int workload = 0; workload < workloads; ++workload) {
+      TailDistribution tail;
+      for (int value = 0; value < values; ++value) {
+        tail.add(2 + exponential(random, 0.75F), options.overlap_rows);
+        tail.pass(options.overlap_rows, options);
+      }
+      if (tail.rarity(2 + exponential(random, 0.75F)) > 3) ++above;
+    }
+    return above / (1e-3 * workloads);
+  };
+  const double young = realised(30, 40'000);
+  CAPTURE(young);
+  CHECK(young > 0.2);
+  CHECK(young < 5);
+  const double older = realised(300, 20'000);
+  CAPTURE(older);
+  CHECK(older > 0.5);
+  CHECK(older < 2);
+}
+
+TEST_CASE("values beyond the histogram's end count as such, however many they are") {
+  for (const double share : {0.01, 0.3}) {
+    CAPTURE(share);
+    RandomBits random(7);
+    TailDistribution tail;
+    for (int row = 0; row < 5000; ++row) {
+      const bool beyond = static_cast<double>(random.uniform()) < share;
+      tail.add(beyond ? 20 : 2 + exponential(random, 0.4F), 1);
+      tail.pass(1, TailOptions{});
+    }
+    CHECK(tail.rarity(12) == doctest::Approx(-std::log10(share)).epsilon(0.2));
   }
 }
 
