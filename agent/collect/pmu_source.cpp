@@ -4,6 +4,7 @@
 #include <cstring>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include <linux/perf_event.h>
 #include <sys/syscall.h>
@@ -59,6 +60,7 @@ PmuSource::PmuSource(std::span<const PmuEvent> events) : events_(events), totals
 }
 
 void PmuSource::read(FileCounts& counts) {
+  std::vector<bool> heard(events_.size());
   for (Open& open : open_) {
     Value value;
     // Nothing to read: its CPU is offline now.
@@ -73,7 +75,11 @@ void PmuSource::read(FileCounts& counts) {
         turns ? static_cast<std::uint64_t>(static_cast<double>(count) * static_cast<double>(enabled_ns) /
                                            static_cast<double>(running_ns))
               : count;
-    counts.set(events_[open.event].counter, totals_[open.event]);
+    heard[open.event] = true;
+  }
+  // Of all CPUs together: the first total is where counting begins.
+  for (std::size_t i = 0; i < events_.size(); ++i) {
+    if (heard[i]) counts.set(events_[i].counter, totals_[i]);
   }
 }
 

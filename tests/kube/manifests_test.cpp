@@ -539,7 +539,8 @@ TEST_CASE("the job of manifests/cleanup removes all that agents left, and its to
   // The policies take a moment to reach the admission chain.
   REQUIRE(eventually([&] { return patch(node + "?dryRun=All", cordon).first == 422; }));
   REQUIRE(eventually([&] {
-    return ApiServer::try_request(token, "DELETE", leases + kNamespace + "/leases/somebody-elses-leader")
+    return ApiServer::try_request(token, "DELETE",
+                                  leases + kNamespace + "/leases/somebody-elses-leader?dryRun=All")
                .first == 422;
   }));
   const json before = server->node(name);
