@@ -318,15 +318,16 @@ void Assessor::read_levels(const FeatureTable& features) {
       const LevelRule& rule = kLevelRules[i];
       const double value = features.row(row)[columns[i]];
       // What is not bad by the milder of its limits is not bad: most, and the rest costs a search.
-      const bool may_be_bad = rule.leave > rule.enter ? value <= rule.leave : value >= rule.leave;
-      if (!may_be_bad) {  // so is NaN
+      const auto reaches = [&](double limit) {  // NaN: never
+        return rule.leave > rule.enter ? value <= limit : value >= limit;
+      };
+      if (!reaches(rule.leave)) {
         held_for(rule.reason, entity->id, false, features.time);
         continue;
       }
       const auto known = active_.find(Key(rule.reason, entity->id));
       const bool active = known != active_.end() && !known->second.recovering;
-      const double limit = active ? rule.leave : rule.enter;
-      const bool bad = rule.leave > rule.enter ? value <= limit : value >= limit;
+      const bool bad = reaches(active ? rule.leave : rule.enter);
       const double held_s = held_for(rule.reason, entity->id, bad, features.time);
       if (!bad || held_s < (active ? 0 : rule.hold_s)) continue;
       const bool of_node = entity->kind == EntityKind::kNode;
