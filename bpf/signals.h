@@ -185,7 +185,8 @@
 	DETAIL(disk_requests_by_device,  disk,    "requests", POD,  DEVICE, "Block requests completed, by device") \
 	DETAIL(disk_bytes_by_device,     disk,    "bytes",    POD,  DEVICE, "Bytes read and written, by device") \
 	DETAIL(disk_errors_by_device,    disk,    "requests", POD,  DEVICE, "Block requests that failed, by device") \
-	DETAIL(packets_dropped_by_reason, drops,  "packets",  NODE, REASON, "Packets the kernel dropped, by its own reason")
+	DETAIL(packets_dropped_by_reason, drops,  "packets",  NODE, REASON, "Packets the kernel dropped, by its own reason") \
+	DETAIL(tcp_connects_by_server,   tcp,     "connects", POD,  SERVER, "TCP connections to others on this node, by who accepted them")
 /* clang-format on */
 
 /* What a detail's label is: how the agent turns its number into a word. */
@@ -194,6 +195,7 @@ enum detail_label {
 	LABEL_CODE,     /* as it is */
 	LABEL_DEVICE,   /* major << 20 | minor */
 	LABEL_REASON,   /* the running kernel's enum skb_drop_reason */
+	LABEL_SERVER,   /* lower half of a cgroup's id: all of it until 2^31 files of cgroups were made */
 };
 
 #define VEDETTE_ENUM_COUNTER(name, ...) COUNTER_##name,

@@ -257,7 +257,7 @@ bool NodeWriter::is_paused(const NodeState& seen) {
 }
 
 void NodeWriter::hold_back(const std::string& reason, std::chrono::nanoseconds pause) {
-  held_until_ns_ = monotonic_now() + static_cast<MonotonicNs>(pause.count());
+  held_until_ns_ = monotonic_now() + to_ns(pause);
   if (state_.held_back.empty()) spdlog::warn("node {}: {}", options_.node.name, reason);
   state_.held_back = reason;
 }
@@ -348,11 +348,10 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
   state_.connected = true;
   last_ = seen;
   uid_ = seen.uid;
-  if (const MonotonicNs now = monotonic_now();
-      failing_since_ns_ != 0 && settle_until_ns_ < failing_since_ns_ &&
-      now - failing_since_ns_ >=
-          static_cast<MonotonicNs>(std::chrono::nanoseconds(options_.outage).count())) {
-    settle_until_ns_ = now + static_cast<MonotonicNs>(std::chrono::nanoseconds(options_.settle).count());
+  if (const MonotonicNs now = monotonic_now(); failing_since_ns_ != 0 &&
+                                               settle_until_ns_ < failing_since_ns_ &&
+                                               now - failing_since_ns_ >= to_ns(options_.outage)) {
+    settle_until_ns_ = now + to_ns(options_.settle);
   }
   OperatorSay said = say_of(seen.our_annotations);
   if (said.error != state_.annotated.error && !said.error.empty())

@@ -163,8 +163,7 @@ Result<TaintBudget::Answer> TaintBudget::acquire(const NodeState& seen) {
   reason_ += ", by " + holders(taken);
   const WallNs now = wall_now();
   const bool mass = std::all_of(taken.begin(), taken.end(), [&](const SlotLease& slot) {
-    return now <
-           slot.acquired_ns + static_cast<WallNs>(std::chrono::nanoseconds(options_.mass_window).count());
+    return now < slot.acquired_ns + to_ns(options_.mass_window);
   });
   if (mass) {
     reason_ += ", all within " + std::to_string(options_.mass_window.count()) +
@@ -200,7 +199,7 @@ Result<bool> TaintBudget::renew() {
   }
   if (!slot_) return false;
   const WallNs now = wall_now();
-  const auto renewal = static_cast<WallNs>(std::chrono::nanoseconds(options_.renewal).count());
+  const auto renewal = to_ns(options_.renewal);
   if (slot_->renewed_ns <= now && now < slot_->renewed_ns + renewal) return true;
   auto renewed = leases_.update(mine(*slot_, slot_->node_version));
   looked_ = renewed && *renewed;
@@ -211,8 +210,7 @@ Result<bool> TaintBudget::renew() {
 
 void TaintBudget::note_lost() {
   looked_ = false;
-  doubtful_until_ns_ =
-      monotonic_now() + static_cast<MonotonicNs>(std::chrono::nanoseconds(options_.late).count());
+  doubtful_until_ns_ = monotonic_now() + to_ns(options_.late);
 }
 
 Status TaintBudget::release() {
@@ -248,7 +246,7 @@ Status TaintBudget::release() {
 
 Result<unsigned> TaintBudget::count_slots(const std::string& pool) {
   const MonotonicNs now = monotonic_now();
-  const auto recount = static_cast<MonotonicNs>(std::chrono::nanoseconds(options_.recount).count());
+  const auto recount = to_ns(options_.recount);
   if (counted_pool_ == pool && now < counted_ns_ + recount) return slots_;
   const auto nodes = count_nodes(client_, node_.pool_label, pool);
   if (!nodes) return tl::unexpected(nodes.error());

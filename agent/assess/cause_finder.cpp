@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <map>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -38,6 +40,12 @@ constexpr double kQuartileToDeviation = 1.48;
 // Of all waiting; who explains less is not named.
 constexpr double kLeastShare = 0.05;
 constexpr std::size_t kSuspects = 3;
+// Who makes more of its connections than this to somebody who is not on this node may be waiting for them.
+constexpr double kOutsideShare = 0.05;
+// A request passes through fewer services than this.
+constexpr int kMaxHops = 8;
+// Of who talks to whom. A node of 110 pods that each talk to forty others has as many.
+constexpr std::size_t kMaxTalks = 4096;
 // More peers that fail at once than a sentence has room for.
 constexpr std::size_t kMaxPeers = 16;
 
@@ -128,10 +136,12 @@ void CauseFinder::update(const Observation& observation) {
     const Sample& sample = observation.samples[i];
     History& history = histories_[observation.entities[i]->id];
     if (history.name.empty()) {
+      history.id = observation.entities[i]->id;
       history.name = observation.entities[i]->name;
       history.first_step = step_;
     }
     history.last_step = step_;
+    history.connects += sample.counters[COUNTER_tcp_connects];
     const double read = count(sample, COUNTER_disk_read_bytes);
     const double asked = count(sample, COUNTER_dns_queries) - observed(sample, HISTOGRAM_dns_latency);
     history.sum[kCpuUse] += gauge(sample, GAUGE_cpu_cores) * observation.interval_s;
@@ -153,6 +163,12 @@ void CauseFinder::update(const Observation& observation) {
     // Questions whose answer has not come yet are answered in the next tick: the mean of a step is none.
     history.sum[kAnswerWait] += kUnansweredS * (count(sample, COUNTER_tcp_connect_failures) + asked);
   }
+  for (const Connections& made : observation.connections) {
+    const auto client = histories_.find(made.client);
+    if (client == histories_.end() || !histories_.contains(made.server)) continue;
+    client->second.met += made.count;
+    if (made.client != made.server && talks_.size() < kMaxTalks) talks_.emplace(made.client, made.server);
+  }
   for (const KernelEvent& event : observation.events) note_peer(event);
   if (step_s_ >= 1) close_step(observation.time.monotonic_ns);
 }
@@ -165,7 +181,13 @@ void CauseFinder::close_step(MonotonicNs now) {
       values[m] = unwatched_.test(m) ? kNan : static_cast<float>(std::exchange(history.sum[m], 0) / step_s_);
     }
     // Whoever did it may be gone when it is asked who did.
-    entry = step_ - history.last_step > kOnsetSteps ? histories_.erase(entry) : std::next(entry);
+    if (step_ - history.last_step > kOnsetSteps) {
+      std::erase_if(talks_,
+                    [&](const auto& talk) { return talk.first == history.id || talk.second == history.id; });
+      entry = histories_.erase(entry);
+    } else {
+      ++entry;
+    }
   }
   unwatched_.reset();
   step_s_ = 0;
@@ -377,31 +399,74 @@ void CauseFinder::blame_own_locks(Case& found) {
   }
 }
 
-void CauseFinder::blame_outside(Case& found, const std::string& peer) {
+void CauseFinder::blame_unanswered(Case& found, const std::string& peer) {
   double asked = 0;
-  double stalled = 0;
-  std::size_t silent = 0;
-  for (const Growths& each : found.grown) {
-    asked += each[kAnswerWait].more;
-    const double quiet = silence(each[kNetworkUse]);
-    if (quiet <= 0) continue;
-    ++silent;
+  for (const Growths& each : found.grown) asked += each[kAnswerWait].more;
+  if (asked <= 0) return;
+  found.all += asked;
+  found.add(found.outside(), asked,
+            amount(asked) + " connects and DNS queries a second failed or had no answer" +
+                (peer.empty() ? "" : ", most of them of " + peer));
+}
+
+// Whom a silent one waits for on this node: the last of the silent ones along who talks to whom. Nothing
+// where nobody talks to it, or where it may itself be waiting for somebody who is not here.
+std::optional<std::size_t> CauseFinder::silent_server(const Case& found, const std::vector<double>& quiet,
+                                                      std::size_t from) const {
+  const auto talks = [&](std::size_t client, std::size_t server) {
+    return talks_.contains({found.who[client]->id, found.who[server]->id});
+  };
+  std::size_t end = from;
+  for (int hop = 0; hop < kMaxHops; ++hop) {
+    std::size_t next = end;
+    for (std::size_t i = 0; i < quiet.size(); ++i) {
+      if (quiet[i] > 0 && talks(end, i) && (next == end || quiet[i] > quiet[next])) next = i;
+    }
+    if (next == end) break;
+    end = next;
+  }
+  bool asked = end != from;
+  for (std::size_t i = 0; i < quiet.size() && !asked; ++i) asked = quiet[i] > 0 && talks(i, end);
+  const auto connects = static_cast<double>(found.who[end]->connects);
+  if (!asked || connects - static_cast<double>(found.who[end]->met) > kOutsideShare * connects)
+    return std::nullopt;
+  return end;
+}
+
+void CauseFinder::blame_silent(Case& found) const {
+  // Silence says something only where all that could slow somebody here was looked at.
+  if (!std::ranges::all_of(std::span(found.node).first(kLockWait), &Growth::watched)) return;
+  std::vector<double> quiet;
+  for (const Growths& each : found.grown) quiet.push_back(silence(each[kNetworkUse]));
+  struct Stalled {
+    double seconds = 0;  // a second, that nothing here explains
+    std::size_t entities = 0;
+  };
+  std::map<std::size_t, Stalled> by_whom;
+  double all = 0;
+  for (std::size_t i = 0; i < quiet.size(); ++i) {
+    if (quiet[i] <= 0) continue;
     double waited = 0;
-    for (const std::size_t m : {kCpuWait, kDiskWait, kMemoryWait}) waited += each[m].more;
-    stalled += quiet - kStallOfWait * waited;
+    for (const std::size_t m : {kCpuWait, kDiskWait, kMemoryWait}) waited += found.grown[i][m].more;
+    const double seconds = quiet[i] - kStallOfWait * waited;
+    all += seconds;
+    Stalled& stalled = by_whom[silent_server(found, quiet, i).value_or(found.outside())];
+    stalled.seconds += seconds;
+    ++stalled.entities;
   }
-  if (asked > 0) {
-    found.all += asked;
-    found.add(found.outside(), asked,
-              amount(asked) + " connects and DNS queries a second failed or had no answer" +
-                  (peer.empty() ? "" : ", most of them of " + peer));
-  }
-  // Of silence the cause is outside only where all that could slow somebody here was looked at.
-  if (stalled > 0 && std::ranges::all_of(std::span(found.node).first(kLockWait), &Growth::watched)) {
-    found.all += stalled;
-    found.add(found.outside(), stalled,
-              std::to_string(silent) + (silent == 1 ? " entity exchanges" : " entities exchange") +
-                  " less than half of the usual packets, and no wait here explains it");
+  if (all <= 0) return;
+  found.all += all;
+  std::erase_if(by_whom, [](const auto& entry) { return entry.second.seconds <= 0; });
+  double positive = 0;
+  for (const auto& [whom, stalled] : by_whom) positive += stalled.seconds;
+  for (const auto& [whom, stalled] : by_whom) {
+    const bool outside = whom == found.outside();
+    const std::size_t others = stalled.entities - (outside ? 0 : 1);
+    std::string why = outside ? "" : "it and ";
+    why += std::to_string(others);
+    why += outside ? (others == 1 ? " entity exchanges" : " entities exchange") : " that talk to it exchange";
+    why += " less than half of the usual packets, and no wait here explains it";
+    found.add(whom, all * stalled.seconds / positive, std::move(why));
   }
 }
 
@@ -450,7 +515,8 @@ std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
   Case found(who, grown, of_node);
   for (std::size_t r = 0; r < kResources; ++r) share_out(found, r);
   blame_own_locks(found);
-  blame_outside(found, worst_peer(onset));
+  blame_unanswered(found, worst_peer(onset));
+  blame_silent(found);
   if (found.all < kLeastWait) return {};
   std::vector<Suspect> suspects;
   for (std::size_t i = 0; i < found.parts.size(); ++i) {
@@ -465,7 +531,7 @@ std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
 }
 
 std::size_t CauseFinder::bytes() const {
-  return histories_.size() * sizeof(History);
+  return histories_.size() * sizeof(History) + talks_.size() * sizeof(*talks_.begin());
 }
 
 }  // namespace vedette

@@ -1,6 +1,7 @@
 // Whose fault is it that others wait? Keeps for a minute what each entity used of what all share (CPU, disk,
-// memory, network) and what it waited for, and ranks who explains the growth of the waiting. A pure function
-// of the observations it was shown: no clock, no I/O. Called by the tick thread only.
+// memory, network), what it waited for and whom it connects to, and ranks who explains the growth of the
+// waiting. A pure function of the observations it was shown: no clock, no I/O. Called by the tick thread
+// only.
 #pragma once
 
 #include <array>
@@ -8,8 +9,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/collect/observation.h"
@@ -65,7 +69,11 @@ private:
 
   using Values = std::array<float, kMeasures>;  // per second; NaN: not watched
   struct History {
+    EntityId id = kNodeEntity;
     std::string name;
+    // TCP connections it ever made, and those of them that somebody on this node accepted.
+    std::uint64_t connects = 0;
+    std::uint64_t met = 0;
     std::uint64_t first_step = 0;
     std::uint64_t last_step = 0;  // it was alive in
     std::array<double, kMeasures> sum{};
@@ -113,7 +121,10 @@ private:
   static double silence(const Growth& sent);
   static void share_out(Case& found, std::size_t resource);
   static void blame_own_locks(Case& found);
-  static void blame_outside(Case& found, const std::string& peer);
+  static void blame_unanswered(Case& found, const std::string& peer);
+  void blame_silent(Case& found) const;
+  std::optional<std::size_t> silent_server(const Case& found, const std::vector<double>& quiet,
+                                           std::size_t from) const;
   std::string worst_peer(std::uint64_t since) const;
 
   std::uint64_t step_ = 0;  // that is being filled
@@ -121,6 +132,7 @@ private:
   MonotonicNs step_end_ns_ = 0;  // of the newest complete one
   std::bitset<kMeasures> unwatched_;
   std::map<EntityId, History> histories_;
+  std::set<std::pair<EntityId, EntityId>> talks_;  // client and server, both on this node
   std::vector<Peer> peers_;
 };
 

@@ -35,6 +35,11 @@ inline Instant read_instant() {
 }
 
 constexpr double kNsPerSecond = 1e9;
+constexpr double kUsPerSecond = 1e6;
+// Of a configured time, which is never negative.
+constexpr std::uint64_t to_ns(std::chrono::nanoseconds duration) {
+  return static_cast<std::uint64_t>(duration.count());
+}
 // Seconds from `earlier` to `later`; 0 when they are reversed (events may carry a time just after the
 // tick's).
 constexpr double seconds_between(MonotonicNs earlier, MonotonicNs later) {

@@ -8,10 +8,9 @@
 namespace vedette {
 namespace {
 
-constexpr double kUsPerSecond = 1e6;
-// Limits change when people or kubelet change them; ten seconds late is early enough for a forecast, and a
-// round of reading costs three opens for each directory.
-constexpr MonotonicNs kLimitsAgeNs = 10'000'000'000;
+// Limits change when people or kubelet change them; half a minute late is early enough for a forecast of a
+// minute, and a round of reading costs three opens for each directory.
+constexpr MonotonicNs kLimitsAgeNs = 30'000'000'000;
 // Entities take turns, so that not all are asked in one round: 50 of them at once took 5 ms.
 constexpr MonotonicNs kTurnNs = 2'000'000'000;
 constexpr MonotonicNs kTurns = kLimitsAgeNs / kTurnNs;
@@ -227,7 +226,8 @@ void CgroupSource::read_memory(Watched& watched, Gauges& gauges, FileCounts& cou
 std::optional<CgroupSource::CpuUse> CgroupSource::cpu_use(Point& point) {
   CpuUse use;
   std::optional<double> used_us;
-  if (!mounts_.cpu.empty()) {
+  // v1's says nothing but what a quota did.
+  if (!mounts_.cpu.empty() && (cpuacct_v2_ || point.limits.cpu_cores)) {
     if (const auto text = point.cpu_stat.read(buffer_)) {
       use.throttled_periods = to_double(find_number(*text, "nr_throttled")).value_or(0);
       used_us = to_double(find_number(*text, "usage_usec"));

@@ -19,9 +19,8 @@ std::optional<ClockReading> read_clocks() {
 
   timex clock{};  // modes 0: nothing is set
   if (::adjtimex(&clock) >= 0) {
-    constexpr double kMicroseconds = 1e6;
     reading.unsynchronized = (clock.status & STA_UNSYNC) != 0;
-    reading.error_s = static_cast<double>(clock.esterror) / kMicroseconds;
+    reading.error_s = static_cast<double>(clock.esterror) / kUsPerSecond;
   }
   return reading;
 }

@@ -72,6 +72,8 @@ std::string DetailLabels::word(detail_label label, std::int32_t number) {
       word = found == reasons_.end() ? "reason " + std::to_string(number) : found->second;
       break;
     }
+    case LABEL_SERVER:  // LiveSource knows its name
+      break;
   }
   return word;
 }

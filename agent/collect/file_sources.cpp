@@ -82,8 +82,7 @@ void FileSources::update_mounts(MonotonicNs now) {
   mounts_reason_.clear();
   // Three rounds without an answer: a disk holds the thread, and old figures would lie.
   constexpr int kRounds = 3;
-  const auto patience_ns =
-      static_cast<MonotonicNs>(std::chrono::nanoseconds(options_.interval * kRounds).count());
+  const auto patience_ns = to_ns(options_.interval * kRounds);
   if (mounts_reading_ && now > mounts_reading_->read_ns + patience_ns) {
     mounts_reason_ = not_answered("a filesystem", seconds_between(mounts_reading_->read_ns, now));
     mounts_reading_.reset();

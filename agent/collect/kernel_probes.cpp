@@ -321,18 +321,17 @@ void KernelProbes::State::fit_budget() {
 }
 
 void KernelProbes::State::load_all() {
-  probes = std::make_unique<ProbeSet>(
-      ProbeSetOptions{.probes = options.probes,
-                      .off = options.off,
-                      .maps = maps,
-                      .config = {.cpus = cpus,
-                                 .lanes = lanes,
-                                 .shared = lanes < cpus ? 1U : 0U,
-                                 .ring_bytes = options.ring_bytes,
-                                 .slow_call_ns = static_cast<std::uint64_t>(options.slow_call.count())},
-                      .cgroup_mount = cgroup_mount,
-                      .modules = options.modules,
-                      .modules_period = options.modules_period});
+  probes = std::make_unique<ProbeSet>(ProbeSetOptions{.probes = options.probes,
+                                                      .off = options.off,
+                                                      .maps = maps,
+                                                      .config = {.cpus = cpus,
+                                                                 .lanes = lanes,
+                                                                 .shared = lanes < cpus ? 1U : 0U,
+                                                                 .ring_bytes = options.ring_bytes,
+                                                                 .slow_call_ns = to_ns(options.slow_call)},
+                                                      .cgroup_mount = cgroup_mount,
+                                                      .modules = options.modules,
+                                                      .modules_period = options.modules_period});
   // The one that hands out slots goes first, then the walk: from there on every cgroup has one.
   probes->load("cgroups", [this] { scan_cgroups(); });
 }
@@ -441,7 +440,7 @@ void KernelProbes::State::sample_cost(std::uint64_t now_ns) {
       unmeasured =
           "not measured, for the kernel times programs for CAP_SYS_ADMIN only, or where sysctl "
           "kernel.bpf_stats_enabled is 1";
-      cost_due_ns = now_ns + static_cast<std::uint64_t>(options.cost_period.count());
+      cost_due_ns = now_ns + to_ns(options.cost_period);
       return;
     }
     unmeasured.clear();
@@ -451,7 +450,7 @@ void KernelProbes::State::sample_cost(std::uint64_t now_ns) {
   }
   // What is watched in turns is measured over a whole turn.
   const auto sample = budget.in_time() ? options.budget.period : options.cost_sample;
-  if (now_ns - cost_began_ns < static_cast<std::uint64_t>(sample.count())) return;
+  if (now_ns - cost_began_ns < to_ns(sample)) return;
   measuring = false;
   cost_stats.reset();
   CostSample cost{.agent = 0, .probes = probes->end_cost(now_ns)};
@@ -465,8 +464,7 @@ void KernelProbes::State::sample_cost(std::uint64_t now_ns) {
   add_up_map_bytes();
 
   budget.update(now_ns, cost);
-  cost_due_ns = budget.hurries() ? now_ns + kHurryNs
-                                 : cost_began_ns + static_cast<std::uint64_t>(options.cost_period.count());
+  cost_due_ns = budget.hurries() ? now_ns + kHurryNs : cost_began_ns + to_ns(options.cost_period);
 }
 
 void KernelProbes::State::apply_budget(std::uint64_t now_ns) {

@@ -23,10 +23,6 @@ constexpr MonotonicNs kScanGapNs = 1'000'000'000;
 // Where the kernel does not say that something changed (v1), and in case it did not.
 constexpr MonotonicNs kScanAnywayNs = 10'000'000'000;
 
-MonotonicNs to_ns(std::chrono::nanoseconds duration) {
-  return static_cast<MonotonicNs>(duration.count());
-}
-
 CgroupMounts cgroup_mounts(const LiveOptions& options) {
   ReadBuffer buffer;
   const auto text = buffer.read_path(options.files.proc + "/self/mountinfo");
@@ -366,20 +362,32 @@ void LiveSource::read_surveys() {
 void LiveSource::read_details() {
   kernel_->read_details([&](const detail_key& key, std::uint64_t added) {
     const auto entity = kDetails[key.detail].scope == Scope::kPod ? table_.find(key.cgroup_id) : nullptr;
-    detail_counts_[{entity ? entity->id : kNodeEntity, key.detail, key.label}] += added;
+    const EntityId id = entity ? entity->id : kNodeEntity;
+    std::int32_t label = key.label;
+    if (kDetails[key.detail].label == LABEL_SERVER) {
+      const auto server = table_.find(static_cast<std::uint32_t>(label));
+      if (!server || server->id == kNodeEntity) return;  // accepted outside all pods
+      if (id != kNodeEntity) connections_.push_back({id, server->id, added});
+      if (server->id == id) return;
+      label = static_cast<std::int32_t>(server->id);
+    }
+    detail_counts_[{id, key.detail, label}] += added;
   });
   auto list = std::make_shared<std::vector<DetailCount>>();
   for (auto at = detail_counts_.begin(); at != detail_counts_.end();) {
     const auto& [id, detail, label] = at->first;
     const auto state = states_.find(id);
-    if (id != kNodeEntity && state == states_.end()) {
-      at = detail_counts_.erase(at);  // its entity is gone
+    const bool by_server = kDetails[detail].label == LABEL_SERVER;
+    const auto server = by_server ? states_.find(static_cast<EntityId>(label)) : states_.end();
+    if ((id != kNodeEntity && state == states_.end()) || (by_server && server == states_.end())) {
+      at = detail_counts_.erase(at);  // its entity is gone, or who accepted
       continue;
     }
-    list->push_back({.detail = static_cast<vedette_detail>(detail),
-                     .entity = id == kNodeEntity ? table_.entity(id) : state->second.entity,
-                     .label = labels_.word(kDetails[detail].label, label),
-                     .count = at->second});
+    list->push_back(
+        {.detail = static_cast<vedette_detail>(detail),
+         .entity = id == kNodeEntity ? table_.entity(id) : state->second.entity,
+         .label = by_server ? server->second.entity->name : labels_.word(kDetails[detail].label, label),
+         .count = at->second});
     ++at;
   }
   details_ = std::move(list);
@@ -426,6 +434,8 @@ void LiveSource::lay_out(Observation& observation) {
     state.counts.take(sample);
   }
   observation.details = details_;
+  observation.connections.clear();
+  observation.connections.swap(connections_);
 }
 
 void LiveSource::add_totals(Observation& observation, MonotonicNs now) {

@@ -122,6 +122,7 @@ private:
   DetailLabels labels_;
   std::map<std::tuple<EntityId, std::uint32_t, std::int32_t>, std::uint64_t> detail_counts_;
   std::shared_ptr<const std::vector<DetailCount>> details_;
+  std::vector<Connections> connections_;  // read, and not told yet
   std::uint64_t living_version_ = 0;
   std::uint64_t pods_version_ = 0;
   std::uint64_t population_ = 0;

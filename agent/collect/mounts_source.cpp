@@ -67,6 +67,11 @@ void look_at(int root, const Mount& mount, MountUse& use) {
   }
 }
 
+std::uint64_t inode_of(const std::string& path) {  // 0: cannot be looked at
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
 bool is_hex(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return std::isxdigit(static_cast<unsigned char>(c)); });
@@ -120,12 +125,21 @@ std::uint32_t MountsReader::count_read_only(const std::vector<Mount>& host) {
   return count;
 }
 
+std::uint64_t MountsReader::namespace_of(std::uint32_t pid, const std::string& process, MonotonicNs now) {
+  auto& known = processes_[pid];
+  if (known.first_ns == 0) known.first_ns = now;
+  known.seen_ns = now;
+  const bool young = now < known.first_ns + to_ns(options_.young);
+  if (young || now > known.asked_ns + to_ns(options_.relist)) {
+    known.asked_ns = now;
+    known.mounts = inode_of(process + "/ns/mnt");
+  }
+  return known.mounts;
+}
+
 MountsReading MountsReader::read(const MountsRequest& request, MonotonicNs now) {
   MountsReading reading;
   reading.read_ns = now;
-  const auto own_ns = [](std::chrono::nanoseconds duration) {
-    return static_cast<MonotonicNs>(duration.count());
-  };
 
   // Process 1 lives in the host's namespace; in a pod without hostPID, or without the right to look at it, we
   // take what we see ourselves.
@@ -135,9 +149,7 @@ MountsReading MountsReader::read(const MountsRequest& request, MonotonicNs now) 
     host = options_.proc + "/self";
     host_root = FileHandle(::open((host + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   }
-  struct stat status {};
-  std::uint64_t host_namespace = 0;
-  if (::stat((host + "/ns/mnt").c_str(), &status) == 0) host_namespace = status.st_ino;
+  const std::uint64_t host_namespace = inode_of(host + "/ns/mnt");
 
   std::set<std::uint64_t> host_devices;
   if (const auto text = buffer_.read_path(host + "/mountinfo")) {
@@ -158,14 +170,13 @@ MountsReading MountsReader::read(const MountsRequest& request, MonotonicNs now) 
     const auto count = std::min(group.processes.size(), kProcessesPerEntity);
     for (std::size_t i = 0; i < count; ++i) {
       const auto process = options_.proc + "/" + std::to_string(group.processes[i]);
-      if (::stat((process + "/ns/mnt").c_str(), &status) != 0) continue;
-      const std::uint64_t id = status.st_ino;
-      if (id == host_namespace || !looked_at.insert(id).second) continue;
+      const std::uint64_t id = namespace_of(group.processes[i], process, now);
+      if (id == 0 || id == host_namespace || !looked_at.insert(id).second) continue;
       auto& space = namespaces_[id];
       if (space.first_ns == 0) space.first_ns = now;
       space.seen_ns = now;
-      const bool young = now < space.first_ns + own_ns(options_.young);
-      if (space.listed_ns == 0 || young || now > space.listed_ns + own_ns(options_.relist)) {
+      const bool young = now < space.first_ns + to_ns(options_.young);
+      if (space.listed_ns == 0 || young || now > space.listed_ns + to_ns(options_.relist)) {
         const auto text = buffer_.read_path(process + "/mountinfo");
         if (!text) continue;
         space.mounts.clear();
@@ -185,6 +196,7 @@ MountsReading MountsReader::read(const MountsRequest& request, MonotonicNs now) 
     }
   }
   std::erase_if(namespaces_, [&](const auto& space) { return space.second.seen_ns != now; });
+  std::erase_if(processes_, [&](const auto& process) { return process.second.seen_ns != now; });
   return reading;
 }
 

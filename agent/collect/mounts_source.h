@@ -26,7 +26,7 @@ struct MountsOptions {
   // Disks fill over seconds at the fastest.
   std::chrono::milliseconds interval{2000};
   // A young namespace is still being furnished, so its mounts are listed each time; an old one's (35 us and
-  // more) this often.
+  // more) this often. So it is with the namespace of a process (10 us).
   std::chrono::seconds young{60};
   std::chrono::seconds relist{10};
 };
@@ -79,11 +79,20 @@ private:
     MonotonicNs seen_ns = 0;
   };
 
+  struct Process {
+    std::uint64_t mounts = 0;  // its namespace's inode; 0: cannot be looked at
+    MonotonicNs first_ns = 0;
+    MonotonicNs asked_ns = 0;
+    MonotonicNs seen_ns = 0;
+  };
+
   std::uint32_t count_read_only(const std::vector<Mount>& host);
+  std::uint64_t namespace_of(std::uint32_t pid, const std::string& process, MonotonicNs now);
 
   MountsOptions options_;
   ReadBuffer buffer_;
   std::unordered_map<std::uint64_t, Namespace> namespaces_;  // by inode
+  std::unordered_map<std::uint32_t, Process> processes_;     // by process id
   std::unordered_map<std::uint64_t, bool> was_writable_;  // the host's filesystems by device, when first seen
 };
 

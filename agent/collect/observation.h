@@ -93,12 +93,20 @@ struct DetailCount {
   std::uint64_t count = 0;
 };
 
+// TCP connections that one entity made to another on this node, or to itself.
+struct Connections {
+  EntityId client = kNodeEntity;
+  EntityId server = kNodeEntity;
+  std::uint64_t count = 0;  // since they were told last
+};
+
 struct Observation {
   Instant time;
-  double interval_s = 0;            // since the tick before; 0 in the first one
-  std::vector<EntityPtr> entities;  // all alive, or with something left to say; [0] is the node
-  std::vector<Sample> samples;      // parallel to `entities`
-  std::vector<KernelEvent> events;  // in the order the kernel saw them
+  double interval_s = 0;                 // since the tick before; 0 in the first one
+  std::vector<EntityPtr> entities;       // all alive, or with something left to say; [0] is the node
+  std::vector<Sample> samples;           // parallel to `entities`
+  std::vector<KernelEvent> events;       // in the order the kernel saw them
+  std::vector<Connections> connections;  // told with the details
   std::vector<ProbeHealth> probes;
   Losses losses;
   std::shared_ptr<const std::vector<DetailCount>> details;  // the newest reading; not recorded

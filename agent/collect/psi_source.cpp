@@ -53,10 +53,9 @@ bool PsiSource::read_file(File& file, MonotonicNs now, double* some, double* ful
     return false;
   }
   constexpr double kPercent = 100;
-  constexpr double kMicroseconds = 1e6;
   double some_share = totals->some_avg10 / kPercent;
   double full_share = totals->full_avg10 / kPercent;
-  const double passed_us = seconds_between(file.last_ns, now) * kMicroseconds;
+  const double passed_us = seconds_between(file.last_ns, now) * kUsPerSecond;
   // A total below the last one is another cgroup of the same name.
   if (file.last_ns != 0 && passed_us > 0 && totals->some_us >= file.last.some_us) {
     some_share = (totals->some_us - file.last.some_us) / passed_us;

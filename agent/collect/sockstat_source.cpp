@@ -36,7 +36,7 @@ std::optional<std::uint64_t> find_statistic(std::string_view text, std::string_v
 SockstatSource::SockstatSource(std::string proc, std::chrono::milliseconds interval)
     : proc_(std::move(proc)),
       host_(::access((proc_ + "/1/net/netstat").c_str(), R_OK) == 0 ? proc_ + "/1" : proc_ + "/self"),
-      interval_ns_(static_cast<MonotonicNs>(std::chrono::nanoseconds(interval).count())) {}
+      interval_ns_(to_ns(interval)) {}
 
 // Not of ns/net: that may only be looked at with CAP_SYS_PTRACE. Each namespace has its own netstat,
 // whoever's directory it is seen in.
@@ -104,8 +104,8 @@ void SockstatSource::read(EntityId entity, const std::vector<std::uint32_t>& pro
     process = proc_ + "/" + std::to_string(pid);
     if ((where = namespace_of(process))) break;
   }
-  const auto host = namespace_of(host_);
-  if (!host || where == host) where.reset();
+  if (!host_where_) host_where_ = namespace_of(host_);
+  if (!host_where_ || where == host_where_) where.reset();
   // Totals of one namespace say nothing about another's.
   if (where != watched.where) set({}, counts);
   watched.where = where;

@@ -62,6 +62,7 @@ private:
 
   std::string proc_;
   std::string host_;  // process 1, or our own
+  std::optional<Namespace> host_where_;
   MonotonicNs interval_ns_;
   ReadBuffer buffer_;
   MonotonicNs node_due_ns_ = 0;

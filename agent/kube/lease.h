@@ -27,9 +27,7 @@ struct SlotLease {
   std::string uid{}, resource_version{};  // as the server has them
 
   // Nobody vouches for it any more. That alone does not make the slot free: see act/taint_budget.h.
-  bool expired(WallNs now) const {
-    return renewed_ns + static_cast<WallNs>(std::chrono::nanoseconds(duration).count()) < now;
-  }
+  bool expired(WallNs now) const { return renewed_ns + to_ns(duration) < now; }
 };
 
 class KubeLeases {

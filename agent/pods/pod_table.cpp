@@ -142,7 +142,7 @@ void PodTable::remove(CgroupId id, MonotonicNs now) {
 }
 
 void PodTable::expire(MonotonicNs now) {
-  const auto keep_ns = static_cast<MonotonicNs>(std::chrono::nanoseconds(options_.keep_dead).count());
+  const auto keep_ns = to_ns(options_.keep_dead);
   while (!deaths_.empty() && now > deaths_.front().died_ns + keep_ns) {
     const auto found = cgroups_.find(deaths_.front().id);
     if (found != cgroups_.end() && !found->second.alive && found->second.died_ns == deaths_.front().died_ns) {

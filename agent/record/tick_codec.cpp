@@ -245,6 +245,12 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
     message.set_text(event.text);
     message.set_container(event.container);
   }
+  for (const Connections& connections : observation.connections) {
+    recording::Connections& message = *tick.add_connections();
+    message.set_client(connections.client);
+    message.set_server(connections.server);
+    message.set_count(connections.count);
+  }
 
   if (probes_.size() != observation.probes.size()) {
     tick.set_probe_count(static_cast<std::uint32_t>(observation.probes.size()));
@@ -579,6 +585,9 @@ Status TickDecoder::decode_samples(const recording::Tick& tick, Observation& obs
     event.container = message.container();
     observation.events.push_back(std::move(event));
   }
+  observation.connections.clear();
+  for (const recording::Connections& message : tick.connections())
+    observation.connections.push_back({message.client(), message.server(), message.count()});
   return {};
 }
 

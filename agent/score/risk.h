@@ -21,7 +21,7 @@ struct RiskOptions {
   double explain_threshold = 0.2;
   // Exact SHAP costs over a hundred times a prediction: a row's contributions are kept so long, unless its
   // risk moved by explain_step meanwhile.
-  double explain_every_s = 1;
+  double explain_every_s = 2;
   double explain_step = 0.1;
   // Bounds the tick when many pods fail together (130 us each with 100 trees of depth 4); those waiting
   // longest come first, the newly risky before all.

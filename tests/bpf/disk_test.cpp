@@ -373,3 +373,33 @@ TEST_CASE("what a task writes into the page cache and then waits for is its own"
   CHECK(bytes < 2 * kSize);
   CHECK(heard.in(cgroup).counters[COUNTER_disk_writes] >= 1);
 }
+
+TEST_CASE("what a task leaves in the page cache is its own, too, when the kernel writes it for another") {
+  const LoopFilesystem filesystem;
+  if (!filesystem.ready()) VEDETTE_SKIP("no ext4 on a loop device here");
+  const auto probes = attach();
+  Heard heard(*probes);
+  Details details(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const std::string controllers = " " + read_text(cgroup.path() + "/cgroup.controllers") + " ";
+  if (controllers.find(" io ") == std::string::npos || controllers.find(" memory ") == std::string::npos)
+    VEDETTE_SKIP("the kernel knows who dirtied a page with the controllers io and memory in cgroup v2 only");
+  constexpr std::size_t kSize = std::size_t{256} << 10;
+  const std::string file = filesystem.mount_point() + "/file";
+  REQUIRE(run_in(cgroup, [&] {
+            const FileHandle handle(::open(file.c_str(), O_CREAT | O_WRONLY, 0644));
+            const std::string data(kSize, 'x');
+            return ::write(handle.get(), data.data(), data.size()) == static_cast<ssize_t>(kSize) ? 0 : 1;
+          }) == 0);
+  const std::int64_t device = kernel_device(filesystem.device());
+  // To make the file, blocks of the file system were read.
+  const std::uint64_t before = details.of(DETAIL_disk_bytes_by_device, cgroup, device);
+  REQUIRE(before < kSize);
+  const FileHandle root(::open(filesystem.mount_point().c_str(), O_RDONLY | O_DIRECTORY));
+  REQUIRE(::syncfs(root.get()) == 0);
+
+  const std::uint64_t bytes = details.of(DETAIL_disk_bytes_by_device, cgroup, device) - before;
+  CHECK(bytes >= kSize);
+  CHECK(bytes < 2 * kSize);
+  CHECK(heard.in(cgroup).counters[COUNTER_disk_writes] >= 1);
+}

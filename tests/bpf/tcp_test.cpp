@@ -114,6 +114,8 @@ TEST_CASE("connects, accepts, refusals and resets are counted for the cgroup who
   CHECK(totals.counters[COUNTER_tcp_resets_sent] == 1);  // the aborted one; a closed port has no socket
   CHECK(totals.counters[COUNTER_tcp_resets_received] == 1 + 3);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_tcp_connect_latency) == 5);
+  CHECK(heard.detail(DETAIL_tcp_connects_by_server, static_cast<std::int32_t>(cgroup.id()), cgroup.id()) ==
+        5);
 
   const std::vector<RawEvent> failures = heard.events(EVENT_connect_failed, cgroup.id());
   REQUIRE(failures.size() == 3);
@@ -121,6 +123,49 @@ TEST_CASE("connects, accepts, refusals and resets are counted for the cgroup who
   CHECK(failures[0].extra == closed);
   CHECK(std::string(failures[0].text) == "127.0.0.1");
   CHECK(failures[0].pid > 0);
+}
+
+TEST_CASE("a connection to somebody on this node is counted by who accepted it, over IPv4 and as IPv6") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup client(probes->cgroup_mount());
+  const Cgroup server(probes->cgroup_mount());
+  const auto by = [&](const Cgroup& who, const Cgroup& whom) {
+    return heard.detail(DETAIL_tcp_connects_by_server, static_cast<std::int32_t>(whom.id()), who.id());
+  };
+  constexpr std::uint64_t kConnections = 7;
+  std::uint64_t expected = 0;
+  for (const int family : {AF_INET, AF_INET6}) {
+    const Shared<std::atomic<int>> port;
+    Child accepting({&server}, [&] {
+      const FileHandle listener(::socket(family, SOCK_STREAM, 0));
+      sockaddr_in v4 = loopback(0);
+      sockaddr_in6 v6{};  // whatever comes, from IPv4 too
+      v6.sin6_family = AF_INET6;
+      auto* address = family == AF_INET ? reinterpret_cast<sockaddr*>(&v4) : reinterpret_cast<sockaddr*>(&v6);
+      socklen_t size = family == AF_INET ? sizeof(v4) : sizeof(v6);
+      if (::bind(listener.get(), address, size) != 0 || ::listen(listener.get(), 16) != 0) return 1;
+      ::getsockname(listener.get(), address, &size);
+      port->store(ntohs(family == AF_INET ? v4.sin_port : v6.sin6_port));
+      for (std::uint64_t i = 0; i < kConnections; ++i) {
+        if (!FileHandle(::accept(listener.get(), nullptr, nullptr))) return 2;
+      }
+      return 0;
+    });
+    if (!eventually([&] { return port->load() != 0; }, family == AF_INET ? 20 : 2) && family == AF_INET6)
+      break;  // a kernel without IPv6
+    REQUIRE(run_in(client, [&] {
+              for (std::uint64_t i = 0; i < kConnections; ++i) {
+                if (!FileHandle(connect_to(loopback(static_cast<std::uint16_t>(port->load()))))) return 1;
+              }
+              return 0;
+            }) == 0);
+    REQUIRE(accepting.wait() == 0);
+    expected += kConnections;
+    CHECK(by(client, server) == expected);
+    CHECK(by(server, client) == 0);
+    CHECK(by(client, client) == 0);
+  }
 }
 
 TEST_CASE("a refused connect over IPv6 carries its address") {

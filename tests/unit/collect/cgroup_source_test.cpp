@@ -117,10 +117,10 @@ TEST_CASE("cgroup v1: each controller is read in its own hierarchy") {
   source.read(entity, 12 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_cpu_cores] == doctest::Approx(1));
   CHECK(gauges[GAUGE_cpu_limit_use] == doctest::Approx(0.5));
-  // Limits are read again after ten seconds, not at once.
+  // Limits are read again after half a minute, not at once.
   CHECK(std::isnan(gauges[GAUGE_memory_use]));
   gauges = Sample().gauges;
-  source.read(entity, 21 * kSecond, gauges, counts);
+  source.read(entity, 41 * kSecond, gauges, counts);
   CHECK(gauges[GAUGE_memory_use] == doctest::Approx(0.5));
 }
 

@@ -108,6 +108,7 @@ std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, bool wi
       event.container = draw(2) == 0 ? "" : "init/migrate";
       observation.events.push_back(event);
     }
+    if (draw(3) == 0) observation.connections = {{living.front()->id, living.back()->id, draw(1000)}};
     observation.probes.resize(3);
     observation.probes[1].name = "sched";
     observation.probes[1].state =
