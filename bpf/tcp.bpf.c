@@ -112,7 +112,7 @@ static __always_inline void peer_of(const struct sock *sk, struct raw_address *t
 	read_address(sk, &sk->__sk_common.skc_daddr, &sk->__sk_common.skc_v6_daddr, to);
 }
 
-/* Where a connection begins, as both of its ends see it: on its way to a Service only the other address is changed. */
+/* Where a connection begins, as both of its ends see it: on its way to a Service the other address is changed. */
 struct origin {
 	struct raw_address address;
 	__u32 port;
@@ -121,13 +121,14 @@ struct origin {
 
 struct client {
 	struct origin origin;
-	__u32 unused;
+	__u32 made_s;	 /* see seconds() */
 	__u64 cgroup_id; /* 0: none, or met */
 };
 
 /*
- * Who connected from where, until the accepting end, if it is on this node, has met it. Direct-mapped as `starts` is
- * (160 KiB): who loses its place in these microseconds is not counted by its server.
+ * Who connected from where, until the accepting end has met it microseconds later, if it is on this node. Of the others
+ * an entry stays: behind a translated address another client may come from there one day, so age tells. Direct-mapped
+ * as `starts` is (160 KiB): who loses its place is not counted by its server.
  */
 #define CLIENTS 4096
 
@@ -137,6 +138,12 @@ struct {
 	__type(key, __u32);
 	__type(value, struct client);
 } starts_by_origin SEC(".maps");
+
+/* Of 1.07 s. */
+static __always_inline __u32 seconds(void)
+{
+	return bpf_ktime_get_ns() >> 30;
+}
 
 static __always_inline void set_netns(const struct sock *sk, struct origin *origin)
 {
@@ -189,6 +196,7 @@ static __always_inline void note_client(const struct sock *sk)
 	if (!client)
 		return;
 	client->origin = origin;
+	client->made_s = seconds();
 	client->cgroup_id = sock_cgroup_id(sk);
 }
 
@@ -204,7 +212,7 @@ static __always_inline void meet_client(const struct sock *sk, __u64 server_id)
 	if (!client)
 		return;
 	client_id = client->cgroup_id;
-	if (!client_id || !same_origin(&client->origin, &origin))
+	if (!client_id || !same_origin(&client->origin, &origin) || seconds() - client->made_s > 1)
 		return;
 	client->cgroup_id = 0;
 	count_detail(DETAIL_tcp_connects_by_server, client_id, server_id, 1);

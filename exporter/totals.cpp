@@ -16,7 +16,7 @@ constexpr double kElectionSeconds = 60;
 // A challenger needs twice the activity of who has the series, or two of equal weight would swap it for ever.
 constexpr double kIncumbentBonus = 2;
 // Labels of one detail and entity with series of their own: a pod's disks, exit codes and slow calls are
-// fewer.
+// fewer, and those it connects to most.
 constexpr std::size_t kTopLabels = 16;
 // A label that folded and then was not seen for ten elections is forgotten: 2^-10 of its activity is left.
 constexpr double kForgotten = 0.001;
@@ -142,7 +142,9 @@ void Totals::add_details(const Observation& observation) {
     const auto place =
         counts.insert_or_assign({now.entity->id, now.detail, clean_text(now.label)}, now.count).first;
     const auto before = detail_counts_.find(place->first);
-    const std::uint64_t added = now.count - (before == detail_counts_.end() ? 0 : before->second);
+    // Less than before: a server that came back under its name.
+    const std::uint64_t known = before == detail_counts_.end() ? 0 : before->second;
+    const std::uint64_t added = now.count >= known ? now.count - known : now.count;
     if (added == 0) continue;
     const auto tracked = tracked_.find(now.entity->name);
     const bool own = tracked != tracked_.end() && tracked->second.own;

@@ -4,9 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <map>
 #include <numeric>
-#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -40,10 +38,6 @@ constexpr double kQuartileToDeviation = 1.48;
 // Of all waiting; who explains less is not named.
 constexpr double kLeastShare = 0.05;
 constexpr std::size_t kSuspects = 3;
-// Who makes more of its connections than this to somebody who is not on this node may be waiting for them.
-constexpr double kOutsideShare = 0.05;
-// A request passes through fewer services than this.
-constexpr int kMaxHops = 8;
 // Of who talks to whom. A node of 110 pods that each talk to forty others has as many.
 constexpr std::size_t kMaxTalks = 4096;
 // More peers that fail at once than a sentence has room for.
@@ -141,7 +135,6 @@ void CauseFinder::update(const Observation& observation) {
       history.first_step = step_;
     }
     history.last_step = step_;
-    history.connects += sample.counters[COUNTER_tcp_connects];
     const double read = count(sample, COUNTER_disk_read_bytes);
     const double asked = count(sample, COUNTER_dns_queries) - observed(sample, HISTOGRAM_dns_latency);
     history.sum[kCpuUse] += gauge(sample, GAUGE_cpu_cores) * observation.interval_s;
@@ -164,10 +157,9 @@ void CauseFinder::update(const Observation& observation) {
     history.sum[kAnswerWait] += kUnansweredS * (count(sample, COUNTER_tcp_connect_failures) + asked);
   }
   for (const Connections& made : observation.connections) {
-    const auto client = histories_.find(made.client);
-    if (client == histories_.end() || !histories_.contains(made.server)) continue;
-    client->second.met += made.count;
-    if (made.client != made.server && talks_.size() < kMaxTalks) talks_.emplace(made.client, made.server);
+    if (made.client != made.server && talks_.size() < kMaxTalks && histories_.contains(made.client) &&
+        histories_.contains(made.server))
+      talks_.emplace(made.client, made.server);
   }
   for (const KernelEvent& event : observation.events) note_peer(event);
   if (step_s_ >= 1) close_step(observation.time.monotonic_ns);
@@ -409,65 +401,51 @@ void CauseFinder::blame_unanswered(Case& found, const std::string& peer) {
                 (peer.empty() ? "" : ", most of them of " + peer));
 }
 
-// Whom a silent one waits for on this node: the last of the silent ones along who talks to whom. Nothing
-// where nobody talks to it, or where it may itself be waiting for somebody who is not here.
-std::optional<std::size_t> CauseFinder::silent_server(const Case& found, const std::vector<double>& quiet,
-                                                      std::size_t from) const {
-  const auto talks = [&](std::size_t client, std::size_t server) {
-    return talks_.contains({found.who[client]->id, found.who[server]->id});
-  };
-  std::size_t end = from;
-  for (int hop = 0; hop < kMaxHops; ++hop) {
-    std::size_t next = end;
-    for (std::size_t i = 0; i < quiet.size(); ++i) {
-      if (quiet[i] > 0 && talks(end, i) && (next == end || quiet[i] > quiet[next])) next = i;
+// The one that all silent ones lead to, who connect to each other; empty: none, or more than one. Either they
+// wait for it, or it is idle because of them: packets do not tell, so it is named and not accused.
+std::string CauseFinder::last_in_line(const Case& found, const std::vector<double>& quiet) const {
+  constexpr std::size_t kNone = ~std::size_t{0};
+  std::size_t last = kNone;
+  for (std::size_t from = 0; from < quiet.size(); ++from) {
+    std::vector<bool> met(quiet.size());
+    std::size_t at = quiet[from] > 0 ? from : kNone;
+    for (std::size_t next = at; next != kNone;) {
+      at = std::exchange(next, kNone);
+      met[at] = true;
+      for (std::size_t i = 0; i < quiet.size(); ++i) {
+        if (quiet[i] <= 0 || met[i] || !talks_.contains({found.who[at]->id, found.who[i]->id})) continue;
+        if (next != kNone) return "";
+        next = i;
+      }
     }
-    if (next == end) break;
-    end = next;
+    if (at == kNone || at == from) continue;
+    if (last != kNone && last != at) return "";
+    last = at;
   }
-  bool asked = end != from;
-  for (std::size_t i = 0; i < quiet.size() && !asked; ++i) asked = quiet[i] > 0 && talks(i, end);
-  const auto connects = static_cast<double>(found.who[end]->connects);
-  if (!asked || connects - static_cast<double>(found.who[end]->met) > kOutsideShare * connects)
-    return std::nullopt;
-  return end;
+  return last == kNone ? "" : found.who[last]->name;
 }
 
 void CauseFinder::blame_silent(Case& found) const {
-  // Silence says something only where all that could slow somebody here was looked at.
+  // Of silence the cause is outside only where all that could slow somebody here was looked at.
   if (!std::ranges::all_of(std::span(found.node).first(kLockWait), &Growth::watched)) return;
   std::vector<double> quiet;
-  for (const Growths& each : found.grown) quiet.push_back(silence(each[kNetworkUse]));
-  struct Stalled {
-    double seconds = 0;  // a second, that nothing here explains
-    std::size_t entities = 0;
-  };
-  std::map<std::size_t, Stalled> by_whom;
-  double all = 0;
-  for (std::size_t i = 0; i < quiet.size(); ++i) {
-    if (quiet[i] <= 0) continue;
+  double stalled = 0;
+  std::size_t silent = 0;
+  for (const Growths& each : found.grown) {
+    const double now = quiet.emplace_back(silence(each[kNetworkUse]));
+    if (now <= 0) continue;
+    ++silent;
     double waited = 0;
-    for (const std::size_t m : {kCpuWait, kDiskWait, kMemoryWait}) waited += found.grown[i][m].more;
-    const double seconds = quiet[i] - kStallOfWait * waited;
-    all += seconds;
-    Stalled& stalled = by_whom[silent_server(found, quiet, i).value_or(found.outside())];
-    stalled.seconds += seconds;
-    ++stalled.entities;
+    for (const std::size_t m : {kCpuWait, kDiskWait, kMemoryWait}) waited += each[m].more;
+    stalled += now - kStallOfWait * waited;
   }
-  if (all <= 0) return;
-  found.all += all;
-  std::erase_if(by_whom, [](const auto& entry) { return entry.second.seconds <= 0; });
-  double positive = 0;
-  for (const auto& [whom, stalled] : by_whom) positive += stalled.seconds;
-  for (const auto& [whom, stalled] : by_whom) {
-    const bool outside = whom == found.outside();
-    const std::size_t others = stalled.entities - (outside ? 0 : 1);
-    std::string why = outside ? "" : "it and ";
-    why += std::to_string(others);
-    why += outside ? (others == 1 ? " entity exchanges" : " entities exchange") : " that talk to it exchange";
-    why += " less than half of the usual packets, and no wait here explains it";
-    found.add(whom, all * stalled.seconds / positive, std::move(why));
-  }
+  if (stalled <= 0) return;
+  found.all += stalled;
+  const std::string last = last_in_line(found, quiet);
+  found.add(found.outside(), stalled,
+            std::to_string(silent) + (silent == 1 ? " entity exchanges" : " entities exchange") +
+                " less than half of the usual packets, and no wait here explains it" +
+                (last.empty() ? "" : "; those that connect to each other lead to " + last));
 }
 
 std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
@@ -531,7 +509,8 @@ std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
 }
 
 std::size_t CauseFinder::bytes() const {
-  return histories_.size() * sizeof(History) + talks_.size() * sizeof(*talks_.begin());
+  constexpr std::size_t kTalkBytes = 48;  // a node of the set
+  return histories_.size() * sizeof(History) + talks_.size() * kTalkBytes;
 }
 
 }  // namespace vedette

@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -71,9 +70,6 @@ private:
   struct History {
     EntityId id = kNodeEntity;
     std::string name;
-    // TCP connections it ever made, and those of them that somebody on this node accepted.
-    std::uint64_t connects = 0;
-    std::uint64_t met = 0;
     std::uint64_t first_step = 0;
     std::uint64_t last_step = 0;  // it was alive in
     std::array<double, kMeasures> sum{};
@@ -123,8 +119,7 @@ private:
   static void blame_own_locks(Case& found);
   static void blame_unanswered(Case& found, const std::string& peer);
   void blame_silent(Case& found) const;
-  std::optional<std::size_t> silent_server(const Case& found, const std::vector<double>& quiet,
-                                           std::size_t from) const;
+  std::string last_in_line(const Case& found, const std::vector<double>& quiet) const;
   std::string worst_peer(std::uint64_t since) const;
 
   std::uint64_t step_ = 0;  // that is being filled

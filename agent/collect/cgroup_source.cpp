@@ -9,11 +9,16 @@ namespace vedette {
 namespace {
 
 // Limits change when people or kubelet change them; half a minute late is early enough for a forecast of a
-// minute, and a round of reading costs three opens for each directory.
-constexpr MonotonicNs kLimitsAgeNs = 30'000'000'000;
-// Entities take turns, so that not all are asked in one round: 50 of them at once took 5 ms.
+// minute, and a round of reading costs three opens for each directory: 50 of them at once took 5 ms, so each
+// entity has a period of its own. A directory that was just made gets its limits in the next moment.
 constexpr MonotonicNs kTurnNs = 2'000'000'000;
-constexpr MonotonicNs kTurns = kLimitsAgeNs / kTurnNs;
+constexpr MonotonicNs kLimitsAgeNs = 20'000'000'000;
+constexpr MonotonicNs kNewLimitsAgeNs = 2'000'000'000;
+
+MonotonicNs limits_age(EntityId entity, bool changed) {
+  return changed ? kNewLimitsAgeNs + entity % 3 * kTurnNs : kLimitsAgeNs + entity % 5 * kTurnNs;
+}
+
 // Entities read in the same round share what stands above them.
 constexpr MonotonicNs kSharedLimitsNs = 1'000'000'000;
 // cgroup v1 writes "no limit" as the largest multiple of the page size.
@@ -136,12 +141,10 @@ CgroupLimits CgroupSource::effective_limits(const std::string& path, MonotonicNs
 
 void CgroupSource::choose_points(const LivingEntity& entity, Watched& watched, MonotonicNs now) {
   const bool changed = watched.roots != entity.roots || watched.members != entity.members;
-  if (!changed && watched.limits_ns != 0 && now < watched.limits_ns + kLimitsAgeNs) return;
-  const bool first = watched.limits_ns == 0;
-  const MonotonicNs turn = first ? entity.entity->id % kTurns * kTurnNs : 0;
+  if (!changed && now < watched.limits_due_ns) return;
   watched.roots = entity.roots;
   watched.members = entity.members;
-  watched.limits_ns = now > turn ? now - turn : now;
+  watched.limits_due_ns = now + limits_age(entity.entity->id, changed);
 
   std::vector<Point> points;
   const auto take = [&](const std::string& path, bool root) {
@@ -229,7 +232,7 @@ std::optional<CgroupSource::CpuUse> CgroupSource::cpu_use(Point& point) {
   // v1's says nothing but what a quota did.
   if (!mounts_.cpu.empty() && (cpuacct_v2_ || point.limits.cpu_cores)) {
     if (const auto text = point.cpu_stat.read(buffer_)) {
-      use.throttled_periods = to_double(find_number(*text, "nr_throttled")).value_or(0);
+      use.throttled_periods = to_double(find_number(*text, "nr_throttled"));
       used_us = to_double(find_number(*text, "usage_usec"));
     }
   }
@@ -256,8 +259,11 @@ void CgroupSource::read(const LivingEntity& entity, MonotonicNs now, Gauges& gau
         const double cores = (use->used_us - point.cpu.used_us) / passed_us;
         if (point.root) add(gauges[GAUGE_cpu_cores], cores);
         if (point.limits.cpu_cores) raise_gauge(gauges[GAUGE_cpu_limit_use], cores / *point.limits.cpu_cores);
-        const double periods = std::max(0.0, use->throttled_periods - point.cpu.throttled_periods);
-        const double held_us = periods * point.limits.cpu_period_us.value_or(0);
+        // Without a quota there are none, and none is known until the first reading with one.
+        const double periods = use->throttled_periods && point.cpu.throttled_periods
+                                   ? *use->throttled_periods - *point.cpu.throttled_periods
+                                   : 0;
+        const double held_us = std::max(0.0, periods) * point.limits.cpu_period_us.value_or(0);
         raise_gauge(gauges[GAUGE_cpu_throttled], std::min(1.0, held_us / passed_us));
       }
       if (use) point.cpu = *use;

@@ -47,7 +47,7 @@ private:
   using MemoryCounts = std::array<std::uint64_t, 4>;
   struct CpuUse {
     double used_us = 0;
-    double throttled_periods = 0;
+    std::optional<double> throttled_periods;
   };
   // A directory that is read each round: a root of the entity, or a member with a limit of its own.
   struct Point {
@@ -70,7 +70,7 @@ private:
     std::vector<std::string> roots;
     std::vector<std::string> members;
     std::vector<Point> points;
-    MonotonicNs limits_ns = 0;
+    MonotonicNs limits_due_ns = 0;
     // What all points ever counted: they come and go, and the sum of those that are there would run
     // backwards.
     MemoryCounts memory{};

@@ -36,8 +36,9 @@ constexpr std::uint64_t kRescanPeriodNs = 10'000'000'000;
 // Deeper than any cgroup tree (systemd's nested slices: 8); keeps a walk from running away.
 constexpr int kMaxDepth = 32;
 constexpr std::uint64_t kRootCgroup = 1;  // inode of the root of every kernfs
-// Distinct labels at one time, 96 bytes each: 110 pods with some dozen devices, calls and codes each.
-constexpr std::uint32_t kMaxDetails = 4096;
+// Distinct labels at one time, 96 bytes each: 110 pods with some dozen devices, calls and codes each, and as
+// many that they connect to.
+constexpr std::uint32_t kMaxDetails = 8192;
 // From the end of a sample to the next where the budget wants to know more: two rounds of reading files, so
 // that the agent's own share is an average.
 constexpr std::uint64_t kHurryNs = 4'000'000'000;
@@ -407,12 +408,16 @@ bool KernelProbes::State::add_up(std::uint32_t slot, CgroupTotals& delta) {
     changed = true;
     last.observations = observations;
     for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
+      std::uint32_t any = 0;
       for (std::size_t b = 0; b < HISTOGRAM_BUCKETS; ++b) {
         std::uint32_t count = 0;
         for (std::uint32_t lane = 0; lane < lanes; ++lane) count += vedette::load(row[lane].histogram[h][b]);
-        delta.histograms[h][b] += static_cast<std::uint32_t>(count - last.histograms[h][b]);  // may wrap
+        const auto added = static_cast<std::uint32_t>(count - last.histograms[h][b]);  // may wrap
+        any |= added;
+        delta.histograms[h][b] += added;
         last.histograms[h][b] = count;
       }
+      if (any != 0) delta.observed.set(h);
     }
   }
   return changed;
@@ -539,8 +544,7 @@ void KernelProbes::read_totals(std::vector<CgroupTotals>& changed) {
   }
   state.add_up(0, changed.front());
   const CgroupTotals& nobody = changed.front();
-  if (nobody.counters == CgroupTotals{}.counters && nobody.histograms == CgroupTotals{}.histograms)
-    changed.erase(changed.begin());
+  if (nobody.counters == CgroupTotals{}.counters && nobody.observed.none()) changed.erase(changed.begin());
 
   const std::uint64_t no_slot = state.no_slot();
   if (no_slot != state.no_slot_seen && state.any_free && now - state.rescanned_ns >= kRescanPeriodNs) {
@@ -576,8 +580,13 @@ void KernelProbes::read_details(const std::function<void(const detail_key&, std:
     std::uint64_t& seen = state.details[key];
     if (count != seen) visit(key, count - seen);
     seen = count;
-    std::uint32_t slot = 0;
-    if (key.cgroup_id != 0 && bpf_map_lookup_elem(state.map_fd("slots"), &key.cgroup_id, &slot) != 0)
+    const auto lives = [&](std::uint64_t cgroup_id) {
+      std::uint32_t slot = 0;
+      return bpf_map_lookup_elem(state.map_fd("slots"), &cgroup_id, &slot) == 0;
+    };
+    const bool by_server = kDetails[key.detail].label == LABEL_SERVER;
+    if ((key.cgroup_id != 0 && !lives(key.cgroup_id)) ||
+        (by_server && !lives(static_cast<std::uint32_t>(key.label))))
       gone.push_back(key);
   }
   // Not while the map is walked: the walk would begin anew.

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -55,6 +56,7 @@ struct CgroupTotals {
   bool removed = false;         // rmdir was seen: these are its last words; call forget() once used
   std::array<std::uint64_t, COUNTER_COUNT> counters{};
   std::array<Buckets, HISTOGRAM_COUNT> histograms{};
+  std::bitset<HISTOGRAM_COUNT> observed;  // those that are not empty
 };
 
 // A cgroup as the kernel announced it: enough to name one that was gone before anybody looked.
@@ -96,7 +98,7 @@ public:
   void survey(const std::function<void(const survey_record&)>& visit);
 
   // What was added to each count by label since the last call. Labels of cgroups that are gone are told one
-  // last time. A system call per label.
+  // last time. Two or three system calls per label.
   void read_details(const std::function<void(const detail_key&, std::uint64_t)>& visit);
 
   // Gives a removed cgroup's slot back; what it still did meanwhile is lost (and counted as such).

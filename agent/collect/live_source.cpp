@@ -51,7 +51,7 @@ void add_counts(Sample& sample, const CgroupTotals& totals, bool node) {
     if (node || kCounters[i].scope == Scope::kPod) sample.counters[i] += totals.counters[i];
   }
   for (std::size_t i = 0; i < HISTOGRAM_COUNT; ++i) {
-    if (!node && kHistograms[i].scope != Scope::kPod) continue;
+    if (!totals.observed.test(i) || (!node && kHistograms[i].scope != Scope::kPod)) continue;
     for (std::size_t bucket = 0; bucket < HISTOGRAM_BUCKETS; ++bucket) {
       sample.histograms[i][bucket] += totals.histograms[i][bucket];
     }
@@ -379,8 +379,10 @@ void LiveSource::read_details() {
     const auto state = states_.find(id);
     const bool by_server = kDetails[detail].label == LABEL_SERVER;
     const auto server = by_server ? states_.find(static_cast<EntityId>(label)) : states_.end();
-    if ((id != kNodeEntity && state == states_.end()) || (by_server && server == states_.end())) {
-      at = detail_counts_.erase(at);  // its entity is gone, or who accepted
+    // Another server may come back under the name of a dead one.
+    if ((id != kNodeEntity && state == states_.end()) ||
+        (by_server && (server == states_.end() || !server->second.alive))) {
+      at = detail_counts_.erase(at);
       continue;
     }
     list->push_back(

@@ -178,7 +178,10 @@ MountsReading MountsReader::read(const MountsRequest& request, MonotonicNs now) 
       const bool young = now < space.first_ns + to_ns(options_.young);
       if (space.listed_ns == 0 || young || now > space.listed_ns + to_ns(options_.relist)) {
         const auto text = buffer_.read_path(process + "/mountinfo");
-        if (!text) continue;
+        if (!text) {
+          looked_at.erase(id);
+          continue;
+        }
         space.mounts.clear();
         std::set<std::uint64_t> devices = host_devices;
         for (auto& mount : parse_mountinfo(*text)) {
@@ -190,7 +193,11 @@ MountsReading MountsReader::read(const MountsRequest& request, MonotonicNs now) 
       }
       if (space.mounts.empty()) continue;
       const FileHandle root(::open((process + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-      if (!root) continue;
+      if (!root) {  // it ended: another of the entity's processes may live there still
+        processes_.erase(group.processes[i]);
+        looked_at.erase(id);
+        continue;
+      }
       auto& use = reading.entities[group.entity];
       for (const auto& mount : space.mounts) look_at(root.get(), mount, use);
     }

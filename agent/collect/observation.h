@@ -98,6 +98,8 @@ struct Connections {
   EntityId client = kNodeEntity;
   EntityId server = kNodeEntity;
   std::uint64_t count = 0;  // since they were told last
+
+  bool operator==(const Connections&) const = default;
 };
 
 struct Observation {

@@ -338,7 +338,9 @@ void RiskScorer::score(const FeatureTable& table, Scores& scores) {
   std::stable_sort(due.begin(), due.end(),
                    [](const Due& a, const Due& b) { return a.since_ns < b.since_ns; });
   if (due.size() > options_.explanations_per_tick) due.resize(options_.explanations_per_tick);
+  bool refreshed = false;
   for (const Due& each : due) {
+    if (each.cache->ever && std::exchange(refreshed, true)) break;
     explain(each.row, *each.cache);
     each.cache->at_ns = now;
     each.cache->risk = probabilities_[each.row];

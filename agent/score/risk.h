@@ -23,8 +23,8 @@ struct RiskOptions {
   // risk moved by explain_step meanwhile.
   double explain_every_s = 2;
   double explain_step = 0.1;
-  // Bounds the tick when many pods fail together (130 us each with 100 trees of depth 4); those waiting
-  // longest come first, the newly risky before all.
+  // Bounds the tick when many pods fail together (130 us each with 100 trees of depth 4): the newly risky
+  // come first; of those that were explained before it is one a tick, the oldest.
   std::size_t explanations_per_tick = 2;
   std::size_t reasons = 3;
 };
@@ -42,7 +42,8 @@ public:
 
   // Fills `risk` of every row (missing columns take the way the model learned for them) and `risk_reasons`:
   // the largest contributions in log-odds that raise the risk, for rows at or above explain_threshold, with
-  // today's `value` and a weight at most explain_every_s old; empty below. Should XGBoost fail, risk is NaN.
+  // today's `value` and the weight of when the row was last explained; empty below. Should XGBoost fail, risk
+  // is NaN.
   void score(const FeatureTable& table, Scores& scores) override;
 
   // The model's columns in its order.

@@ -203,6 +203,7 @@ void check_same(const Observation& a, const Observation& b) {
     CHECK(a.events[i].container == b.events[i].container);
     CHECK(a.events[i].text == b.events[i].text);
   }
+  CHECK(a.connections == b.connections);
   REQUIRE(a.probes.size() == b.probes.size());
   for (std::size_t i = 0; i < a.probes.size(); ++i) {
     CHECK(a.probes[i].name == b.probes[i].name);

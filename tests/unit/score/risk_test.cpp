@@ -187,8 +187,20 @@ TEST_CASE("no tick explains more rows than it may, and all have their reasons af
     for (const EntityScore& score : node.scores.entities) explained += score.risk_reasons.empty() ? 0 : 1;
     CHECK(explained == std::min<std::size_t>(7, 2 * tick));
   }
+  // Of seven old ones that all changed, one is explained anew.
+  const auto weight = [&](std::size_t row) { return node.scores.entities[row].risk_reasons.at(0).weight; };
+  std::vector<float> before;
+  for (std::size_t i = 0; i < 7; ++i) {
+    before.push_back(weight(i));
+    node.at(i, "errors_descriptors.rate") = 0.95F;
+  }
+  node.judge(*scorer, 2 * options.explain_every_s);
+  std::size_t renewed = 0;
+  for (std::size_t i = 0; i < 7; ++i) renewed += weight(i) == before[i] ? 0 : 1;
+  CHECK(renewed == 1);
   // A calm row loses its reasons at once, and shows today's value while it has them.
   node.at(0, "memory_use") = 0.1F;
+  node.at(0, "errors_descriptors.rate") = 0;
   node.at(1, "memory_use") = 0.99F;
   node.judge(*scorer);
   CHECK(node.scores.entities[0].risk_reasons.empty());
