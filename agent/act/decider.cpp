@@ -80,21 +80,39 @@ Decision Decider::update(const Instant& now, const std::vector<Condition>& condi
   expire(now);
   const std::uint64_t generation = decision_.generation;
   decide(now, act);
-  if (describe_node(conditions) && generation != 0) decision_.generation = generation + 1;
+  if (describe_node(conditions, now) && generation != 0) decision_.generation = generation + 1;
   decision_.next = next(now);
   return decision_;
 }
 
+// What an earlier process knew of this node: its taint, how long that outlives its evidence, what came again
+// within a day, and what it said of the node.
 void Decider::adopt(const Instant& now, const ActState& act) {
   if (seen_state_ || !act.known) return;
   seen_state_ = true;
+  found_ = act.found_conditions;
+  found_until_ns_ = now.monotonic_ns + nanoseconds(options_.recovery_s);
+  found_wall_ns_ = now.wall_ns;
+  double recovery_s = options_.recovery_s;
+  for (const Remembered& one : remembered_of(act.found_verdict)) {
+    if (one.reason == act.taint_reason && one.recovery_s > 0) recovery_s = one.recovery_s;
+    if (one.recovery_s <= 0 && one.ended_wall_ns + kDayNs <= now.wall_ns) continue;
+    if (one.recovery_s > 0 && one.relapses == 0) continue;
+    const WallNs ago = one.recovery_s > 0 ? 0 : now.wall_ns - std::min(now.wall_ns, one.ended_wall_ns);
+    const Past past{now.monotonic_ns - std::min(now.monotonic_ns, ago),
+                    now.wall_ns - std::min(now.wall_ns, ago), one.relapses};
+    past_.try_emplace(one.reason, past);
+  }
   if (!act.adopted || !act.tainted || decision_.taint) return;
-  Claim& found = claims_[act.taint_reason];
+  adopted_reason_ = act.taint_reason;
+  Claim& found = claims_[adopted_reason_];
   found.effect = parse_effect(act.taint_effect).value_or(Effect::kNoSchedule);
   found.evidence_wall_ns = act.tainted_since_wall_ns;
   found.message = "set before this agent started";
   found.since_ns = now.monotonic_ns;
-  found.until_ns = now.monotonic_ns + nanoseconds(options_.recovery_s);
+  found.recovery_s = recovery_s;
+  found.until_ns = now.monotonic_ns + nanoseconds(recovery_s);
+  found.adopted = true;
   decision_.taint = true;
   decision_.effect = to_string(found.effect);
   decision_.reason = act.taint_reason;
@@ -131,7 +149,12 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
     return judgement;
   }
   const double evidence_s = seconds_between(condition.first_evidence_ns, condition.evidence_ns);
-  const bool escalated = rule.escalate_to != Effect::kNone && evidence_s >= rule.escalate_after_s;
+  // An escalation before a restart is one still, as long as the taint is there.
+  const auto held = claims_.find(condition.reason);
+  const bool escalated_before =
+      held != claims_.end() && held->second.adopted && held->second.effect == rule.escalate_to;
+  const bool escalated =
+      rule.escalate_to != Effect::kNone && (escalated_before || evidence_s >= rule.escalate_after_s);
   const auto holds_back = [&](std::string why) {
     if (decision_.held_back.empty()) decision_.held_back = condition.reason + ": " + why;
     judgement.why = "holds back: " + std::move(why);
@@ -157,7 +180,11 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
   std::string why;
   const Effect effect = spared(escalated ? rule.escalate_to : rule.effect, entities, why);
   judgement.why = std::string(to_string(effect)) + why;
-  if (escalated) judgement.why += ", escalated: evidence has come for " + seconds(evidence_s);
+  if (escalated && evidence_s >= rule.escalate_after_s) {
+    judgement.why += ", escalated: evidence has come for " + seconds(evidence_s);
+  } else if (escalated) {
+    judgement.why += ", escalated before this agent started";
+  }
   claim(condition, rule, effect, now).message = explain(condition, why);
   return judgement;
 }
@@ -168,8 +195,12 @@ Effect Decider::spared(Effect effect, const std::vector<EntityPtr>& entities, st
   for (const EntityPtr& entity : entities) {
     if (entity->kind != EntityKind::kPod) continue;
     const std::string pod = entity->namespace_name + "/" + entity->pod_name;
-    if (!options_.policy->is_critical(pod)) continue;
-    why = " instead of NoExecute, for the critical pod " + pod + " runs here";
+    // Of a pod that the API server has not named yet nobody knows.
+    const bool unnamed = entity->pod_name.empty() && !options_.policy->critical.empty();
+    if (!unnamed && !options_.policy->is_critical(pod)) continue;
+    why =
+        " instead of NoExecute, for " + (unnamed ? "nobody knows yet whether " + entity->name + " is critical"
+                                                 : "the critical pod " + pod + " runs here");
     return Effect::kNoSchedule;
   }
   return effect;
@@ -188,6 +219,7 @@ Decider::Claim& Decider::claim(const Condition& condition, const PolicyRule& rul
   const double recovery_s = rule.recovery_s.value_or(options_.recovery_s) *
                             std::exp2(std::min(relapses, options_.policy->relapse_doublings));
   claim.effect = effect;
+  claim.recovery_s = recovery_s;
   claim.evidence_ns = condition.evidence_ns;
   claim.evidence_wall_ns = wall_of(condition.evidence_ns, now);
   claim.until_ns = std::max(condition.evidence_ns + nanoseconds(recovery_s),
@@ -225,7 +257,9 @@ void Decider::expire(const Instant& now) {
       continue;
     }
     ended_by_.clear();
-    past_[reason].ended_ns = now.monotonic_ns;
+    Past& past = past_[reason];
+    past.ended_ns = now.monotonic_ns;
+    past.ended_wall_ns = now.wall_ns;
     position = claims_.erase(position);
   }
 }
@@ -281,9 +315,41 @@ void Decider::decide(const Instant& now, const ActState& act) {
   decision_.message = claim.message;
 }
 
-// True: in substance something else than before. A number in a message is none.
-bool Decider::describe_node(const std::vector<Condition>& conditions) {
+std::vector<Remembered> Decider::remembered() const {
+  std::vector<Remembered> list;
+  const auto relapses = [&](const std::string& reason) {
+    const auto past = past_.find(reason);
+    return past == past_.end() ? 0 : past->second.relapses;
+  };
+  for (const auto& [reason, claim] : claims_) list.push_back({reason, claim.recovery_s, 0, relapses(reason)});
+  for (const auto& [reason, past] : past_) {
+    if (!claims_.contains(reason)) list.push_back({reason, 0, past.ended_wall_ns, past.relapses});
+  }
+  if (list.size() > kMaxRemembered) list.resize(kMaxRemembered);
+  return list;
+}
+
+// A restart is no recovery: what the earlier process said of the node stands until its claim ends, or until
+// what it knew would have been forgotten.
+std::vector<WantedCondition> Decider::wanted_conditions(const std::vector<Condition>& conditions,
+                                                        const Instant& now) const {
   std::vector<WantedCondition> wanted = node_conditions(conditions);
+  if (is_set_aside(say_, found_wall_ns_, now)) return wanted;
+  for (const WantedCondition& found : found_) {
+    const bool stands =
+        found.reason == adopted_reason_ ? claims_.contains(found.reason) : now.monotonic_ns < found_until_ns_;
+    if (!stands) continue;
+    for (WantedCondition& condition : wanted) {
+      if (condition.type == found.type && condition.healthy) condition = found;
+    }
+  }
+  return wanted;
+}
+
+// True: in substance something else than before. A number in a message is none.
+bool Decider::describe_node(const std::vector<Condition>& conditions, const Instant& now) {
+  std::vector<WantedCondition> wanted = wanted_conditions(conditions, now);
+  decision_.remembered = remembered();
   std::string verdict = verdict_json(decision_, conditions);
   const bool same = verdict == decision_.verdict &&
                     std::ranges::equal(wanted, decision_.conditions, [](const auto& a, const auto& b) {
@@ -307,6 +373,13 @@ std::string Decider::next(const Instant& now) const {
            " unless there is new evidence";
   }
   if (!decision_.held_back.empty()) return "holds back: " + decision_.held_back;
+  if (!past_.empty()) {
+    const auto& [reason, past] =
+        *std::ranges::max_element(past_, {}, [](const auto& entry) { return entry.second.ended_ns; });
+    return "watches: recovered from " + reason + " at " + format_time(wall_of(past.ended_ns, now)) +
+           "; should it come back before " + format_time(wall_of(past.ended_ns, now) + kDayNs) +
+           ", the taint stays longer; after that the node is trusted again";
+  }
   for (const PolicyRule& rule : options_.policy->rules) {
     if (rule.effect == Effect::kNone) continue;
     return verb + " taint (" + std::string(to_string(rule.effect)) + ") on " + describe(rule).about;

@@ -53,11 +53,14 @@ private:
     WallNs evidence_wall_ns = 0;
     MonotonicNs since_ns = 0;
     MonotonicNs until_ns = 0;
-    bool active = false;  // in this tick
+    double recovery_s = 0;
+    bool active = false;   // in this tick
+    bool adopted = false;  // from an earlier process
   };
   using Claims = std::map<std::string, Claim>;  // by reason
   struct Past {
     MonotonicNs ended_ns = 0;
+    WallNs ended_wall_ns = 0;
     unsigned relapses = 0;
   };
 
@@ -71,7 +74,10 @@ private:
   void expire(const Instant& now);
   Claims::const_iterator strongest() const;
   void decide(const Instant& now, const ActState& act);
-  bool describe_node(const std::vector<Condition>& conditions);
+  bool describe_node(const std::vector<Condition>& conditions, const Instant& now);
+  std::vector<WantedCondition> wanted_conditions(const std::vector<Condition>& conditions,
+                                                 const Instant& now) const;
+  std::vector<Remembered> remembered() const;
   std::string next(const Instant& now) const;
 
   DecideOptions options_;
@@ -83,6 +89,11 @@ private:
   std::map<std::string, Past> past_;  // claims that ended within the last day
   std::deque<MonotonicNs> taints_;    // times of new taints within the last hour
   bool seen_state_ = false;
+  std::vector<WantedCondition>
+      found_;                       // not healthy when this process began; they end with their claim, or ...
+  MonotonicNs found_until_ns_ = 0;  // ... then
+  WallNs found_wall_ns_ = 0;
+  std::string adopted_reason_;  // of the taint that was found; empty: none
 };
 
 }  // namespace vedette

@@ -35,6 +35,18 @@ struct WantedCondition {
   bool healthy = true;
   std::string reason;   // CamelCase
   std::string message;  // one sentence
+
+  bool operator==(const WantedCondition&) const = default;
+};
+
+// What the node keeps of one reason to taint for whoever decides after a restart.
+struct Remembered {
+  std::string reason;
+  double recovery_s = 0;  // how long it outlives its evidence; 0: it is over
+  WallNs ended_wall_ns = 0;
+  unsigned relapses = 0;
+
+  bool operator==(const Remembered&) const = default;
 };
 
 // The desired state of the node object, level-triggered: the writer makes it so, however often it must try.
@@ -49,6 +61,7 @@ struct Decision {
   WallNs since_wall_ns = 0;                 // when `taint` took its present value
   std::uint64_t generation = 0;             // grows with every change of what is wanted
   std::vector<WantedCondition> conditions;  // all types, always in the same order
+  std::vector<Remembered> remembered;
   std::string verdict;    // the same for programs: JSON of at most 4 KiB, changed only in substance
   std::string held_back;  // why a taint that the evidence asks for is not wanted; empty otherwise
   std::string next;       // one sentence: what would happen next, and when
@@ -71,6 +84,10 @@ struct ActState {
   bool adopted = false;              // it was there before this process started
   WallNs tainted_since_wall_ns = 0;  // the taint's timeAdded
   std::string taint_reason, taint_effect;
+  // What this process found when it read the node first: an earlier one's verdict, and its conditions that
+  // were not healthy.
+  std::string found_verdict;
+  std::vector<WantedCondition> found_conditions;
   OperatorSay annotated;  // what the node's annotations say
   OperatorSay local;      // what was said on the socket
   TrackRecord record;     // how often each rule was right

@@ -1,5 +1,6 @@
 #include "agent/act/node_verdict.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -13,6 +14,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxVerdict = 4096;
+// Whoever may write the annotation may not keep a node tainted for ever by it.
+constexpr double kMaxRecoveryS = 86'400;
 
 constexpr std::array<std::pair<Domain, const char*>, 7> kTypes{{
     {Domain::kKernel, "VedetteKernelHealthy"},
@@ -70,7 +73,17 @@ std::string verdict_json(const Decision& decision, const std::vector<Condition>&
                   {"effect", decision.taint ? decision.effect : "None"},
                   {"reason", decision.reason},
                   {"since", format_time(decision.since_wall_ns)},
+                  {"remembered", Json::array()},
                   {"conditions", Json::array()}};
+  for (const Remembered& one : decision.remembered) {
+    Json entry = {{"reason", one.reason}, {"relapses", one.relapses}};
+    if (one.recovery_s > 0) {
+      entry["recovery_s"] = one.recovery_s;
+    } else {
+      entry["ended"] = format_time(one.ended_wall_ns);
+    }
+    verdict["remembered"].push_back(std::move(entry));
+  }
   std::size_t size = text_of(verdict).size();
   for (const Condition& condition : conditions) {
     if (condition.severity == Severity::kInfo || condition.entity->kind != EntityKind::kNode) continue;
@@ -84,6 +97,26 @@ std::string verdict_json(const Decision& decision, const std::vector<Condition>&
     verdict["conditions"].push_back(std::move(entry));
   }
   return text_of(verdict);
+}
+
+std::vector<Remembered> remembered_of(const std::string& verdict) {
+  const Json read = Json::parse(verdict, nullptr, false);
+  std::vector<Remembered> list;
+  if (!read.is_object() || !read.contains("remembered") || !read["remembered"].is_array()) return list;
+  for (const Json& entry : read["remembered"]) {
+    if (!entry.is_object() || list.size() == kMaxRemembered) continue;
+    const auto text = [&](const char* key) {
+      return entry.contains(key) && entry[key].is_string() ? entry[key].get<std::string>() : std::string();
+    };
+    const auto number = [&](const char* key) {
+      const double value = entry.contains(key) && entry[key].is_number() ? entry[key].get<double>() : 0;
+      return std::clamp(value, 0.0, kMaxRecoveryS);
+    };
+    Remembered one{text("reason"), number("recovery_s"), parse_time(text("ended")),
+                   static_cast<unsigned>(number("relapses"))};
+    if (!one.reason.empty()) list.push_back(std::move(one));
+  }
+  return list;
 }
 
 }  // namespace vedette

@@ -2,6 +2,7 @@
 // Pure functions; called by act/decider.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -17,5 +18,10 @@ std::vector<WantedCondition> node_conditions(const std::vector<Condition>& condi
 // `decision` and the node's own conditions that are no mere information, as many of them, worst first, as fit
 // into 4 KiB. It holds nothing that changes while they stay the same, so that it need not be written.
 std::string verdict_json(const Decision& decision, const std::vector<Condition>& conditions);
+
+// More reasons to taint than this a day are not remembered.
+inline constexpr std::size_t kMaxRemembered = 8;
+// What such a verdict remembers; nothing of what is none.
+std::vector<Remembered> remembered_of(const std::string& verdict);
 
 }  // namespace vedette

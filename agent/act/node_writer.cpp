@@ -53,6 +53,11 @@ bool may_taint(const Decision& wanted) {
   return wanted.mode == Mode::kEnforce && !wanted.paused;
 }
 
+// An advising agent sets none, but takes away what an enforcing one before it has left.
+bool may_change_taint(const Decision& wanted) {
+  return wanted.taint ? may_taint(wanted) : !wanted.paused;
+}
+
 std::optional<Taint> wanted_taint(const NodeState& seen, const Decision& wanted, const std::string& key) {
   if (!wanted.taint) return std::nullopt;
   Taint taint{.key = key, .value = taint_value(wanted.reason), .effect = wanted.effect, .time_added = {}};
@@ -205,7 +210,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
   for (unsigned tries = 0; tries <= kMaxConflicts; ++tries) {
     if (!seen) return seen;
     note_node(*seen, wanted.get());
-    if (!asks(wanted.get()) || !may_taint(*wanted) || taint_is_as_wanted(*seen, *wanted)) return seen;
+    if (!asks(wanted.get()) || !may_change_taint(*wanted) || taint_is_as_wanted(*seen, *wanted)) return seen;
     if (wanted->taint && seen->our_taints.empty()) {
       if (monotonic_now() < held_until_ns_ || is_paused(*seen)) return seen;
       const auto answer = ask_for_slot(*seen, newest, "not tainted");
@@ -221,6 +226,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     if (!written) return tl::unexpected(written.error());
     if (*written) {
       ++state_.patches;
+      lifted_ = !wanted->taint;
       note_node(**written, wanted.get());
       return std::move(**written);
     }
@@ -364,6 +370,12 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
   if (!state_.known) {
     state_.known = true;
     state_.adopted = state_.tainted;
+    const auto verdict = seen.our_annotations.find(kVerdictAnnotation);
+    if (verdict != seen.our_annotations.end()) state_.found_verdict = verdict->second;
+    for (const auto& [type, condition] : seen.our_conditions) {
+      if (condition.status == "False")
+        state_.found_conditions.push_back({type, false, condition.reason, condition.message});
+    }
     announced_ = state_.taint_effect;
     if (state_.adopted) {
       spdlog::info("node {}: finds its taint {}={} of {}", options_.node.name, options_.node.taint_key,
@@ -389,7 +401,7 @@ void NodeWriter::queue_event(const Decision& wanted) {
   NodeEvent event;
   event.time_ns = wall_now();
   event.type = wanted.taint ? "Warning" : "Normal";
-  const bool advises = wanted.mode == Mode::kAdvise;
+  const bool advises = wanted.mode == Mode::kAdvise && !std::exchange(lifted_, false);
   event.action = wanted.taint ? "Taint" : "Untaint";
   event.reason = (advises ? "NodeWouldBe" : "Node") + event.action + "ed";
   const std::string taint = key + "=" + taint_value(wanted.reason) + ":" + wanted.effect;

@@ -64,7 +64,8 @@ public:
   ~NodeWriter() override;
 
   // Takes the decision. Generation 0 asks for nothing; in observe mode the node is read, never written, in
-  // advise mode its taints are not.
+  // advise mode no taint is set or changed, and one that an enforcing agent left goes when its reason is
+  // over.
   void publish(const std::shared_ptr<const Snapshot>& snapshot) override;
 
   // Never null; `known` and `adopted` are set before the first write.
@@ -119,6 +120,7 @@ private:
   std::uint64_t wake_version_ = 0;
   std::chrono::milliseconds heartbeat_, until_heartbeat_;
   MonotonicNs measured_evidence_ns_ = 0;  // the newest evidence that evidence_to_ack_s holds
+  bool lifted_ = false;                   // the newest patch took the taint away, and no event has told it
   std::string announced_;  // the effect that the last event (or the adopted state) told; empty: none
   std::deque<PendingEvent> events_;
   std::map<std::string, Series> series_;  // by reason of event, reason and effect of taint

@@ -618,6 +618,10 @@ void KernelProbes::known_cgroups(const std::function<void(const KnownCgroup&)>& 
   }
 }
 
+bool KernelProbes::is_full() const {
+  return !state_->any_free;
+}
+
 void KernelProbes::read_losses(Losses& losses) const {
   const State& state = *state_;
   losses.produced.fill(0);

@@ -106,6 +106,9 @@ public:
 
   // All cgroups with a slot, removed ones until forget().
   void known_cgroups(const std::function<void(const KnownCgroup&)>& visit) const;
+  // No slot was free at the last read_totals(): cgroups that are not among the known ones are counted as
+  // nobody's.
+  bool is_full() const;
 
   // Fills produced, lost, received, no_slot, no_task_storage and no_detail; leaves the rest alone.
   void read_losses(Losses& losses) const;

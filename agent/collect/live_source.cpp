@@ -310,6 +310,18 @@ void LiveSource::update_states(MonotonicNs now) {
   }
 }
 
+void LiveSource::find_slotless() {
+  for (auto& [id, state] : states_) state.slotless = false;
+  if (!kernel_ || !kernel_->is_full()) return;
+  std::unordered_set<CgroupId> counted;
+  kernel_->known_cgroups([&](const KnownCgroup& cgroup) { counted.insert(cgroup.cgroup_id); });
+  for (const CgroupId id : table_.living_ids()) {
+    const auto entity = counted.contains(id) ? nullptr : table_.find(id);
+    const auto state = entity ? states_.find(entity->id) : states_.end();
+    if (state != states_.end()) state->second.slotless = true;
+  }
+}
+
 void LiveSource::read_entity(EntityState& state, const LivingEntity& living, MonotonicNs now) {
   state.gauges.fill(kMissing);
   files_.read(living, now, state.gauges, state.counts);
@@ -434,6 +446,7 @@ void LiveSource::lay_out(Observation& observation) {
     sample.entity = id;
     sample.gauges = state.gauges;
     state.counts.take(sample);
+    for (std::size_t i = 0; state.slotless && i < SLOT_COUNTER_COUNT; ++i) sample.unknown.set(i);
   }
   observation.details = details_;
   observation.connections.clear();
@@ -520,6 +533,7 @@ Status LiveSource::collect(Observation& observation) {
   }
   update_names(now);
   update_states(now);
+  find_slotless();
   read_files(now);
   read_log(now);
   take_mounts(now);

@@ -79,7 +79,8 @@ private:
     bool alive = true;
     // Seen with a process or a count: a slice that only groups others, or an empty cgroup, is nobody.
     bool active = false;
-    bool read = false;  // its files, at least once
+    bool read = false;      // its files, at least once
+    bool slotless = false;  // a cgroup of it found no slot: what the probes count of it is not known
     MonotonicNs died_ns = 0;
     std::size_t row = 0;  // in the observation under construction; 0: none
   };
@@ -91,6 +92,7 @@ private:
   void name_from_kernel(MonotonicNs now);
   void update_names(MonotonicNs now);
   void update_states(MonotonicNs now);
+  void find_slotless();
   void read_files(MonotonicNs now);
   void read_entity(EntityState& state, const LivingEntity& living, MonotonicNs now);
   void read_surveys();

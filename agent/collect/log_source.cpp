@@ -114,7 +114,7 @@ bool is_trouble(const LogRecord& record, const LogRules& rules) {
 Result<LogSource> LogSource::make(const std::string& path, std::shared_ptr<const LogRules> rules) {
   FileHandle file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!file) {
-    const bool may_not = errno == EPERM || errno == EACCES;
+    const bool may_not = errno == EPERM || errno == EACCES || errno == ENOENT;
     const auto refused = fail_errno("open " + path);
     if (!may_not) return refused;
     // A container's devices are few; the call asks for the capability alone.

@@ -38,7 +38,8 @@ bool same_act(const ActState& a, const ActState& b) {
          a.local == b.local && a.acked_generation == b.acked_generation && a.patches == b.patches &&
          a.conflicts == b.conflicts && a.failures == b.failures && a.events_written == b.events_written &&
          same_bits(a.last_evidence_to_ack_s, b.last_evidence_to_ack_s) && a.last_error == b.last_error &&
-         a.slot == b.slot && a.held_back == b.held_back && a.record == b.record;
+         a.slot == b.slot && a.held_back == b.held_back && a.record == b.record &&
+         a.found_verdict == b.found_verdict && a.found_conditions == b.found_conditions;
 }
 
 bool same_reason(const Reason& a, const Reason& b) {
@@ -312,6 +313,13 @@ void TickEncoder::encode_act(const ActState& act, recording::Tick& tick) {
   message.set_last_error(act.last_error);
   message.set_slot(act.slot);
   message.set_held_back(act.held_back);
+  message.set_found_verdict(act.found_verdict);
+  for (const WantedCondition& condition : act.found_conditions) {
+    recording::FoundCondition& found = *message.add_found_conditions();
+    found.set_type(condition.type);
+    found.set_reason(condition.reason);
+    found.set_message(condition.message);
+  }
   for (const auto& [rule, record] : act.record) {
     recording::RuleRecord& entry = *message.add_record();
     entry.set_rule(rule);
@@ -651,6 +659,10 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
     act_.last_error = message.last_error();
     act_.slot = message.slot();
     act_.held_back = message.held_back();
+    act_.found_verdict = message.found_verdict();
+    act_.found_conditions.clear();
+    for (const recording::FoundCondition& found : message.found_conditions())
+      act_.found_conditions.push_back({found.type(), false, found.reason(), found.message()});
     act_.record.clear();
     for (const recording::RuleRecord& entry : message.record())
       act_.record[entry.rule()] = {entry.confirmed(), entry.refuted(), entry.undecided()};

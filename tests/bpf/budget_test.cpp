@@ -24,8 +24,12 @@ bool comes_to(Heard& heard, const KernelProbes& probes, std::string_view name, P
       60;  // a second or two; to attach all again takes an emulated CPU of old kernels twenty
   return eventually(
       [&] {
-        heard.listen();
-        return health_of(probes, name).state == state;
+        // Twice: where it went and came back between two looks, it is said to be away once more.
+        for (int look = 0; look < 2; ++look) {
+          heard.listen();
+          if (health_of(probes, name).state != state) return false;
+        }
+        return true;
       },
       kLimitS);
 }

@@ -7,17 +7,22 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <arpa/inet.h>
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,6 +68,18 @@ public:
         if (fs::exists(directory + file)) std::ofstream(directory + file) << bytes;
       }
     }
+  }
+  // How often its memory limit was met, as the kernel says.
+  std::uint64_t limits_met() const {
+    for (const auto& directory : directories_) {
+      std::uint64_t count = 0;
+      if (std::ifstream(directory + "/memory.failcnt") >> count) return count;
+      std::ifstream events(directory + "/memory.events");
+      for (std::string key; events >> key >> count;) {
+        if (key == "max") return count;
+      }
+    }
+    return 0;
   }
   // A zombie's cgroup is busy for a moment.
   void remove() const {
@@ -233,11 +250,14 @@ TEST_CASE("A process in a cgroup of its own is seen with its memory, its descrip
     CHECK(observation.samples[0].gauges[GAUGE_memory_use] > 0);
 
     const double before = gauge(observation, name, GAUGE_open_files_use);
+    const double files = gauge(observation, name, GAUGE_open_files);
     CHECK(before > 0);
+    CHECK(gauge(observation, name, GAUGE_pids) == 1);
     child.step();
     CHECK(tick_until(source, observation,
                      [&] { return gauge(observation, name, GAUGE_open_files_use) > before + 0.19; }));
     const double between = gauge(observation, name, GAUGE_open_files_use);
+    CHECK(gauge(observation, name, GAUGE_open_files) == files + 20);
     child.step();
     CHECK(tick_until(source, observation,
                      [&] { return gauge(observation, name, GAUGE_open_files_use) > between + 0.19; }));
@@ -294,6 +314,98 @@ TEST_CASE("The last words of a cgroup that was born and died between two ticks s
   CHECK(exits == 1);
 }
 
+TEST_CASE("Who connects to whom is told by name, until the server is gone") {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
+  const TestCgroup clients("clients");
+  const TestCgroup servers("servers");
+  if (!clients.exists()) VEDETTE_SKIP("no cgroup can be made here");
+  auto made = LiveSource::make(quick());
+  REQUIRE(made.has_value());
+  auto& source = **made;
+  Observation observation;
+  REQUIRE(source.wait().has_value());
+  REQUIRE(source.collect(observation).has_value());
+  if (!probe_works(observation, "tcp")) VEDETTE_SKIP("the tcp probe is not attached here");
+
+  auto* shared = static_cast<sockaddr_in*>(
+      ::mmap(nullptr, sizeof(sockaddr_in), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  REQUIRE(shared != MAP_FAILED);
+  shared->sin_family = AF_INET;
+  shared->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  auto* address = reinterpret_cast<sockaddr*>(shared);
+  const auto connect_once = [address] {
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    if (::connect(fd, address, sizeof(sockaddr_in)) != 0) ::_exit(1);
+  };
+  SteppedChild server(
+      servers,
+      [&] {
+        const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+        socklen_t size = sizeof(sockaddr_in);
+        if (::bind(fd, address, size) != 0 || ::listen(fd, 16) != 0 || ::getsockname(fd, address, &size) != 0)
+          ::_exit(1);
+      },
+      connect_once);
+  SteppedChild client(
+      clients, [] {}, connect_once);
+  for (int i = 0; i < 3; ++i) client.step();
+  server.step();  // to itself
+
+  std::map<std::pair<std::string, std::string>, std::uint64_t> told;
+  const auto name = [&](EntityId id) {
+    for (const auto& entity : observation.entities) {
+      if (entity->id == id) return entity->name;
+    }
+    return std::string();
+  };
+  CHECK(tick_until(source, observation, [&] {
+    for (const Connections& made_now : observation.connections)
+      told[{name(made_now.client), name(made_now.server)}] += made_now.count;
+    return told.size() == 2;
+  }));
+  const std::string server_name = servers.entity_name();
+  CHECK(told[{clients.entity_name(), server_name}] == 3);
+  CHECK(told[{server_name, server_name}] == 1);
+
+  const auto by_server = [&] {
+    std::uint64_t count = 0;
+    for (const DetailCount& detail : *observation.details) {
+      if (detail.detail != DETAIL_tcp_connects_by_server || detail.label != server_name) continue;
+      CHECK(detail.entity->name == clients.entity_name());
+      count += detail.count;
+    }
+    return count;
+  };
+  CHECK(by_server() == 3);
+  server.kill(SIGKILL);
+  servers.remove();
+  CHECK(tick_until(source, observation, [&] { return by_server() == 0; }));
+  ::munmap(shared, sizeof(sockaddr_in));
+}
+
+TEST_CASE("What the probes count of a cgroup without a slot is not known, instead of 0") {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
+  const TestCgroup cgroup("slotless");
+  if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
+  SteppedChild child(
+      cgroup, [] {}, [] {});
+  for (const bool room : {true, false}) {
+    LiveOptions options = quick();
+    if (!room) options.kernel.slots = 2;  // nobody's, and the root's
+    auto made = LiveSource::make(options);
+    REQUIRE(made.has_value());
+    Observation observation;
+    REQUIRE(tick_until(**made, observation,
+                       [&] { return row_of(observation, cgroup.entity_name()).has_value(); }));
+    if (!probe_works(observation, "syscalls")) VEDETTE_SKIP("the syscalls probe is not attached here");
+    const Sample& sample = observation.samples[*row_of(observation, cgroup.entity_name())];
+    CHECK(sample.unknown.test(COUNTER_syscalls) == !room);
+    CHECK(sample.unknown.test(COUNTER_oom_kills) == !room);
+    CHECK(sample.gauges[GAUGE_pids] == 1);
+    CHECK_FALSE(observation.samples.front().unknown.test(COUNTER_syscalls));
+  }
+}
+
 TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel log tells of it") {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("oom");
@@ -320,9 +432,11 @@ TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel 
   bool event_seen = false;
   bool log_seen = false;
   std::uint64_t kills = 0;
+  std::uint64_t limits_met = 0;
   CHECK(tick_until(source, observation, [&] {
     const auto row = row_of(observation, cgroup.entity_name());
     if (row) kills += observation.samples[*row].counters[COUNTER_oom_kills];
+    if (row) limits_met += observation.samples[*row].counters[COUNTER_memory_max_events];
     for (const auto& event : observation.events) {
       if (event.type == EVENT_oom_kill && row && event.entity == observation.entities[*row]->id) {
         event_seen = true;
@@ -333,10 +447,11 @@ TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel 
         log_seen = log_seen || event.text.find(cgroup.entity_name().substr(6)) != std::string::npos;
       }
     }
-    return event_seen && (log_seen || !log_works) && kills > 0;
+    return event_seen && (log_seen || !log_works) && kills > 0 && limits_met == cgroup.limits_met();
   }));
   CHECK(event_seen);
   CHECK(kills == 1);
+  CHECK(limits_met > 0);
   CHECK((log_seen || !log_works));
 }
 

@@ -32,6 +32,25 @@ struct Steps {
   std::atomic<int> done{0};
 };
 
+constexpr std::uint64_t kUnwanted = 9;
+
+// Datagrams to a port of the loopback where nobody listens.
+bool send_unwanted() {
+  FileHandle free(::socket(AF_INET, SOCK_DGRAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  if (::bind(free.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) return false;
+  ::getsockname(free.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  free.reset();
+  const FileHandle sender(::socket(AF_INET, SOCK_DGRAM, 0));
+  for (std::uint64_t i = 0; i < kUnwanted; ++i) {
+    if (::sendto(sender.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&address), size) != 1) return false;
+  }
+  return true;
+}
+
 std::uint64_t overflows_in(pid_t pid) {
   ReadBuffer buffer;
   const auto text = buffer.read_path("/proc/" + std::to_string(pid) + "/net/netstat");
@@ -43,13 +62,14 @@ std::uint64_t overflows_in(pid_t pid) {
 }  // namespace
 
 TEST_CASE(
-    "a full accept queue is its pod's overflow, and neither the host's nor of a pod in the host's network") {
+    "what a full accept queue and unwanted datagrams cost is its pod's, and neither the host's nor of a pod "
+    "there") {
   const Cgroup nowhere(attach()->cgroup_mount());
   const Shared<Steps> steps;
   const auto wait_and_overflow = [&] {
     for (int step = 1; step <= 2; ++step) {
       while (steps->wanted < step) ::usleep(1000);
-      if (step == 2 && overflow_a_queue() != 0) return 1;
+      if (step == 2 && (overflow_a_queue() != 0 || !send_unwanted())) return 1;
       steps->done = step;
     }
     for (;;) ::pause();
@@ -90,6 +110,8 @@ TEST_CASE(
   CHECK(sample.counters[COUNTER_listen_overflows] == after - before);
   CHECK(sample.counters[COUNTER_syn_drops] >= after - before);
   CHECK_FALSE(sample.unknown.test(COUNTER_udp_errors));
+  CHECK(sample.counters[COUNTER_udp_errors] == kUnwanted);
+  CHECK(sample.counters[COUNTER_zero_windows] == 0);
 
   Sample host_sample;
   of_host.take(host_sample);

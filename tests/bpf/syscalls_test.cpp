@@ -79,21 +79,24 @@ TEST_CASE("calls are sorted into classes, failed ones too, and every fsync is ti
     for (int i = 0; i < 2; ++i) ::syscall(SYS_madvise, page, kPage, 12345);  // EINVAL
     for (int i = 0; i < 5; ++i) ::syscall(SYS_getppid);
     for (int i = 0; i < 7; ++i) ::syscall(SYS_sched_yield);
+    for (int i = 0; i < 2; ++i) ::syscall(SYS_lseek, -1, 0, SEEK_SET);   // EBADF
+    for (int i = 0; i < 3; ++i) ::syscall(SYS_kill, ::getpid(), 12345);  // EINVAL; and getpid()
+    for (int i = 0; i < 4; ++i) ::syscall(SYS_semop, -1, nullptr, 1);    // EINVAL
     return 0;
   });
   REQUIRE(status == 0);
   const CgroupTotals& totals = heard.in(cgroup);
   const auto count = [&](vedette_counter counter) { return totals.counters[counter]; };
-  CHECK(count(COUNTER_syscalls_file) == 1 + 9 + 4);  // and the read() it waited in
+  CHECK(count(COUNTER_syscalls_file) == 1 + 9 + 4 + 2);  // and the read() it waited in
   CHECK(count(COUNTER_syscalls_network) == 6);
   CHECK(count(COUNTER_syscalls_memory) == 1 + 3 + 2);
-  CHECK(count(COUNTER_syscalls_process) == 5);
-  CHECK(count(COUNTER_syscalls_sync) == 7);
-  CHECK(count(COUNTER_failed_file) == 0);
+  CHECK(count(COUNTER_syscalls_process) == 5 + 2 * 3);
+  CHECK(count(COUNTER_syscalls_sync) == 7 + 4);
+  CHECK(count(COUNTER_failed_file) == 2);
   CHECK(count(COUNTER_failed_network) == 6);
   CHECK(count(COUNTER_failed_memory) == 2);
-  CHECK(count(COUNTER_failed_process) == 0);
-  CHECK(count(COUNTER_failed_sync) == 0);
+  CHECK(count(COUNTER_failed_process) == 3);
+  CHECK(count(COUNTER_failed_sync) == 4);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_fsync_latency) == 9);
 }
 

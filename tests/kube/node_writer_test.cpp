@@ -317,6 +317,32 @@ TEST_CASE(
   CHECK_FALSE(writer->state()->adopted);
 }
 
+TEST_CASE("what an earlier process wrote is found at start, and a condition that stands keeps its time") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("restart");
+  std::string since;
+  {
+    const auto writer = make_writer(server->admin(), node);
+    Tick tick(*writer);
+    tick.taint("FilesystemError");
+    REQUIRE(tick.acked());
+    since = condition_of(server->node(node), "VedetteStorageHealthy")->at("lastTransitionTime");
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // times are told in seconds
+  const auto writer = make_writer(server->admin(), node);
+  REQUIRE(eventually([&] { return writer->state()->known; }));
+  const auto found = writer->state();
+  REQUIRE(found->found_conditions.size() == 1);
+  CHECK(found->found_conditions[0].type == "VedetteStorageHealthy");
+  CHECK(found->found_conditions[0].reason == "FilesystemError");
+  CHECK_FALSE(found->found_conditions[0].healthy);
+  Tick tick(*writer);
+  tick.taint("FilesystemError");
+  REQUIRE(tick.acked());
+  CHECK(condition_of(server->node(node), "VedetteStorageHealthy")->at("lastTransitionTime") == since);
+}
+
 TEST_CASE("two taints of ours become one, with the older time") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
@@ -375,6 +401,30 @@ TEST_CASE("in advise mode conditions and events say what would be done, and no t
   std::set<std::string> reasons;
   for (const json& event : events_of(*server, node)) reasons.insert(event["reason"]);
   CHECK(reasons == std::set<std::string>{"NodeWouldBeTainted", "NodeWouldBeUntainted"});
+}
+
+TEST_CASE(
+    "an advising agent changes no taint that an enforcing one left, and takes it away when it is over") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("stepback");
+  const json left = {
+      {"key", kKey}, {"value", "HungTask"}, {"effect", "NoSchedule"}, {"timeAdded", "2026-02-03T04:05:06Z"}};
+  server->set_taints(node, {left, kForeign});
+  const auto writer = make_writer(server->admin(), node);
+  REQUIRE(eventually([&] { return writer->state()->known; }));
+  Tick tick(*writer, Mode::kAdvise);
+  tick.taint("FilesystemError");
+  REQUIRE(tick.acked());
+  CHECK(taints_of(server->node(node)).at(kKey) == left);
+  tick.lift();
+  REQUIRE(tick.acked());
+  CHECK(eventually([&] { return taints_of(server->node(node)).count(kKey) == 0; }));
+  CHECK(taints_of(server->node(node)).at("example.com/dedicated") == kForeign);
+  CHECK(eventually([&] {
+    const std::vector<json> told = events_of(*server, node);
+    return std::ranges::any_of(told, [](const json& event) { return event["reason"] == "NodeUntainted"; });
+  }));
 }
 
 TEST_CASE("no decision yet asks for nothing") {

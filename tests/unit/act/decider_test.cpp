@@ -223,8 +223,87 @@ TEST_CASE("a node that runs a critical pod is not emptied, and the decision says
   CHECK(spared.effect == "NoSchedule");
   CHECK(spared.message.find("instead of NoExecute, for the critical pod kube-system/dns-1 runs here") !=
         std::string::npos);
-  CHECK(decider.update(at(2), {going_on("DiskError", 2, 0)}, {pod("shop", "cart")}, known()).effect ==
+  const Decision careful =
+      decider.update(at(2), {going_on("DiskError", 2, 0)}, {pod("shop", "cart"), pod("", "")}, known());
+  CHECK(careful.effect == "NoSchedule");
+  CHECK(careful.message.find("instead of NoExecute, for nobody knows yet whether") != std::string::npos);
+  CHECK(decider.update(at(3), {going_on("DiskError", 3, 0)}, {pod("shop", "cart")}, known()).effect ==
         "NoExecute");
+  // Who has no list does not ask for names.
+  Decider bold({.policy = policy_of("{rules: [{effect: NoExecute}]}")});
+  CHECK(bold.update(at(1), {going_on("DiskError", 1, 0)}, {pod("", "")}, known()).effect == "NoExecute");
+}
+
+TEST_CASE("a restart forgets neither how long a taint stays, nor relapses, nor an escalation") {
+  const auto policy = policy_of(
+      "{rules: [{effect: NoSchedule, recovery: 1000s, escalate: {after: 100s, effect: NoExecute}}]}");
+  Decider before({.policy = policy, .recovery_s = 300});
+  CHECK(before.update(at(1000), {going_on("DiskError", 1000, 0)}, {}, known()).taint);
+  CHECK_FALSE(before.update(at(2100), {}, {}, known()).taint);
+  Decision last = before.update(at(3000), {going_on("DiskError", 3000, 200)}, {}, known());
+  REQUIRE(last.effect == "NoExecute");
+
+  ActState found = known();
+  found.adopted = found.tainted = true;
+  found.taint_reason = "DiskError";
+  found.taint_effect = last.effect;
+  found.found_conditions = {{"VedetteStorageHealthy", false, "DiskError", "what happened"},
+                            {"VedetteMemoryHealthy", false, "MemoryFull", "memory_use at 99 %"}};
+  const auto healthy = [](const Decision& decision, const std::string& type) {
+    for (const WantedCondition& condition : decision.conditions) {
+      if (condition.type == type) return condition.healthy;
+    }
+    return false;
+  };
+  double lifted = 0;
+  SUBCASE("with the verdict that it wrote") {
+    found.found_verdict = last.verdict;
+    lifted = 4000 + 2000;  // the second time within a day
+    SUBCASE("and the evidence comes again, for a moment") {
+      Decider after({.policy = policy, .recovery_s = 300});
+      CHECK(after.update(at(4000), {}, {}, found).effect == "NoExecute");
+      CHECK(after.update(at(4100), {going_on("DiskError", 4100, 0)}, {}, found).effect == "NoExecute");
+      CHECK(after.update(at(4100 + 1999), {}, {}, found).taint);
+      CHECK_FALSE(after.update(at(4100 + 2000), {}, {}, found).taint);
+    }
+  }
+  SUBCASE("without it") {
+    lifted = 4000 + 300;
+  }
+  SUBCASE("with rubbish instead") {
+    found.found_verdict = R"({"remembered":[7,{"reason":3},{"reason":"DiskError","recovery_s":"x"}]})";
+    lifted = 4000 + 300;
+  }
+  SUBCASE("with one that would hold it for ever") {
+    found.found_verdict = R"({"remembered":[{"reason":"DiskError","recovery_s":1e300,"relapses":-1}]})";
+    lifted = 4000 + 86'400;
+  }
+  Decider after({.policy = policy, .recovery_s = 300});
+  const Decision adopted = after.update(at(4000), {}, {}, found);
+  CHECK(adopted.taint);
+  CHECK_FALSE(healthy(adopted, "VedetteStorageHealthy"));
+  CHECK_FALSE(healthy(adopted, "VedetteMemoryHealthy"));
+  CHECK(healthy(adopted, "VedetteCPUHealthy"));
+  const Decision still = after.update(at(lifted - 1), {}, {}, found);
+  CHECK(still.taint);
+  CHECK_FALSE(healthy(still, "VedetteStorageHealthy"));
+  CHECK(healthy(still, "VedetteMemoryHealthy") == (lifted - 1 >= 4300));
+  const Decision over = after.update(at(lifted), {}, {}, found);
+  CHECK_FALSE(over.taint);
+  CHECK(healthy(over, "VedetteStorageHealthy"));
+  CHECK(healthy(over, "VedetteMemoryHealthy"));
+}
+
+TEST_CASE("after a recovery it watches for a day, and says until when") {
+  Decider decider({.mode = Mode::kEnforce, .recovery_s = 100});
+  const auto says = [](const Decision& decision, const char* text) {
+    CAPTURE(decision.next);
+    return decision.next.find(text) != std::string::npos;
+  };
+  CHECK(says(decider.update(at(1000), {going_on("DiskError", 1000, 0)}, {}, known()), "will lift the taint"));
+  CHECK(says(decider.update(at(1200), {}, {}, known()), "watches: recovered from DiskError at "));
+  CHECK(says(decider.update(at(1200 + 86'300), {}, {}, known()), "watches: recovered from DiskError at "));
+  CHECK(says(decider.update(at(1200 + 86'500), {}, {}, known()), "will taint (NoSchedule)"));
 }
 
 TEST_CASE("a new policy is obeyed from the next tick on, also where it takes a reason to taint away") {

@@ -33,7 +33,7 @@ LiveOptions below(const FileTree& tree) {
   LiveOptions options;
   options.files.proc = tree.path("/proc");
   options.files.host = tree.path("/host");
-  options.kernel_log = tree.path("/proc/kmsg");
+  options.kernel_log = tree.path("/proc/stat/kmsg");  // no directory
   options.use_kernel_probes = false;
   return options;
 }
@@ -95,7 +95,7 @@ TEST_CASE("Whatever cannot be read is degraded by name with its reason, and the 
   CHECK(health(observation, "psi").state == ProbeState::kDegraded);
   CHECK(health(observation, "psi").reason.find(tree.path("/proc/pressure")) != std::string::npos);
   CHECK(health(observation, "proc").state == ProbeState::kDegraded);
-  CHECK(health(observation, "log").reason.find("/proc/kmsg") != std::string::npos);
+  CHECK(health(observation, "log").reason.find("/proc/stat/kmsg") != std::string::npos);
   CHECK(health(observation, "syscalls").state == ProbeState::kOff);
   CHECK(std::isnan(observation.samples[0].gauges[GAUGE_pressure_cpu]));
 }

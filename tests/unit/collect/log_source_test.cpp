@@ -110,9 +110,9 @@ TEST_CASE("Lines become events of the node in order, and overwritten ones are co
 }
 
 TEST_CASE("A log that cannot be opened says which and why") {
-  const auto log = LogSource::make("/nonexistent/kmsg", LogRules::builtin());
+  const auto log = LogSource::make("/dev/null/kmsg", LogRules::builtin());
   REQUIRE_FALSE(log.has_value());
-  CHECK(log.error().text == "open /nonexistent/kmsg: No such file or directory");
+  CHECK(log.error().text == "open /dev/null/kmsg: Not a directory");
 }
 
 }  // namespace

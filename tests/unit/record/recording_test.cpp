@@ -121,6 +121,8 @@ std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, bool wi
 
     snapshot->act.connected = t % 7 > 2;
     snapshot->act.acked_generation = t / 6;
+    snapshot->act.found_verdict = t % 7 > 2 ? "{}" : "";
+    snapshot->act.found_conditions.assign(t % 3, {"VedetteCPUHealthy", false, "CpuBusy", "since then"});
     snapshot->act.last_error = t % 7 > 2 ? "" : "connection refused";
     snapshot->act.last_evidence_to_ack_s = draw_double();
 
@@ -248,6 +250,8 @@ Replay replay(const std::string& path, const std::vector<std::shared_ptr<const S
     CHECK((*source)->act().connected == live.act.connected);
     CHECK((*source)->act().acked_generation == live.act.acked_generation);
     CHECK((*source)->act().last_error == live.act.last_error);
+    CHECK((*source)->act().found_verdict == live.act.found_verdict);
+    CHECK((*source)->act().found_conditions == live.act.found_conditions);
     CHECK(same_bits((*source)->act().last_evidence_to_ack_s, live.act.last_evidence_to_ack_s));
     const RecordedVerdict verdict = verdict_of(live);
     for (std::size_t i = 0; i < verdict.entities.size(); ++i) {
