@@ -84,7 +84,7 @@ static __always_inline __u16 port_of(const struct sock *sk)
 }
 
 /* An IPv4 end of an IPv6 socket (::ffff:192.0.2.7) is that IPv4 address. `to` is zeroed. */
-static __always_inline void read_address(const struct sock *sk, const __be32 *v4, const struct in6_addr *v6,
+static __always_inline void read_address(const struct sock *sk, __be32 v4, const struct in6_addr *v6,
 					 struct raw_address *to)
 {
 	struct {
@@ -95,7 +95,7 @@ static __always_inline void read_address(const struct sock *sk, const __be32 *v4
 
 	to->family = 4;
 	if (sk->__sk_common.skc_family != AF_INET6) {
-		bpf_probe_read_kernel(to->bytes, 4, v4);
+		__builtin_memcpy(to->bytes, &v4, sizeof(v4));
 		return;
 	}
 	bpf_probe_read_kernel(&address, sizeof(address), v6);
@@ -109,7 +109,7 @@ static __always_inline void read_address(const struct sock *sk, const __be32 *v4
 
 static __always_inline void peer_of(const struct sock *sk, struct raw_address *to)
 {
-	read_address(sk, &sk->__sk_common.skc_daddr, &sk->__sk_common.skc_v6_daddr, to);
+	read_address(sk, sk->__sk_common.skc_daddr, &sk->__sk_common.skc_v6_daddr, to);
 }
 
 /* Where a connection begins, as both of its ends see it: on its way to a Service the other address is changed. */
@@ -121,7 +121,7 @@ struct origin {
 
 struct client {
 	struct origin origin;
-	__u32 made_s;	 /* see seconds() */
+	__u32 made_s; /* see seconds() */
 	__u64 cgroup_id; /* 0: none, or met */
 };
 
@@ -139,10 +139,10 @@ struct {
 	__type(value, struct client);
 } starts_by_origin SEC(".maps");
 
-/* Of 1.07 s. */
+/* A second or so (256 jiffies): a clock would cost more than all else here. */
 static __always_inline __u32 seconds(void)
 {
-	return bpf_ktime_get_ns() >> 30;
+	return bpf_jiffies64() >> 8;
 }
 
 static __always_inline void set_netns(const struct sock *sk, struct origin *origin)
@@ -190,7 +190,7 @@ static __always_inline void note_client(const struct sock *sk)
 	struct origin origin = { .port = sk->__sk_common.skc_num };
 	struct client *client;
 
-	read_address(sk, &sk->__sk_common.skc_rcv_saddr, &sk->__sk_common.skc_v6_rcv_saddr, &origin.address);
+	read_address(sk, sk->__sk_common.skc_rcv_saddr, &sk->__sk_common.skc_v6_rcv_saddr, &origin.address);
 	set_netns(sk, &origin);
 	client = client_at(&origin);
 	if (!client)
