@@ -215,7 +215,8 @@ static __always_inline void meet_client(const struct sock *sk, __u64 server_id)
 	if (!client_id || !same_origin(&client->origin, &origin) || seconds() - client->made_s > 1)
 		return;
 	client->cgroup_id = 0;
-	count_detail(DETAIL_tcp_connects_by_server, client_id, server_id, 1);
+	if (client_id != server_id)
+		count_detail(DETAIL_tcp_connects_by_server, client_id, server_id, 1);
 }
 
 static __always_inline void connect_failed(const struct sock *sk, int error, struct connecting *start)

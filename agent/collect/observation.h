@@ -93,7 +93,7 @@ struct DetailCount {
   std::uint64_t count = 0;
 };
 
-// TCP connections that one entity made to another on this node, or to itself.
+// TCP connections that one entity made to another on this node.
 struct Connections {
   EntityId client = kNodeEntity;
   EntityId server = kNodeEntity;

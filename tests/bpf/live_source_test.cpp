@@ -361,11 +361,11 @@ TEST_CASE("Who connects to whom is told by name, until the server is gone") {
   CHECK(tick_until(source, observation, [&] {
     for (const Connections& made_now : observation.connections)
       told[{name(made_now.client), name(made_now.server)}] += made_now.count;
-    return told.size() == 2;
+    return told.size() == 1;
   }));
   const std::string server_name = servers.entity_name();
   CHECK(told[{clients.entity_name(), server_name}] == 3);
-  CHECK(told[{server_name, server_name}] == 1);
+  CHECK(told.size() == 1);
 
   const auto by_server = [&] {
     std::uint64_t count = 0;
