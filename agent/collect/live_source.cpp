@@ -379,7 +379,7 @@ void LiveSource::read_details() {
     if (kDetails[key.detail].label == LABEL_SERVER) {
       const auto server = table_.find(static_cast<std::uint32_t>(label));
       if (!server || server->id == kNodeEntity) return;  // accepted outside all pods
-      if (server->id == id) return;  // another of its own containers
+      if (server->id == id) return;                      // another of its own containers
       if (id != kNodeEntity) connections_.push_back({id, server->id, added});
       label = static_cast<std::int32_t>(server->id);
     }
