@@ -95,13 +95,12 @@ void Decider::adopt(const Instant& now, const ActState& act) {
   found_wall_ns_ = now.wall_ns;
   double recovery_s = options_.recovery_s;
   for (const Remembered& one : remembered_of(act.found_verdict)) {
-    if (one.reason == act.taint_reason && one.recovery_s > 0) recovery_s = one.recovery_s;
-    if (one.recovery_s <= 0 && one.ended_wall_ns + kDayNs <= now.wall_ns) continue;
-    if (one.recovery_s > 0 && one.relapses == 0) continue;
-    const WallNs ago = one.recovery_s > 0 ? 0 : now.wall_ns - std::min(now.wall_ns, one.ended_wall_ns);
-    const Past past{now.monotonic_ns - std::min(now.monotonic_ns, ago),
-                    now.wall_ns - std::min(now.wall_ns, ago), one.relapses};
-    past_.try_emplace(one.reason, past);
+    const bool over = one.recovery_s <= 0;
+    if (!over && one.reason == act.taint_reason) recovery_s = one.recovery_s;
+    if (over ? one.ended_wall_ns + kDayNs <= now.wall_ns : one.relapses == 0) continue;
+    const WallNs ended = over ? std::min(one.ended_wall_ns, now.wall_ns) : now.wall_ns;
+    const MonotonicNs ago = std::min(now.monotonic_ns, now.wall_ns - ended);
+    past_.try_emplace(one.reason, Past{now.monotonic_ns - ago, ended, one.relapses});
   }
   if (!act.adopted || !act.tainted || decision_.taint) return;
   adopted_reason_ = act.taint_reason;
@@ -376,8 +375,8 @@ std::string Decider::next(const Instant& now) const {
   if (!past_.empty()) {
     const auto& [reason, past] =
         *std::ranges::max_element(past_, {}, [](const auto& entry) { return entry.second.ended_ns; });
-    return "watches: recovered from " + reason + " at " + format_time(wall_of(past.ended_ns, now)) +
-           "; should it come back before " + format_time(wall_of(past.ended_ns, now) + kDayNs) +
+    return "watches: recovered from " + reason + " at " + format_time(past.ended_wall_ns) +
+           "; should it come back before " + format_time(past.ended_wall_ns + kDayNs) +
            ", the taint stays longer; after that the node is trusted again";
   }
   for (const PolicyRule& rule : options_.policy->rules) {

@@ -22,7 +22,7 @@ struct DecideOptions {
   // New taints an hour. A node that needs more is flapping: then a human should look.
   unsigned max_taints_per_hour = 4;
   // How long a taint lasts after its evidence where the rule does not say, and how long one found at start is
-  // held without evidence: the process that set it knew why, and the evidence may come again. Same as
+  // held without evidence where the node's verdict does not remember: the evidence may come again. Same as
   // AssessOptions::recovery_s.
   double recovery_s = 300;
 };

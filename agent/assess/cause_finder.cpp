@@ -157,8 +157,7 @@ void CauseFinder::update(const Observation& observation) {
     history.sum[kAnswerWait] += kUnansweredS * (count(sample, COUNTER_tcp_connect_failures) + asked);
   }
   for (const Connections& made : observation.connections) {
-    if (made.client != made.server && talks_.size() < kMaxTalks && histories_.contains(made.client) &&
-        histories_.contains(made.server))
+    if (talks_.size() < kMaxTalks && histories_.contains(made.client) && histories_.contains(made.server))
       talks_.emplace(made.client, made.server);
   }
   for (const KernelEvent& event : observation.events) note_peer(event);
