@@ -34,8 +34,9 @@ public:
   // memory_bytes: usage minus inactive_file. The shares are the worst of the entity's directories, each
   // against the lowest limit on its way up to the root; they stay kMissing without a limit. cpu_throttled:
   // throttled periods times the period per time passed. page_faults, major_faults and swap_bytes: of all its
-  // roots, with all below them. memory_high_events and memory_max_events: likewise; v1 has no memory.high,
-  // and counts a limit only where it stands.
+  // roots, with all below them; up to 8 s late where they begin to move in a directory that stood still and
+  // whose usage does not change by a byte. memory_high_events and memory_max_events: likewise; v1 has no
+  // memory.high, and counts a limit only where it stands.
   void read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges, FileCounts& counts);
   void forget(EntityId entity) { entities_.erase(entity); }
 
@@ -48,6 +49,14 @@ private:
   struct CpuUse {
     double used_us = 0;
     std::optional<double> throttled_periods;
+  };
+  // What is taken of memory.stat.
+  struct MemoryStat {
+    std::optional<std::uint64_t> inactive_file;
+    std::optional<std::uint64_t> faults;
+    std::optional<std::uint64_t> major_faults;
+    std::optional<std::uint64_t> swap;  // v1
+    bool operator==(const MemoryStat&) const = default;
   };
   // A directory that is read each round: a root of the entity, or a member with a limit of its own.
   struct Point {
@@ -65,6 +74,10 @@ private:
     CpuUse cpu;
     MonotonicNs cpu_ns = 0;
     MemoryCounts memory{};  // at the last reading
+    std::optional<MemoryStat> stat;
+    double stat_usage = 0;     // the usage when it was read
+    bool stat_moved = true;    // it differed from the one before
+    unsigned stat_rounds = 0;  // since
   };
   struct Watched {
     std::vector<std::string> roots;
@@ -82,6 +95,7 @@ private:
 
   const CgroupLimits& own_limits(const std::string& path, MonotonicNs now);
   void choose_points(const LivingEntity& entity, Watched& watched, MonotonicNs now);
+  const std::optional<MemoryStat>& memory_stat(Point& point, double usage);
   void read_memory(Watched& watched, Gauges& gauges, FileCounts& counts);
   std::optional<CpuUse> cpu_use(Point& point);
 

@@ -43,6 +43,15 @@ at_least() {
     sleep .3
   done
 }
+# traced EVENT FILTER: from here on the kernel writes these down itself; `traces` says how many it were.
+traced() {
+  tracing=/sys/kernel/tracing
+  [[ -d $tracing/events ]] || mount -t tracefs tracefs $tracing
+  echo >$tracing/trace
+  echo "$2" >"$tracing/events/$1/filter"
+  echo 1 >"$tracing/events/$1/enable"
+}
+traces() { grep -vc "^#" $tracing/trace; }
 exactly() {
   local now
   at_least "$@"

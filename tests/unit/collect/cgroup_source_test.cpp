@@ -200,6 +200,44 @@ TEST_CASE("cgroup v2: faults, limit hits and swap are those of its roots, with a
   CHECK(sample.counters[COUNTER_page_faults] == 5);
 }
 
+TEST_CASE("memory.stat that stands still is read again when the usage moves, or after a while") {
+  const FileTree tree;
+  const auto write = [&](const char* usage, const char* faults) {
+    tree.write("/job/memory.current", usage);
+    tree.write("/job/memory.stat", std::string("inactive_file 0\npgfault ") + faults + "\npgmajfault 0\n");
+  };
+  FileBudget budget(64);
+  CgroupSource source(CgroupMounts{.unified = tree.path()}, budget);
+  FileCounts counts;
+  const auto job = living({"/job"}, {"/job"});
+  MonotonicNs now = 0;
+  const auto faults = [&] {  // of one more round
+    auto gauges = Sample().gauges;
+    source.read(job, now += 2 * kSecond, gauges, counts);
+    CHECK_FALSE(std::isnan(gauges[GAUGE_memory_bytes]));
+    Sample sample;
+    counts.take(sample);
+    CHECK_FALSE(sample.unknown.test(COUNTER_page_faults));
+    return sample.counters[COUNTER_page_faults];
+  };
+  write("900", "100");
+  CHECK(faults() == 0);
+  write("900", "107");  // nothing is known of its rest yet
+  CHECK(faults() == 7);
+  CHECK(faults() == 0);
+  write("904", "110");
+  CHECK(faults() == 3);
+  CHECK(faults() == 0);
+  write("904", "115");  // none of it shows in the usage
+  std::uint64_t seen = 0;
+  for (int round = 0; round < 5; ++round) seen += faults();
+  CHECK(seen == 5);
+  write("904", "116");  // it moves: each round is looked at
+  CHECK(faults() == 1);
+  write("904", "118");
+  CHECK(faults() == 2);
+}
+
 TEST_CASE("cgroup v1: faults of the whole subtree, limit hits where the limit stands, no memory.high") {
   const FileTree tree;
   const auto write = [&](const std::string& path, const std::string& stat, int failures, const char* limit) {
