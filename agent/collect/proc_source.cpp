@@ -16,6 +16,8 @@ namespace vedette {
 namespace {
 
 constexpr std::size_t kPathBytes = 32;  // "4294967295/limits"
+// One that came while a thread of another went is seen after this many rounds at the latest.
+constexpr unsigned kListRounds = 5;
 
 }  // namespace
 
@@ -84,15 +86,7 @@ std::optional<double> ProcSource::open_files_limit(std::uint32_t process, Monoto
   return known.limit;
 }
 
-void ProcSource::read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges) {
-  auto& watched = entities_[entity.entity->id];
-  if (watched.members != entity.members) {
-    watched.members = entity.members;
-    watched.procs.clear();
-    for (const auto& member : entity.members) {
-      watched.procs.emplace_back(options_.cgroups + member + "/cgroup.procs", budget_);
-    }
-  }
+void ProcSource::list_processes(Watched& watched) {
   watched.processes.clear();
   for (auto& procs : watched.procs) {
     auto text = procs.read(buffer_).value_or("");
@@ -103,15 +97,42 @@ void ProcSource::read(const LivingEntity& entity, MonotonicNs now, Gauges& gauge
       if (process && *process != 0) watched.processes.push_back(static_cast<std::uint32_t>(*process));
     }
   }
+}
+
+bool ProcSource::count_files(const Watched& watched, MonotonicNs now, Gauges& gauges) {
+  bool all = true;
+  auto& open = gauges[GAUGE_open_files] = kMissing;
+  auto& use = gauges[GAUGE_open_files_use] = kMissing;
   for (const auto process : watched.processes) {
     const auto count = count_descriptors(process);
-    if (!count) continue;
-    auto& open = gauges[GAUGE_open_files];
+    if (!count) {
+      all = false;
+      continue;
+    }
     open = std::isnan(open) ? *count : open + *count;
     const auto limit = open_files_limit(process, now);
     if (!limit || *limit <= 0) continue;
-    auto& use = gauges[GAUGE_open_files_use];
     if (std::isnan(use) || *count / *limit > use) use = *count / *limit;
+  }
+  return all;
+}
+
+void ProcSource::read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges) {
+  auto& watched = entities_[entity.entity->id];
+  if (watched.members != entity.members) {
+    watched.members = entity.members;
+    watched.tasks = kMissing;
+    watched.procs.clear();
+    for (const auto& member : entity.members) {
+      watched.procs.emplace_back(options_.cgroups + member + "/cgroup.procs", budget_);
+    }
+  }
+  const double tasks = gauges[GAUGE_pids];
+  const bool same = tasks == watched.tasks && ++watched.rounds < kListRounds;  // never with kMissing
+  if (!same || !count_files(watched, now, gauges)) {
+    list_processes(watched);
+    watched.rounds = 0;
+    watched.tasks = count_files(watched, now, gauges) ? tasks : kMissing;
   }
   if (now > swept_ns_ + options_.limit_age_ns) {  // a pid may be another process by then
     swept_ns_ = now;

@@ -35,7 +35,8 @@ public:
   bool read_node(Gauges& gauges);
 
   // open_files: sum of all processes; open_files_use: the worst process. kMissing if no process can be looked
-  // at (without CAP_SYS_PTRACE other users' processes cannot, before Linux 6.2).
+  // at (without CAP_SYS_PTRACE other users' processes cannot, before Linux 6.2). GAUGE_pids is set already,
+  // or kMissing: while it stays and no process is gone, they are the same processes.
   void read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges);
   void forget(EntityId entity) { entities_.erase(entity); }
 
@@ -47,12 +48,17 @@ private:
     std::vector<std::string> members;
     std::vector<KeptFile> procs;
     std::vector<std::uint32_t> processes;
+    double tasks = kMissing;  // GAUGE_pids when they were listed, all of them there
+    unsigned rounds = 0;      // since
   };
   struct Process {
     std::optional<double> limit;
     MonotonicNs read_ns = 0;
   };
 
+  void list_processes(Watched& watched);
+  // False if one of them is gone, or cannot be looked at.
+  bool count_files(const Watched& watched, MonotonicNs now, Gauges& gauges);
   std::optional<double> count_descriptors(std::uint32_t process);
   std::optional<double> open_files_limit(std::uint32_t process, MonotonicNs now);
 

@@ -43,7 +43,7 @@ at_least() {
     sleep .3
   done
 }
-# traced EVENT FILTER: from here on the kernel writes these down itself; `traces` says how many it were.
+# traced EVENT FILTER (0: all): from here on the kernel writes these down itself; `traces` says how many they are.
 traced() {
   tracing=/sys/kernel/tracing
   [[ -d $tracing/events ]] || mount -t tracefs tracefs $tracing

@@ -65,6 +65,34 @@ TEST_CASE("An entity's descriptors are summed, its use is that of the worst proc
   CHECK(gauges[GAUGE_open_files_use] == doctest::Approx(1));
 }
 
+TEST_CASE("Processes are listed again when their number changes, one is gone, or after a while") {
+  const FileTree tree;
+  for (int pid = 10; pid < 15; ++pid) make_process(tree, pid, pid, "100");
+  FileBudget budget(16);
+  ProcSource source({.proc = tree.path("/proc"), .cgroups = tree.path("/cgroup")}, budget);
+  const auto entity = living({"/pod"});
+  MonotonicNs now = 0;
+  const auto open_files = [&](double tasks) {  // of one more round
+    Gauges gauges;
+    gauges.fill(kMissing);
+    gauges[GAUGE_pids] = tasks;
+    source.read(entity, now += 2 * kSecond, gauges);
+    return gauges[GAUGE_open_files];
+  };
+  tree.write("/cgroup/pod/cgroup.procs", "10\n11\n");
+  CHECK(open_files(5) == 10 + 11);
+  tree.write("/cgroup/pod/cgroup.procs", "10\n11\n12\n");
+  CHECK(open_files(6) == 10 + 11 + 12);
+  tree.write("/cgroup/pod/cgroup.procs", "10\n11\n13\n");
+  CHECK(open_files(6) == 10 + 11 + 12);  // moved away from the cgroup, and still there
+  tree.remove("/proc/12");
+  CHECK(open_files(6) == 10 + 11 + 13);
+  tree.write("/cgroup/pod/cgroup.procs", "10\n14\n13\n");
+  int rounds = 1;
+  while (open_files(6) != 10 + 14 + 13 && rounds < 100) ++rounds;
+  CHECK(rounds == 5);
+}
+
 TEST_CASE("An entity without processes has no descriptors to speak of") {
   const FileTree tree;
   tree.write("/cgroup/pod/cgroup.procs", "");
