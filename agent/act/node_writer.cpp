@@ -113,6 +113,7 @@ void NodeWriter::run() {
   sleep_for(backoff_.jittered(options_.start_spread, 0), stop);
   while (!stop.stop_requested()) {
     milliseconds pause;
+    bool asked_to_wait = false;
     if (const Status done = match(wanted_.get()); done) {
       if (!state_.last_error.empty())
         spdlog::info("node {}: the API server answers again", options_.node.name);
@@ -130,10 +131,15 @@ void NodeWriter::run() {
       state_.last_error = done.error().text;
       ++state_.failures;
       if (failing_since_ns_ == 0) failing_since_ns_ = monotonic_now();
+      asked_to_wait = client_.retry_after().count() > 0;
       pause = pause_after_failure();
     }
     publish_state();
-    wake_.wait(wake_version_, stop, pause);
+    if (asked_to_wait) {
+      sleep_for(pause, stop);  // no news is worth more than what the server said
+    } else {
+      wake_.wait(wake_version_, stop, pause);
+    }
   }
 }
 
@@ -192,9 +198,13 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   if (done && announced_ != effect) queue_event(*wanted);
   publish_state();
 
-  // Both are tried, so that one that is refused does not hold back the other.
+  // All are tried, so that one that is refused does not hold back the others; unless the server asks for a
+  // pause.
+  const auto asked_to_wait = [this] { return client_.retry_after().count() > 0; };
   Status kept = keep_slot(*seen, *wanted);
+  if (!kept && asked_to_wait()) return kept;
   auto after = match_status(std::move(*seen), *wanted);
+  if (!after && asked_to_wait()) return tl::unexpected(after.error());
   if (after && (state_.tainted == wanted->taint || !may_taint(*wanted)))
     state_.acked_generation = wanted->generation;
   if (Status written = write_events(); !written) return written;
