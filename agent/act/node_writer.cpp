@@ -90,6 +90,7 @@ NodeWriter::NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeCli
       heartbeat_(options_.heartbeat),
       until_heartbeat_(options_.heartbeat),
       held_back_(options_.held_back),
+      corrections_(options_.first_correction, options_.max_correction),
       backoff_(options_.first_backoff, options_.max_backoff) {
   publish_state();
   thread_ = std::jthread([this] { run(); });
@@ -114,7 +115,10 @@ void NodeWriter::run() {
   while (!stop.stop_requested()) {
     milliseconds pause;
     bool asked_to_wait = false;
-    if (const Status done = match(wanted_.get()); done) {
+    correction_waits_ = corrected_ = false;
+    const Status done = match(wanted_.get());
+    if (corrected_) note_correction();
+    if (done) {
       if (!state_.last_error.empty())
         spdlog::info("node {}: the API server answers again", options_.node.name);
       state_.connected = true;
@@ -153,6 +157,11 @@ milliseconds NodeWriter::pause_after_success() {
   milliseconds pause = watch_ && watch_->node() ? until_heartbeat_ : backoff_.jittered(options_.resync, 0.75);
   if (const MonotonicNs now = monotonic_now(); held_until_ns_ > now) {
     pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(held_until_ns_ - now)));
+  }
+  if (correction_waits_) {
+    const MonotonicNs now = std::min(monotonic_now(), next_correction_ns_);
+    pause =
+        std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(next_correction_ns_ - now)));
   }
   return budget_.owes() || budget_.doubtful() ? std::min(pause, kOwingPause) : pause;
 }
@@ -205,6 +214,7 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   if (!kept && asked_to_wait()) return kept;
   auto after = match_status(std::move(*seen), *wanted);
   if (!after && asked_to_wait()) return tl::unexpected(after.error());
+  if (after) told_generation_ = wanted->generation;
   if (after && (state_.tainted == wanted->taint || !may_taint(*wanted)))
     state_.acked_generation = wanted->generation;
   if (Status written = write_events(); !written) return written;
@@ -221,6 +231,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     if (!seen) return seen;
     note_node(*seen, wanted.get());
     if (!asks(wanted.get()) || !may_change_taint(*wanted) || taint_is_as_wanted(*seen, *wanted)) return seen;
+    if (wanted->generation == state_.acked_generation && !may_correct()) return seen;
     if (wanted->taint && seen->our_taints.empty()) {
       if (monotonic_now() < held_until_ns_ || is_paused(*seen)) return seen;
       const auto answer = ask_for_slot(*seen, newest, "not tainted");
@@ -236,6 +247,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     if (!written) return tl::unexpected(written.error());
     if (*written) {
       ++state_.patches;
+      corrected_ = wanted->generation == state_.acked_generation;
       lifted_ = !wanted->taint;
       note_node(**written, wanted.get());
       return std::move(**written);
@@ -251,6 +263,18 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
   }
   return fail("node " + options_.node.name + ": " + std::to_string(kMaxConflicts) +
               " conflicts in a row with other writers of the node object");
+}
+
+// Whether what was true once, and others have changed since, may be put right now.
+bool NodeWriter::may_correct() {
+  correction_waits_ = monotonic_now() < next_correction_ns_;
+  return !correction_waits_;
+}
+
+void NodeWriter::note_correction() {
+  const MonotonicNs now = monotonic_now();
+  if (now >= next_correction_ns_ + to_ns(options_.max_correction)) corrections_.reset();
+  next_correction_ns_ = now + to_ns(corrections_.next(std::chrono::seconds(0)));
 }
 
 // The breakers: this node was tainted often enough, or the API server is only just back.
@@ -319,9 +343,10 @@ Status NodeWriter::keep_slot(const NodeState& seen, const Decision& wanted) {
 // All of them in one patch when one differs: an object of the node's size is written either way.
 Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wanted) {
   const WallNs now = wall_now();
-  const bool decided = wanted.generation != state_.acked_generation;
+  const bool decided = wanted.generation != told_generation_;
   // What keeps a slot from being given back is that the node has not changed: this changes it.
-  bool differs = budget_.owes();
+  bool due = budget_.owes();
+  bool changed = false;
   milliseconds oldest{0};
   std::vector<NodeCondition> conditions;
   for (const WantedCondition& condition : wanted.conditions) {
@@ -337,7 +362,8 @@ Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wante
     const auto age = std::chrono::floor<milliseconds>(
         std::chrono::nanoseconds(static_cast<std::int64_t>(now - present.heartbeat_ns)));
     oldest = std::max(oldest, age);
-    differs |= !same || news || age.count() < 0 || age >= heartbeat_;
+    changed |= !same;
+    due |= news || age.count() < 0 || age >= heartbeat_;
     if (present.status == made.status && present.transition_ns != 0) {
       made.transition_ns = present.transition_ns;
     }
@@ -348,10 +374,12 @@ Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wante
     annotations[kVerdictAnnotation] = wanted.verdict;
   }
   until_heartbeat_ = heartbeat_ - oldest;
-  if (!differs && annotations.empty()) return seen;
+  changed |= !annotations.empty();
+  if (!due && (!changed || (!decided && !may_correct()))) return seen;
   auto after = node_.write_status(conditions, annotations);
   if (!after) return after;
   ++state_.patches;
+  corrected_ |= changed && !decided;
   last_ = *after;
   heartbeat_ = backoff_.jittered(std::chrono::floor<milliseconds>(options_.heartbeat * kHeartbeatSpread),
                                  1 / kHeartbeatSpread);

@@ -40,6 +40,10 @@ struct NodeWriterOptions {
   std::chrono::milliseconds max_backoff{10'000};
   // The same while the API server is away and a decision waits for it.
   std::chrono::milliseconds max_pending_backoff{1'000};
+  // What others change of ours is put right at once, then, while they go on, after a pause that is doubled: a
+  // second agent on this node, of another opinion, must not be answered as fast as the API server can.
+  std::chrono::milliseconds first_correction{1'000};
+  std::chrono::milliseconds max_correction{300'000};
   // Until a node without a slot asks again: slots come back when nodes recover, after minutes. The second is
   // reached by doubling.
   std::chrono::milliseconds held_back{30'000};
@@ -86,6 +90,8 @@ private:
   Result<NodeState> match_taint(std::shared_ptr<const Decision>& wanted);
   Result<NodeState> match_status(NodeState seen, const Decision& wanted);
   bool is_paused(const NodeState& seen);
+  bool may_correct();
+  void note_correction();
   void hold_back(const std::string& reason, std::chrono::nanoseconds pause);
   Result<TaintBudget::Answer> ask_for_slot(const NodeState& seen, bool newest, const std::string& what);
   Status keep_slot(const NodeState& seen, const Decision& wanted);
@@ -127,6 +133,10 @@ private:
   MonotonicNs failing_since_ns_ = 0, settle_until_ns_ = 0;
   MonotonicNs held_until_ns_ = 0;  // no slot is asked for before
   std::chrono::milliseconds held_back_{0};
+  std::uint64_t told_generation_ = 0;  // whose conditions and verdict were true on the node once
+  Backoff corrections_;
+  MonotonicNs next_correction_ns_ = 0;
+  bool correction_waits_ = false, corrected_ = false;  // in the last match()
   Backoff backoff_;
   bool away_ = false;                 // what the last failure was
   std::unique_ptr<NodeWatch> watch_;  // from the first answer on
