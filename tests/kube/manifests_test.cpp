@@ -210,6 +210,67 @@ TEST_CASE("with the rights of the manifests the agent can do all it has to") {
   CHECK((*watch)->pods().get()->pods.at(0).name == "agent-" + node);
 }
 
+TEST_CASE(
+    "a token whose pod or account is gone is refused by the API server, and the writer catches up with the "
+    "next "
+    "one") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  apply_base(*server);
+  const std::string node = server->make_node("stale");
+  const std::string path = "/api/v1/nodes/" + node;
+  KubeClientOptions token = agent_token(*server, node);
+  const std::string good = token.token_file;
+  token.token_file = server->dir() + "/stale.token";
+  const auto give = [&](const std::string& file) {
+    std::filesystem::copy_file(file, token.token_file, std::filesystem::copy_options::overwrite_existing);
+  };
+  give(good);
+
+  // Never used before, for that a token was good is remembered for 10 s.
+  const std::string gone = server->make_node("gone");
+  const std::string stale = agent_token(*server, gone).token_file;
+  server->request("DELETE", std::string("/api/v1/namespaces/") + kNamespace + "/pods/agent-" + gone +
+                                "?gracePeriodSeconds=0");
+  const std::string accounts = "/api/v1/namespaces/default/serviceaccounts";
+  server->request("POST", accounts,
+                  {{"apiVersion", "v1"}, {"kind", "ServiceAccount"}, {"metadata", {{"name", "doomed"}}}});
+  const KubeClientOptions doomed = token_of(*server, "default", "doomed");
+  server->request("DELETE", accounts + "/doomed");
+  CHECK(eventually([&] { return ApiServer::try_request(doomed, "GET", path).first == 401; }));
+
+  NodeWriterOptions options;
+  options.client = token;
+  options.node.name = node;
+  options.budget.namespace_name = kNamespace;
+  options.max_backoff = std::chrono::milliseconds(500);
+  const auto writer = NodeWriter::make(options);
+  REQUIRE(writer);
+  const auto publish = [&](bool taint, std::uint64_t generation) {
+    auto snapshot = std::make_shared<Snapshot>();
+    snapshot->decision.mode = Mode::kEnforce;
+    snapshot->decision.taint = taint;
+    snapshot->decision.reason = "FilesystemError";
+    snapshot->decision.generation = generation;
+    (*writer)->publish(snapshot);
+  };
+  const auto acked = [&](std::uint64_t generation) {
+    return eventually([&] { return (*writer)->state()->acked_generation == generation; });
+  };
+  publish(false, 1);
+  REQUIRE(acked(1));
+  give(stale);
+  publish(true, 2);
+  CHECK(eventually([&] { return (*writer)->state()->failures > 2; }));
+  CHECK((*writer)->state()->last_error.find("HTTP 401") != std::string::npos);
+  CHECK(taints_of(server->node(node)).count(kKey) == 0);
+  give(good);
+  CHECK(acked(2));
+  CHECK(taints_of(server->node(node)).count(kKey) == 1);
+  publish(false, 3);
+  CHECK(acked(3));
+}
+
 TEST_CASE("a stolen token of an agent can do nothing else") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());

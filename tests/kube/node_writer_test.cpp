@@ -2,90 +2,13 @@
 
 #include <set>
 
-#include "tests/kube/api_server.h"
 #include "tests/kube/foreign_writers.h"
 #include "tests/kube/scripted_server.h"
+#include "tests/kube/writer.h"
 #include "tests/skip.h"
 
 using namespace vedette;
 using nlohmann::json;
-
-namespace {
-
-const json kForeign = {{"key", "example.com/dedicated"},
-                       {"value", "db"},
-                       {"effect", "NoExecute"},
-                       {"timeAdded", "2026-01-02T03:04:05Z"}};
-
-std::unique_ptr<NodeWriter> make_writer(
-    const KubeClientOptions& client, const std::string& node,
-    std::chrono::milliseconds resync = std::chrono::milliseconds(60'000)) {
-  NodeWriterOptions options;
-  options.client = client;
-  options.node.name = node;
-  options.resync = resync;
-  options.max_backoff = std::chrono::milliseconds(500);
-  options.max_taints_per_hour = 1000;
-  options.budget = {.namespace_name = "default", .share = 1};  // a slot for every node
-  auto writer = NodeWriter::make(options);
-  if (!writer) FAIL(writer.error().text);
-  return std::move(*writer);
-}
-
-// What the tick thread would publish.
-class Tick {
-public:
-  explicit Tick(NodeWriter& writer, Mode mode = Mode::kEnforce) : writer_(writer) { decision_.mode = mode; }
-
-  void taint(const std::string& reason, const std::string& message = "because of a test",
-             MonotonicNs evidence_ns = 0) {
-    decision_.taint = true;
-    decision_.reason = reason;
-    decision_.message = message;
-    decision_.evidence_ns = evidence_ns;
-    decision_.conditions = {{"VedetteKernelHealthy", true, "Healthy", "no evidence of trouble"},
-                            {"VedetteStorageHealthy", false, reason, message}};
-    publish();
-  }
-  void lift() {
-    decision_.taint = false;
-    decision_.reason.clear();
-    decision_.message = "recovered";
-    decision_.conditions = {{"VedetteKernelHealthy", true, "Healthy", "no evidence of trouble"},
-                            {"VedetteStorageHealthy", true, "Healthy", "no evidence of trouble"}};
-    publish();
-  }
-  void pause(bool paused) { decision_.paused = paused; }
-  void verdict(const std::string& text) {
-    decision_.verdict = text;
-    publish();
-  }
-  void effect(const std::string& effect) { decision_.effect = effect; }
-  void publish() {
-    ++decision_.generation;
-    auto snapshot = std::make_shared<Snapshot>();
-    snapshot->decision = decision_;
-    writer_.publish(snapshot);
-  }
-  bool acked() {
-    return eventually([&] { return writer_.state()->acked_generation == decision_.generation; });
-  }
-
-private:
-  NodeWriter& writer_;
-  Decision decision_;
-};
-
-std::vector<json> events_of(ApiServer& server, const std::string& node) {
-  std::vector<json> events;
-  const json list = server.request("GET", "/apis/events.k8s.io/v1/namespaces/default/events");
-  for (const auto& event : list["items"]) {
-    if (event["regarding"]["name"] == node) events.push_back(event);
-  }
-  return events;
-}
-
-}  // namespace
 
 TEST_CASE("a taint comes with a condition and an event, and all that was there before stays as it was") {
   auto* server = ApiServer::shared();

@@ -21,7 +21,9 @@ const std::string kLeases = "/apis/coordination.k8s.io/v1/namespaces/default/lea
 // A writer that is told what to want of its node.
 class Agent {
 public:
-  Agent(const KubeClientOptions& client, std::string node, double share) : node_(std::move(node)) {
+  Agent(const KubeClientOptions& client, std::string node, double share,
+        std::chrono::milliseconds mass_pause = std::chrono::milliseconds(100))
+      : node_(std::move(node)) {
     NodeWriterOptions options;
     options.client = client;
     options.node.name = node_;
@@ -34,7 +36,8 @@ public:
     options.resync = std::chrono::milliseconds(300);
     options.first_backoff = std::chrono::milliseconds(20);
     options.max_backoff = std::chrono::milliseconds(200);
-    options.held_back = options.max_held_back = options.mass_pause = std::chrono::milliseconds(100);
+    options.held_back = options.max_held_back = std::chrono::milliseconds(100);
+    options.mass_pause = mass_pause;
     auto made = NodeWriter::make(options);
     if (!made) FAIL(made.error().text);
     writer_ = std::move(*made);
@@ -129,6 +132,37 @@ TEST_CASE("of 24 nodes in trouble at once a quarter is tainted, never more, and 
   CHECK(history.most == 6);
   CHECK(history.tainted == 0);
   CHECK(history.gaps == 0);
+}
+
+TEST_CASE("who was part of a mass event adds no taint for a while, even where a slot comes back") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const Pool pool(*server, "mass", 9);
+  TaintHistory history(server->admin(), pool.selector());
+  const auto of = [&](const std::string& node) {
+    return std::make_unique<Agent>(server->admin(), node, 0.25, std::chrono::hours(1));
+  };
+  std::vector<std::unique_ptr<Agent>> agents;
+  for (unsigned i = 0; i < 8; ++i) agents.push_back(of(pool.nodes[i]));
+  for (auto& agent : agents) agent->want(true);
+  const auto held = [&] {
+    return std::count_if(agents.begin(), agents.end(), [](const auto& agent) {
+      return agent->held_back().find("what befalls so many at once is no fault of one node") !=
+             std::string::npos;
+    });
+  };
+  CHECK(eventually([&] { return history.tainted == 2 && held() == 6; }));
+  const auto tainted =
+      std::find_if(agents.begin(), agents.end(), [](const auto& agent) { return agent->tainted(); });
+  REQUIRE(tainted != agents.end());
+  (*tainted)->want(false);
+  CHECK(eventually([&] { return slots_of(*server, pool.name).size() == 1; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // a few tries, if they tried
+  CHECK(history.added == 2);
+  const auto later = of(pool.nodes[8]);
+  later->want(true);
+  CHECK(eventually([&] { return later->tainted(); }));
+  CHECK(history.most == 2);
 }
 
 TEST_CASE("lost answers and requests that land late taint no more than the budget") {

@@ -1,0 +1,245 @@
+// What fails between the agent and etcd, in the ways that no clean kill shows.
+#include <atomic>
+#include <set>
+
+#include "agent/kube/node_watch.h"
+#include "tests/kube/http_front.h"
+#include "tests/kube/scripted_server.h"
+#include "tests/kube/taint_history.h"
+#include "tests/kube/writer.h"
+#include "tests/skip.h"
+
+using namespace vedette;
+using nlohmann::json;
+
+namespace {
+
+std::string refusal(int status, int retry_after_s) {
+  std::string text = ScriptedServer::answer(status, R"({"kind":"Status","message":"not now"})");
+  if (retry_after_s > 0)
+    text.insert(text.find("\r\n") + 2, "Retry-After: " + std::to_string(retry_after_s) + "\r\n");
+  return text;
+}
+
+// "PATCH /api/v1/nodes/NAME/status": without the query, and without what differs from try to try.
+std::string kind_of(const HttpFront::Request& request) {
+  std::string path = request.path.substr(0, request.path.find('?'));
+  for (const std::string part : {"/leases", "/events"}) {
+    if (const auto at = path.find(part); at != std::string::npos) path.resize(at + part.size());
+  }
+  return request.method + " " + path;
+}
+
+// A server that fails each kind of request once, and again from renew() on.
+class Failing {
+public:
+  Failing(ApiServer& server, std::string refused, bool carried_out)
+      : front_(server.admin(), [this, refused, carried_out](const HttpFront::Request& request) {
+          if (renewed_.exchange(false)) failed_.clear();
+          if (!failed_.insert(kind_of(request)).second) return HttpFront::Instead{};
+          return HttpFront::Instead{refused, carried_out};
+        }) {}
+  void renew() { renewed_ = true; }
+  const HttpFront& front() const { return front_; }
+
+private:
+  std::atomic<bool> renewed_ = false;
+  std::set<std::string> failed_;
+  HttpFront front_;
+};
+
+}  // namespace
+
+TEST_CASE("a server that fails, before or after it has done what was asked, costs time and nothing else") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  struct Run {
+    Run(ApiServer& api, int status, bool carried_out)
+        : node(labelled(api)),
+          failing(api, refusal(status, 0), carried_out),
+          writer(impatient(failing.front().client(), node)),
+          history(api.admin(), "example.com/failing=" + node),
+          tick(*writer) {
+      tick.taint("FilesystemError");
+    }
+    static std::unique_ptr<NodeWriter> impatient(const KubeClientOptions& client, const std::string& name) {
+      NodeWriterOptions options = writer_options(client, name);
+      options.first_backoff = options.max_backoff = std::chrono::milliseconds(50);
+      return make_writer(options);
+    }
+    static std::string labelled(ApiServer& api) {
+      const std::string name = api.make_node("failing");
+      api.set_taints(name, {kForeign});
+      api.request("PATCH", "/api/v1/nodes/" + name,
+                  {{"metadata", {{"labels", {{"example.com/failing", name}}}}}});
+      return name;
+    }
+    std::string node;
+    Failing failing;
+    std::unique_ptr<NodeWriter> writer;
+    TaintHistory history;
+    Tick tick;
+  };
+  std::vector<std::unique_ptr<Run>> runs;  // at the same time: they wait most of it
+  for (const bool carried_out : {false, true}) {
+    for (const int status : {429, 500, 502, 504})
+      runs.push_back(std::make_unique<Run>(*server, status, carried_out));
+  }
+  const auto slots = [&](const std::string& node) {
+    return server
+        ->request("GET",
+                  "/apis/coordination.k8s.io/v1/namespaces/default/leases?labelSelector=vedette.dev/node%3D" +
+                      node)["items"]
+        .size();
+  };
+  for (const auto& run : runs) {
+    INFO(run->writer->state()->last_error);
+    CHECK(run->tick.acked());
+    CHECK(eventually([&] { return run->writer->state()->events_written == 1; }));
+    const json now = server->node(run->node);
+    CHECK(taints_of(now).size() == 2);
+    CHECK(taints_of(now).at("example.com/dedicated") == kForeign);
+    CHECK(taints_of(now).at(kKey)["value"] == "FilesystemError");
+    CHECK(condition_of(now, "VedetteStorageHealthy")->at("status") == "False");
+    CHECK(now["metadata"]["annotations"]["vedette.dev/taint-times"].get<std::string>().find(' ') ==
+          std::string::npos);
+    CHECK(slots(run->node) == 1);
+    CHECK(run->writer->state()->failures > 4);
+    run->failing.renew();
+    run->tick.lift();
+  }
+  for (const auto& run : runs) {
+    INFO(run->writer->state()->last_error);
+    CHECK(run->tick.acked());
+    CHECK(eventually([&] { return run->writer->state()->events_written == 2; }));
+    CHECK(taints_of(server->node(run->node)).count(kKey) == 0);
+    CHECK(taints_of(server->node(run->node)).at("example.com/dedicated") == kForeign);
+    CHECK(eventually([&] { return slots(run->node) == 0; }));
+    CHECK(events_of(*server, run->node).size() == 2);
+    CHECK(run->history.added == 1);
+    CHECK(run->history.gaps == 0);
+  }
+}
+
+TEST_CASE("a server that asks for a pause gets it, whatever there is to say and whatever happens meanwhile") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("pause");
+  std::set<std::string> refused;
+  std::vector<std::chrono::steady_clock::time_point> refusals;
+  const HttpFront front(server->admin(), [&](const HttpFront::Request& request) {
+    if (request.method == "GET" || !refused.insert(kind_of(request)).second) return HttpFront::Instead{};
+    refusals.push_back(request.at);
+    return HttpFront::Instead{refusal(refused.size() % 2 == 0 ? 429 : 503, 1), false};
+  });
+  const auto writer = make_writer(front.client(), node);
+  Tick tick(*writer);
+  tick.taint("FilesystemError", "once");
+  // News for the tick thread and of the watch.
+  CHECK(eventually([&] {
+    server->request("PATCH", "/api/v1/nodes/" + node,
+                    {{"metadata", {{"labels", {{"news", std::to_string(monotonic_now())}}}}}});
+    tick.taint("FilesystemError", std::to_string(monotonic_now()));
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    return writer->state()->events_written == 1;
+  }));
+  CHECK(taints_of(server->node(node)).count(kKey) == 1);
+  CHECK(refused.size() >= 4);  // lease, taint, conditions, event
+  for (const HttpFront::Request& request : front.requests()) {
+    if (request.method == "GET") continue;  // of the watch, perhaps
+    for (const auto& refusal : refusals) {
+      INFO(request.method << " " << request.path);
+      CHECK((request.at <= refusal || request.at >= refusal + std::chrono::seconds(1)));
+    }
+  }
+}
+
+TEST_CASE(
+    "a decision made while etcd was away is carried out once when it is back, whatever became of the first "
+    "tries") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("etcd");
+  server->set_taints(node, {kForeign});
+  KubeClientOptions client = server->admin();
+  client.request_timeout = std::chrono::milliseconds(400);
+  const auto writer = make_writer(client, node);
+  Tick tick(*writer);
+  tick.lift();
+  REQUIRE(tick.acked());
+  REQUIRE(server->run("stop-etcd"));
+  tick.taint("FilesystemError");
+  CHECK(eventually([&] { return writer->state()->failures > 2; }));
+  CHECK_FALSE(writer->state()->last_error.empty());
+  REQUIRE(server->run("start-etcd"));
+  CHECK(tick.acked());
+  const json now = server->node(node);
+  CHECK(taints_of(now).size() == 2);
+  CHECK(taints_of(now).at("example.com/dedicated") == kForeign);
+  CHECK(taints_of(now).at(kKey)["value"] == "FilesystemError");
+  CHECK(condition_of(now, "VedetteStorageHealthy")->at("status") == "False");
+  CHECK(eventually([&] { return writer->state()->events_written == 1; }));
+  CHECK(events_of(*server, node).size() == 1);
+  // And what others do is seen again.
+  server->set_taints(node, {});
+  CHECK(eventually([&] { return taints_of(server->node(node)).count(kKey) == 1; }));
+}
+
+TEST_CASE(
+    "a watch of the node that is refused as too old, ended or cut in the midst of a line reads the node "
+    "anew") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("watched");
+  // A change that never was: none of it may be taken for the node.
+  const std::string rumour =
+      R"({"type":"MODIFIED","object":{"metadata":{"name":")" + node +
+      R"(","resourceVersion":"99999999"},"spec":{"taints":[{"key":"vedette.dev/unhealthy","effe)";
+  const std::vector<std::string> watches = {
+      ScriptedServer::stream(R"({"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}})"
+                             "\n"),
+      ScriptedServer::answer(410, R"({"kind":"Status","code":410})"),
+      ScriptedServer::stream(rumour),
+      ScriptedServer::stream("rubbish\n"),
+      refusal(429, 1),
+  };
+  std::size_t watched = 0;
+  HttpFront front(server->admin(), [&](const HttpFront::Request& request) {
+    if (request.path.find("watch=1") == std::string::npos || watched >= watches.size())
+      return HttpFront::Instead{};
+    return HttpFront::Instead{watches[watched++], false};
+  });
+  KubeNodeOptions options;
+  options.name = node;
+  NodeState old;
+  old.resource_version = "1";
+  const NodeWatchOptions quick{.first_backoff = std::chrono::milliseconds(20),
+                               .max_backoff = std::chrono::milliseconds(50)};
+  auto made = NodeWatch::make(front.client(), options, quick, old, [] {});
+  REQUIRE(made);
+  const NodeWatch& watch = **made;
+  const auto watch_count = [&] {
+    const auto requests = front.requests();
+    return static_cast<std::size_t>(std::count_if(requests.begin(), requests.end(), [](const auto& request) {
+      return request.path.find("watch=1") != std::string::npos;
+    }));
+  };
+  bool rumoured = false;
+  REQUIRE(eventually([&] {
+    const auto seen = watch.node();
+    rumoured = rumoured || (seen && !seen->our_taints.empty());
+    return watch_count() > watches.size();
+  }));
+  CHECK_FALSE(rumoured);
+  server->set_taints(node, {{{"key", kKey}, {"effect", "NoSchedule"}}});
+  CHECK(eventually([&] {
+    const auto seen = watch.node();
+    return seen && seen->our_taints.size() == 1 && !seen->uid.empty();
+  }));
+  CHECK(watch_count() == watches.size() + 1);
+  // Each of the failed ones was followed by a reading.
+  const auto requests = front.requests();
+  CHECK(requests.size() == 2 * watches.size() + 1);
+  for (std::size_t i = 1; i < requests.size(); i += 2)
+    CHECK(requests[i].path.find("watch=1") == std::string::npos);
+}
