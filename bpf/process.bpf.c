@@ -54,6 +54,7 @@ int process_exit(unsigned long long *ctx)
 		return 0;
 	}
 	COUNT(totals_here, exits_by_signal, 1);
+	count_detail(DETAIL_deaths_by_signal, cgroup_id, signal, 1);
 	event = event_begin(EVENT_signal_exit);
 	if (!event)
 		return 0;

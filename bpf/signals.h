@@ -124,7 +124,13 @@
 	FILE_COUNTER(memory_errors_uncorrected, hardware, "errors", NODE, "Memory errors the controller could not correct (EDAC)") \
 	FILE_COUNTER(thermal_throttles,   hardware, "events",   NODE, "Times a CPU slowed down because it was too hot") \
 	FILE_COUNTER(btrfs_errors,        hardware, "errors",   NODE, "Errors btrfs counted on its devices") \
-	FILE_COUNTER(clock_jumps,         clock,    "jumps",    NODE, "Times the wall clock was set by more than a second")
+	FILE_COUNTER(clock_jumps,         clock,    "jumps",    NODE, "Times the wall clock was set by more than a second") \
+	FILE_COUNTER(memory_oom_events,   cgroup,   "events",   POD,  "Times the memory limit was hit and nothing could be reclaimed (cgroup v2)") \
+	FILE_COUNTER(memory_oom_kills,    cgroup,   "kills",    POD,  "Processes that an OOM killer chose, as the cgroup itself counts them (v2)") \
+	FILE_COUNTER(soft_lockups,        log,      "lockups",  NODE, "CPUs the kernel log reports as stuck in the kernel") \
+	FILE_COUNTER(rcu_stalls,          log,      "stalls",   NODE, "RCU stalls the kernel log reports") \
+	FILE_COUNTER(kernel_bugs,         log,      "bugs",     NODE, "Oopses, BUGs and warnings of the kernel's own code in its log") \
+	FILE_COUNTER(xfs_errors,          log,      "errors",   NODE, "Errors XFS reports in the kernel log")
 
 #define VEDETTE_HISTOGRAMS(HISTOGRAM) \
 	HISTOGRAM(syscall_latency,        syscalls, "ns", POD, "Time in a system call; one call in about 32 is timed") \
@@ -185,6 +191,8 @@
 	DETAIL(disk_requests_by_device,  disk,    "requests", POD,  DEVICE, "Block requests completed, by device") \
 	DETAIL(disk_bytes_by_device,     disk,    "bytes",    POD,  DEVICE, "Bytes read and written, by device") \
 	DETAIL(disk_errors_by_device,    disk,    "requests", POD,  DEVICE, "Block requests that failed, by device") \
+	DETAIL(disk_timeouts_by_device,  disk,    "requests", POD,  DEVICE, "Block requests that failed because the device did not answer, by device") \
+	DETAIL(deaths_by_signal,         process, "exits",    POD,  SIGNAL, "Processes ended by a signal, by signal") \
 	DETAIL(packets_dropped_by_reason, drops,  "packets",  NODE, REASON, "Packets the kernel dropped, by its own reason") \
 	DETAIL(tcp_connects_by_server,   tcp,     "connects", POD,  SERVER, "TCP connections to others on this node, by who accepted them")
 /* clang-format on */
@@ -195,6 +203,7 @@ enum detail_label {
 	LABEL_CODE,     /* as it is */
 	LABEL_DEVICE,   /* major << 20 | minor */
 	LABEL_REASON,   /* the running kernel's enum skb_drop_reason */
+	LABEL_SIGNAL,   /* its number */
 	LABEL_SERVER,   /* lower half of a cgroup's id: all of it until 2^31 files of cgroups were made */
 };
 
@@ -216,8 +225,9 @@ enum vedette_gauge { VEDETTE_GAUGES(VEDETTE_ENUM_GAUGE) GAUGE_COUNT };
 enum vedette_detail { VEDETTE_DETAILS(VEDETTE_ENUM_DETAIL) DETAIL_COUNT };
 
 /*
- * Bucket 0: below 1024 ns; bucket i: [2^(i+9), 2^(i+10)) ns; the last one (from 4.3 s) is open. 1 us is below
- * what any of these waits resolves, and beyond 4 s the slow-call and hung-task events say more.
+ * Bucket 0: below 1024 ns; bucket i: [2^(i+9), 2^(i+10)) ns; the last one (from 4.3 s) is open. Below 1 us nothing
+ * waits: of system calls that is the bucket of those that had all they needed, and what of their time is the probe's
+ * own is as large as they are. Beyond 4 s the slow-call and hung-task events say more.
  */
 #define HISTOGRAM_BUCKETS 24
 

@@ -37,6 +37,8 @@ constexpr std::string_view label_name(detail_label label) {
       return "device";
     case LABEL_REASON:
       return "reason";
+    case LABEL_SIGNAL:
+      return "signal";
     case LABEL_SERVER:
       return "server";
   }

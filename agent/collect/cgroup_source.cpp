@@ -38,9 +38,10 @@ void add(double& gauge, double value) {
 }
 
 // Places in CgroupSource::MemoryCounts.
-enum MemoryCount { kFaults, kMajorFaults, kHighEvents, kMaxEvents };
-constexpr std::array<vedette_counter, 4> kMemoryCounters{
-    COUNTER_page_faults, COUNTER_major_faults, COUNTER_memory_high_events, COUNTER_memory_max_events};
+enum MemoryCount { kFaults, kMajorFaults, kHighEvents, kMaxEvents, kOomEvents, kOomKills };
+constexpr std::array<vedette_counter, 6> kMemoryCounters{
+    COUNTER_page_faults,       COUNTER_major_faults,      COUNTER_memory_high_events,
+    COUNTER_memory_max_events, COUNTER_memory_oom_events, COUNTER_memory_oom_kills};
 
 // memory.stat is the dearest of a pod's files, a tenth of all that the agent costs. One in which nothing
 // moved, of a directory whose usage is the same to the byte, is read again only after this many rounds.
@@ -229,6 +230,8 @@ void CgroupSource::read_memory(Watched& watched, Gauges& gauges, FileCounts& cou
       if (const auto events = point.memory_events.read(buffer_)) {
         count(kHighEvents, find_number(*events, "high"));
         count(kMaxEvents, find_number(*events, "max"));
+        count(kOomEvents, find_number(*events, "oom"));
+        count(kOomKills, find_number(*events, "oom_kill"));
       }
       const auto swap = point.memory_swap.read(buffer_);
       if (const auto bytes = swap ? to_double(parse_number(*swap)) : std::nullopt) {

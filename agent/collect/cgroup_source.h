@@ -35,8 +35,9 @@ public:
   // against the lowest limit on its way up to the root; they stay kMissing without a limit. cpu_throttled:
   // throttled periods times the period per time passed. page_faults, major_faults and swap_bytes: of all its
   // roots, with all below them; up to 8 s late where they begin to move in a directory that stood still and
-  // whose usage does not change by a byte. memory_high_events and memory_max_events: likewise; v1 has no
-  // memory.high, and counts a limit only where it stands.
+  // whose usage does not change by a byte. memory_high_events, memory_max_events, memory_oom_events and
+  // memory_oom_kills: likewise, but never late; v1 has only the second, and counts a limit only where it
+  // stands.
   void read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges, FileCounts& counts);
   void forget(EntityId entity) { entities_.erase(entity); }
 
@@ -45,7 +46,7 @@ public:
 
 private:
   // In the order of kMemoryCounters (cgroup_source.cpp).
-  using MemoryCounts = std::array<std::uint64_t, 4>;
+  using MemoryCounts = std::array<std::uint64_t, 6>;
   struct CpuUse {
     double used_us = 0;
     std::optional<double> throttled_periods;

@@ -1,6 +1,7 @@
 #include "agent/collect/detail_labels.h"
 
 #include <array>
+#include <cstring>
 #include <memory>
 #include <string_view>
 
@@ -70,6 +71,11 @@ std::string DetailLabels::word(detail_label label, std::int32_t number) {
       reasons_read_ = true;
       const auto found = reasons_.find(number);
       word = found == reasons_.end() ? "reason " + std::to_string(number) : found->second;
+      break;
+    }
+    case LABEL_SIGNAL: {
+      const char* name = ::sigabbrev_np(number);  // none of real-time signals
+      word = name != nullptr ? std::string("SIG") + name : std::to_string(number);
       break;
     }
     case LABEL_SERVER:  // LiveSource knows its name

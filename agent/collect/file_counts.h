@@ -27,13 +27,17 @@ public:
   // There is nothing to read any more: unknown until set again.
   void forget(vedette_counter counter) { known_.reset(place(counter)); }
 
+  // What was added may not be all: unknown for once.
+  void doubt(vedette_counter counter) { doubted_.set(place(counter)); }
+
   // Adds to `sample` what came since the last call, and marks what is not known.
   void take(Sample& sample) {
     for (std::size_t i = 0; i < kCount; ++i) {
       sample.counters[SLOT_COUNTER_COUNT + i] += added_[i];
-      sample.unknown.set(SLOT_COUNTER_COUNT + i, !known_.test(i));
+      sample.unknown.set(SLOT_COUNTER_COUNT + i, !known_.test(i) || doubted_.test(i));
     }
     added_.fill(0);
+    doubted_.reset();
   }
 
 private:
@@ -45,6 +49,7 @@ private:
   std::array<std::uint64_t, kCount> last_{};
   std::array<std::uint64_t, kCount> added_{};
   std::bitset<kCount> known_;
+  std::bitset<kCount> doubted_;
 };
 
 // One of several counters that are summed up: of a device, a disk, a CPU. It may bring a past along when it

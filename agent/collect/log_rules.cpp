@@ -27,6 +27,24 @@ bool is_reason(std::string_view text) {
          (std::isupper(static_cast<unsigned char>(text.front())) != 0 && std::ranges::all_of(text, is_word));
 }
 
+std::string_view name_of(vedette_counter counter) {
+  return kCounters[counter].name;
+}
+
+std::optional<vedette_counter> find_log_counter(std::string_view name) {
+  const auto found = std::ranges::find(log_counters(), name, name_of);
+  return found == log_counters().end() ? std::nullopt : std::optional(*found);
+}
+
+std::string log_counter_names() {
+  std::string names;
+  for (const vedette_counter counter : log_counters()) {
+    if (!names.empty()) names += ", ";
+    names += name_of(counter);
+  }
+  return names;
+}
+
 std::vector<LogRule> shipped_rules() {
   const std::string_view text(vedette_log_rules,
                               static_cast<std::size_t>(vedette_log_rules_end - vedette_log_rules));
@@ -37,21 +55,36 @@ std::vector<LogRule> shipped_rules() {
 
 }  // namespace
 
+const std::vector<vedette_counter>& log_counters() {
+  static const std::vector<vedette_counter> counters = [] {
+    std::vector<vedette_counter> list;
+    for (std::size_t i = 0; i < kCounters.size(); ++i) {
+      if (kCounters[i].origin == "log") list.push_back(static_cast<vedette_counter>(i));
+    }
+    return list;
+  }();
+  return counters;
+}
+
 Result<std::vector<LogRule>> read_log_rules(YamlSection& root) {
   std::vector<LogRule> rules;
   for (YamlSection& section : root.sections("log_rules")) {
     LogRule rule;
     std::size_t domain = 0;
     std::size_t severity = 1;
+    std::string counter;
     section.required("pattern", rule.pattern)
         .required("reason", rule.reason)
         .choice("domain", domain, {"kernel", "memory", "cpu", "storage", "network", "hardware", "runtime"})
         .choice("severity", severity, {"info", "degraded"})
         .count<std::uint32_t>("unhealthy_at", rule.unhealthy_at, 0, 1'000'000)
-        .text("probe", rule.probe);
+        .text("probe", rule.probe)
+        .text("counter", counter);
     const re2::RE2 pattern(rule.pattern, pattern_options());
     if (!pattern.ok()) section.refuse("pattern", "a regular expression (" + pattern.error() + ")");
     if (rule.pattern.empty()) section.refuse("pattern", "a regular expression");
+    rule.counter = find_log_counter(counter);
+    if (!counter.empty() && !rule.counter) section.refuse("counter", "one of " + log_counter_names());
     if (!is_reason(rule.reason)) section.refuse("reason", "one word in CamelCase");
     if (Status ok = section.finish(); !ok) return tl::unexpected(ok.error());
     rule.domain = static_cast<Domain>(domain);
@@ -82,9 +115,17 @@ const std::shared_ptr<const LogRules>& LogRules::builtin() {
 }
 
 const LogRule* LogRules::find(std::string_view line) const {
+  const auto all = find_all(line);
+  return all.empty() ? nullptr : all.front();
+}
+
+std::vector<const LogRule*> LogRules::find_all(std::string_view line) const {
   std::vector<int> found;
-  if (!patterns_.Match(re2::StringPiece(line.data(), line.size()), &found) || found.empty()) return nullptr;
-  return &rules_[static_cast<std::size_t>(*std::ranges::min_element(found))];
+  std::vector<const LogRule*> all;
+  if (!patterns_.Match(re2::StringPiece(line.data(), line.size()), &found)) return all;
+  std::ranges::sort(found);
+  for (const int place : found) all.push_back(&rules_[static_cast<std::size_t>(place)]);
+  return all;
 }
 
 }  // namespace vedette

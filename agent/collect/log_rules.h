@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 
 #include "agent/base/result.h"
 #include "agent/base/severity.h"
+#include "agent/collect/signals.h"
 #include "agent/yaml_section.h"
 
 namespace vedette {
@@ -25,7 +27,11 @@ struct LogRule {
   Severity severity = Severity::kDegraded;
   std::uint32_t unhealthy_at = 0;
   std::string probe;
+  std::optional<vedette_counter> counter;  // one of log_counters()
 };
+
+// The counters of bpf/signals.h that are read from the kernel log, in their order there.
+const std::vector<vedette_counter>& log_counters();
 
 // The list below the key `log_rules` of `root`; none if it is not there. Errors name file, line, field and
 // what was expected.
@@ -41,6 +47,8 @@ public:
   // The first rule whose pattern `line` contains; null if there is none. All patterns are looked for at once,
   // in time proportional to the line's length whatever they are.
   const LogRule* find(std::string_view line) const;
+  // All of them, the first one first.
+  std::vector<const LogRule*> find_all(std::string_view line) const;
   const std::vector<LogRule>& rules() const { return rules_; }
 
 private:

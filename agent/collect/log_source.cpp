@@ -19,9 +19,6 @@ constexpr std::size_t kRecordBytes = 8192;
 // A record costs about a microsecond: a flood may take a few milliseconds of a tick, not all of it.
 constexpr int kRecordsPerRead = 2000;
 
-// warn_alloc() in mm/page_alloc.c: "kworker/0:1: page allocation failure: order:4, mode:..."
-constexpr std::string_view kAllocationFailure = "page allocation failure";
-
 // linux/syslog.h, which user space does not get.
 constexpr int kSyslogReadAll = 3;
 constexpr int kSyslogSize = 10;
@@ -113,9 +110,8 @@ std::optional<std::string_view> find_news(std::string_view text, std::string_vie
   return text.substr(found + end.size());
 }
 
-bool is_trouble(const LogRecord& record, const LogRules& rules) {
+bool is_trouble(const LogRecord& record, const LogRule* rule) {
   if (!record.from_kernel) return false;
-  const auto* rule = rules.find(record.message);
   return rule != nullptr ? !rule->reason.empty() : record.level <= kLevelError;
 }
 
@@ -139,10 +135,14 @@ Result<LogSource> LogSource::make(const std::string& path, std::shared_ptr<const
 
 Status LogSource::read(MonotonicNs now, std::vector<KernelEvent>& events, FileCounts& counts,
                        std::uint64_t& lost) {
+  const std::uint64_t lost_before = lost;
   if (Status done = file_ ? read_device(now, events, lost) : read_syslog(now, events, lost); !done) {
     return done;
   }
-  counts.set(COUNTER_allocation_failures, allocation_failures_);
+  for (std::size_t i = 0; i < counted_.size(); ++i) {
+    counts.set(log_counters()[i], counted_[i]);
+    if (lost != lost_before) counts.doubt(log_counters()[i]);
+  }
   return {};
 }
 
@@ -196,10 +196,14 @@ Status LogSource::read_syslog(MonotonicNs now, std::vector<KernelEvent>& events,
 }
 
 void LogSource::take(const LogRecord& record, MonotonicNs now, std::vector<KernelEvent>& events) {
-  if (record.from_kernel && record.message.find(kAllocationFailure) != std::string_view::npos) {
-    ++allocation_failures_;
+  if (!record.from_kernel) return;
+  const auto rules = rules_->find_all(record.message);
+  // Whatever a rule of the user's makes of the line: each counter once.
+  for (std::size_t i = 0; i < counted_.size(); ++i) {
+    const auto counts = [&](const LogRule* rule) { return rule->counter == log_counters()[i]; };
+    if (std::ranges::any_of(rules, counts)) ++counted_[i];
   }
-  if (!is_trouble(record, *rules_)) return;
+  if (!is_trouble(record, rules.empty() ? nullptr : rules.front())) return;
   KernelEvent event;
   event.type = KernelEvent::kLogEvent;
   event.entity = kNodeEntity;

@@ -38,8 +38,8 @@ std::optional<LogRecord> parse_syslog_line(std::string_view line);
 // What follows `end`, the last bytes of an earlier reading, in `text`; nothing if that is no longer there.
 std::optional<std::string_view> find_news(std::string_view text, std::string_view end);
 
-// A line of the kernel that a rule names, or of level err or worse that no rule knows.
-bool is_trouble(const LogRecord& record, const LogRules& rules);
+// A line of the kernel that `rule` names, or of level err or worse that no rule knows (null).
+bool is_trouble(const LogRecord& record, const LogRule* rule);
 
 class LogSource {
 public:
@@ -52,8 +52,8 @@ public:
 
   // Appends what was logged since the last call as KernelEvent::kLogEvent about the node: `value` is the
   // level, `extra` the sequence number, `text` the message. Adds lines that were overwritten before we read
-  // them to `lost`. Counts allocation_failures. Reads a bounded number of lines; the rest waits for the next
-  // call.
+  // them to `lost`; what may have stood there is not known then. Counts log_counters(). Reads a bounded
+  // number of lines; the rest waits for the next call.
   Status read(MonotonicNs now, std::vector<KernelEvent>& events, FileCounts& counts, std::uint64_t& lost);
 
 private:
@@ -66,7 +66,7 @@ private:
   std::string buffer_;  // the whole log, as syslog(2) gives it
   std::string end_;     // of what was read
   MonotonicNs due_ns_ = 0;
-  std::uint64_t allocation_failures_ = 0;
+  std::vector<std::uint64_t> counted_ = std::vector<std::uint64_t>(log_counters().size());
   std::optional<std::uint64_t> last_sequence_;
   MonotonicNs last_read_ns_ = 0;
 };

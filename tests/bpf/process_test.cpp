@@ -41,6 +41,9 @@ TEST_CASE("forks, threads, execs, exits and deaths by signal are counted exactly
   CHECK(totals.counters[COUNTER_execs] == 2);
   CHECK(totals.counters[COUNTER_exits] == 3 + 2 + 2 + 1);  // the thread is none, the child itself is one
   CHECK(totals.counters[COUNTER_exits_by_signal] == 2);
+  CHECK(heard.detail(DETAIL_deaths_by_signal, SIGKILL, cgroup.id()) == 1);
+  CHECK(heard.detail(DETAIL_deaths_by_signal, SIGTERM, cgroup.id()) == 1);
+  CHECK(heard.detail(DETAIL_deaths_by_signal, SIGSEGV, cgroup.id()) == 0);
 
   const std::vector<RawEvent> execs = heard.events(EVENT_exec, cgroup.id());
   REQUIRE(execs.size() == 2);

@@ -163,8 +163,9 @@ TEST_CASE("cgroup v2: faults, limit hits and swap are those of its roots, with a
   const auto write = [&](const std::string& path, int faults, int high, int max) {
     write_v2(tree, path, "900", "0", "1000");
     tree.write(path + "/memory.stat", "anon 1\npgfault " + std::to_string(faults) + "\npgmajfault 2\n");
-    tree.write(path + "/memory.events",
-               "low 9\nhigh " + std::to_string(high) + "\nmax " + std::to_string(max) + "\noom 0\n");
+    tree.write(path + "/memory.events", "low 9\nhigh " + std::to_string(high) + "\nmax " +
+                                            std::to_string(max) + "\noom " + std::to_string(max / 2) +
+                                            "\noom_kill " + std::to_string(max / 3) + "\noom_group_kill 0\n");
     tree.write(path + "/memory.swap.current", "4096\n");
   };
   write("/a", 100, 1, 2);
@@ -190,6 +191,8 @@ TEST_CASE("cgroup v2: faults, limit hits and swap are those of its roots, with a
   CHECK(sample.counters[COUNTER_page_faults] == 61);
   CHECK(sample.counters[COUNTER_major_faults] == 0);
   CHECK(sample.counters[COUNTER_memory_high_events] == 3);
+  CHECK(sample.counters[COUNTER_memory_oom_events] == 2);
+  CHECK(sample.counters[COUNTER_memory_oom_kills] == 2);
   CHECK(sample.counters[COUNTER_memory_max_events] == 6);
 
   // One root ends, another begins: what is left behind is no new fault, what the new one did is.
@@ -263,7 +266,8 @@ TEST_CASE("cgroup v1: faults of the whole subtree, limit hits where the limit st
   CHECK(sample.counters[COUNTER_page_faults] == 30);
   CHECK(sample.counters[COUNTER_major_faults] == 1);
   CHECK(sample.counters[COUNTER_memory_max_events] == 5);
-  CHECK(sample.unknown.test(COUNTER_memory_high_events));
+  for (const auto only_v2 : {COUNTER_memory_high_events, COUNTER_memory_oom_events, COUNTER_memory_oom_kills})
+    CHECK(sample.unknown.test(only_v2));
   CHECK(gauges[GAUGE_swap_bytes] == 12);
 }
 

@@ -18,7 +18,7 @@ LogRecord record(int level, std::string_view message) {
 }
 
 bool trouble(const LogRecord& line) {
-  return is_trouble(line, *LogRules::builtin());
+  return is_trouble(line, LogRules::builtin()->find(line.message));
 }
 
 TEST_CASE("A record of the kernel log is taken apart") {
@@ -107,6 +107,60 @@ TEST_CASE("Lines become events of the node in order, and overwritten ones are co
   CHECK(lost == 3);
   CHECK(events[1].time_ns == 2 * kSecond);
   CHECK(events[2].time_ns == 3 * kSecond);
+}
+
+TEST_CASE("Lines of the kernel are counted by what they tell, whatever is made of them") {
+  std::array<int, 2> ends{};
+  REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends.data()) == 0);
+  const FileHandle writer(ends[0]);
+  LogRule silence;
+  silence.pattern = "page allocation failure";
+  LogSource log(FileHandle(ends[1]), LogRules::make({silence}).value());
+  FileCounts counts;
+  std::vector<KernelEvent> events;
+  std::uint64_t lost = 0;
+  int line = 0;
+  const auto say = [&](const std::string& priority, const std::string& text) {
+    const std::string record = priority + "," + std::to_string(++line) + ",1,-;" + text + "\n";
+    REQUIRE(::send(writer.get(), record.data(), record.size(), 0) == static_cast<ssize_t>(record.size()));
+  };
+  Sample sample;
+  const auto read = [&](MonotonicNs now) {
+    REQUIRE(log.read(now, events, counts, lost).has_value());
+    sample = {};
+    counts.take(sample);
+  };
+  read(kSecond);
+  CHECK(sample.counters[COUNTER_kernel_bugs] == 0);
+  CHECK(!sample.unknown.test(COUNTER_kernel_bugs));
+  say("4", "kworker/u4:1: page allocation failure: order:5, mode:0x40a20(GFP_ATOMIC)");
+  say("0", "watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [stress:1234]");
+  say("3", "rcu: INFO: rcu_preempt self-detected stall on CPU");
+  say("3", "rcu: \t1-....: (5249 ticks this GP) idle=4f2/1/0x4000000000000000");
+  // An oops, a warning: each has one last line.
+  say("1", "BUG: kernel NULL pointer dereference, address: 0000000000000000");
+  say("4", "Oops: 0002 [#1] PREEMPT SMP");
+  say("4", "---[ end trace 0000000000000000 ]---");
+  say("4", "WARNING: CPU: 1 PID: 22 at net/core/dev.c:3210 skb_warn_bad_offload+0xc3/0x120");
+  say("4", "---[ end trace 5f3c2c1d7a1b9e10 ]---");
+  say("1", "BUG: Bad page state in process kworker/0:1  pfn:12345");
+  say("1", "XFS (dm-0): Metadata corruption detected at xfs_agf_read_verify+0x6d/0x110 [xfs], block 0x1");
+  say("12", "XFS (dm-0): Metadata corruption detected, says a program");
+  read(2 * kSecond);
+  CHECK(sample.counters[COUNTER_allocation_failures] == 1);
+  CHECK(sample.counters[COUNTER_soft_lockups] == 1);
+  CHECK(sample.counters[COUNTER_rcu_stalls] == 1);
+  CHECK(sample.counters[COUNTER_kernel_bugs] == 3);
+  CHECK(sample.counters[COUNTER_xfs_errors] == 1);
+  for (const KernelEvent& event : events) CHECK(event.text.find("allocation failure") == std::string::npos);
+
+  line += 7;
+  say("4", "---[ end trace 0000000000000000 ]---");
+  read(3 * kSecond);
+  CHECK(sample.counters[COUNTER_kernel_bugs] == 1);
+  CHECK(sample.unknown.test(COUNTER_kernel_bugs));  // there may have been more in what was overwritten
+  read(4 * kSecond);
+  CHECK(!sample.unknown.test(COUNTER_kernel_bugs));
 }
 
 TEST_CASE("A log that cannot be opened says which and why") {
