@@ -37,7 +37,7 @@ struct askers {
 /*
  * Named so that a pause of the probes empties it: after one, the same address may be another bio.
  * 256 KiB. A bio is forgotten when two others take its places while it is in flight: of 256 in flight, one in
- * 500 is. It is then counted for its owner as the io controller has it.
+ * 500 is. It is then counted for its owner as the io controller has it, and as lost for who asked.
  */
 #define ASKERS_BITS 12
 
@@ -86,6 +86,18 @@ static __always_inline __u64 who_asks(struct bio *bio)
 	return owner_id == current_id || current_is_below(owner) ? current_id : owner_id;
 }
 
+/* What it asked for is not known any more. */
+static __noinline int asker_lost(void)
+{
+	struct probe_losses *lost = start_lost();
+
+	LACKS(lost, disk_reads);
+	LACKS(lost, disk_read_bytes);
+	LACKS(lost, disk_writes);
+	LACKS(lost, disk_written_bytes);
+	return 0;
+}
+
 static __always_inline int remember(struct bio *bio)
 {
 	struct askers *here = askers_of(bio);
@@ -95,6 +107,8 @@ static __always_inline int remember(struct bio *bio)
 	if (!here)
 		return 0;
 	asker = &here->place[here->place[0].bio && here->place[0].bio != (__u64)bio];
+	if (asker->bio && asker->bio != (__u64)bio)
+		asker_lost();
 	asker->bio = (__u64)bio;
 	asker->cgroup_id = who_asks(bio);
 	asker->proof = proof_of(bio, asker->cgroup_id);
@@ -280,9 +294,11 @@ static __always_inline void failed(const struct completion *done)
 		return;
 	totals_here = totals_of(done->cgroup_id);
 	COUNT_ANYWHERE(totals_here, disk_errors, 1);
-	if (error == ETIMEDOUT)
-		COUNT_ANYWHERE(totals_here, disk_timeouts, 1);
 	count_detail(DETAIL_disk_errors_by_device, done->cgroup_id, disk_device(done->disk), 1);
+	if (error != ETIMEDOUT)
+		return;
+	COUNT_ANYWHERE(totals_here, disk_timeouts, 1);
+	count_detail(DETAIL_disk_timeouts_by_device, done->cgroup_id, disk_device(done->disk), 1);
 }
 
 /*
@@ -308,13 +324,10 @@ static __always_inline bool is_timed(void)
 
 static __always_inline void took(struct totals *totals_here, const struct completion *done)
 {
-	struct probe_losses *lost;
 	__u64 ns;
 
 	if (!done->began_ns) {
-		lost = losses_here();
-		if (lost)
-			ADD_ANYWHERE(lost->no_task_storage, 1);
+		start_lost();
 		return;
 	}
 	ns = bpf_ktime_get_ns() - done->began_ns;

@@ -7,12 +7,14 @@
 #ifndef VEDETTE_EVENTS_H
 #define VEDETTE_EVENTS_H
 
+#include "signals.h"
+
 /* clang-format off */
 #define VEDETTE_EVENTS(EVENT) \
 	EVENT(exec,            0, "A program was executed; text: its file") \
 	EVENT(signal_exit,     0, "A process was ended by a signal; value: the signal") \
 	EVENT(oom_kill,        1, "The OOM killer chose a victim; value: enum oom_cause, extra: its resident kB") \
-	EVENT(slow_call,       0, "A task was blocked uninterruptibly for long; value: ns, extra: system call or -1; text: disk, lock or kernel") \
+	EVENT(slow_call,       0, "A task was blocked uninterruptibly for long; value: ns, extra: system call or -1; text: disk or kernel") \
 	EVENT(connect_failed,  0, "A TCP connect failed; value: errno, extra: port; text: address") \
 	EVENT(new_destination, 0, "A first TCP connect to this peer lately; extra: port; text: address") \
 	EVENT(dns_failed,      0, "A DNS query failed; value: response code, or -1 for no answer in 5 s; text: name") \
@@ -53,8 +55,9 @@ struct probe_losses {
 	unsigned long long produced[EVENT_COUNT]; /* records the probes wanted to send */
 	unsigned long long lost[EVENT_COUNT];     /* of them, those the full ring refused */
 	unsigned long long no_slot;               /* counts that went to slot 0: their cgroup had none */
-	unsigned long long no_task_storage;       /* samples dropped: no room to keep a start time */
-	unsigned long long no_detail;             /* counts by label that found the map of details full */
+	unsigned long long no_task_storage;       /* starts dropped: no room to keep when something began */
+	unsigned long long no_start[SLOT_COUNTER_COUNT]; /* of them, what a counter may lack for it */
+	unsigned long long no_detail; /* counts by label that found the map of details full, or forgot whose they are */
 } __attribute__((aligned(64)));
 
 /*

@@ -14,12 +14,17 @@ SEC("tp_btf/contention_begin")
 int BPF_PROG(contention_begin, void *lock, unsigned int flags)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
+	struct probe_losses *lost;
 
 	/* A mutex that spins first says so twice; the wait began the first time. */
 	if (flags & LCB_F_SPIN && !(flags & LCB_F_MUTEX))
 		return 0;
-	if (!start_is_running(tid))
-		start_begin(tid);
+	if (start_is_running(tid) || start_begin(tid))
+		return 0;
+	/* Waits are counted as they end, so this one will not be. A mutex may say so several times. */
+	lost = start_lost();
+	LACKS(lost, lock_contentions);
+	LACKS(lost, lock_wait_ns);
 	return 0;
 }
 

@@ -107,7 +107,8 @@ int mark_victim(unsigned long long *ctx)
 
 static __always_inline int reclaim_begin(void)
 {
-	start_begin(bpf_get_current_pid_tgid());
+	if (!start_begin(bpf_get_current_pid_tgid()))
+		LACKS(start_lost(), direct_reclaim_ns);
 	return 0;
 }
 
@@ -166,8 +167,8 @@ static __always_inline bool is_kernel_thread(void)
 SEC("tp_btf/mm_compaction_begin")
 int compaction_begin(void *ctx)
 {
-	if (!is_kernel_thread())
-		start_begin((__u32)bpf_get_current_pid_tgid() + COMPACTION);
+	if (!is_kernel_thread() && !start_begin((__u32)bpf_get_current_pid_tgid() + COMPACTION))
+		LACKS(start_lost(), compaction_ns);
 	return 0;
 }
 

@@ -139,7 +139,6 @@ static __noinline int dns_sent(struct __sk_buff *skb, __u64 cgroup_id, __u32 at)
 	struct dns_question question = { .cgroup_id = cgroup_id };
 	struct dns_asked asked = {};
 	struct dns_asked *before;
-	struct probe_losses *lost;
 	__be16 header[2];
 
 	if (bpf_skb_load_bytes(skb, at, header, sizeof(header)) ||
@@ -159,9 +158,7 @@ static __noinline int dns_sent(struct __sk_buff *skb, __u64 cgroup_id, __u32 at)
 	load_name(skb, at, asked.name);
 	if (!bpf_map_update_elem(&starts_dns, &question, &asked, BPF_ANY))
 		return 0;
-	lost = losses_here();
-	if (lost)
-		ADD_ANYWHERE(lost->no_task_storage, 1);
+	LACKS(start_lost(), dns_timeouts);
 	return 0;
 }
 

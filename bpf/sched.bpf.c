@@ -59,9 +59,11 @@ static __always_inline void falls_asleep(__u32 tid, __u64 now, enum wait_kind wa
 	if (!place)
 		return;
 	if (place->tid && place->tid != tid) {
-		lost = losses_here();
-		if (lost)
-			ADD_ANYWHERE(lost->no_task_storage, 1);
+		lost = start_lost();
+		if (lost && wait < WAIT_COUNT)
+			ADD_ANYWHERE(lost->no_start[COUNTER_blocked_disk_ns + wait], 1);
+		if (wait == WAIT_DISK)
+			LACKS(lost, slow_calls);
 		return;
 	}
 	place->since_ns = now;

@@ -2,8 +2,8 @@
 /*
  * When a task began something that it will end itself: a table by thread id, direct-mapped. It costs a load
  * and a compare, no hash and no allocation, works on every kernel, and survives sleep and migration. Two
- * threads whose ids share the low bits compete for a place: the one that is there stays, the other's sample
- * is dropped and counted. Each object that includes this has its own table.
+ * threads whose ids share the low bits compete for a place: the one that is there stays, the other's start is
+ * dropped; who called start_begin() counts that (start_lost(), LACKS()). Each object that includes this has its own table.
  */
 #ifndef VEDETTE_STARTS_BPF_H
 #define VEDETTE_STARTS_BPF_H
@@ -35,23 +35,22 @@ static __always_inline struct start *start_place(__u32 tid)
 	return bpf_map_lookup_elem(&starts, &place);
 }
 
-/* Two CPUs may meet here for one place: the loser's start is then a few ns off or dropped, never invented. */
-static __always_inline void start_begin(__u32 tid)
+/*
+ * False: there was no room, and start_end() will know nothing. Two CPUs may meet here for one place: the loser's
+ * start is then a few ns off or dropped, never invented.
+ */
+static __always_inline bool start_begin(__u32 tid)
 {
 	struct start *start = start_place(tid);
 	__u64 now = bpf_ktime_get_ns();
-	struct probe_losses *lost;
 
 	if (!start)
-		return;
-	if (start->tid && start->tid != tid && now - start->ns < START_STALE_NS) {
-		lost = losses_here();
-		if (lost)
-			ADD_ANYWHERE(lost->no_task_storage, 1);
-		return;
-	}
+		return 0;
+	if (start->tid && start->tid != tid && now - start->ns < START_STALE_NS)
+		return 0;
 	start->ns = now;
 	start->tid = tid;
+	return 1;
 }
 
 static __always_inline bool start_is_running(__u32 tid)

@@ -46,7 +46,9 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	/* They do not return: their start would stay for the next task with that id. */
 	if (id == EXIT || id == EXIT_GROUP)
 		return 0;
-	start_begin(bpf_get_current_pid_tgid());
+	/* The call is counted as it returns, whatever comes of this. */
+	if (!start_begin(bpf_get_current_pid_tgid()))
+		start_lost();
 	return 0;
 }
 

@@ -121,16 +121,19 @@ struct origin {
 
 struct client {
 	struct origin origin;
-	__u32 made_s; /* see seconds() */
+	__u32 made_at; /* the jiffy: a clock would cost more than all else here */
 	__u64 cgroup_id; /* 0: none, or met */
 };
 
 /*
  * Who connected from where, until the accepting end has met it microseconds later, if it is on this node. Of the others
  * an entry stays: behind a translated address another client may come from there one day, so age tells. Direct-mapped
- * as `starts` is (160 KiB): who loses its place is not counted by its server.
+ * as `starts` is (160 KiB): who loses its place unmet is not counted by its server, should that be on this node, and
+ * is counted as lost.
  */
 #define CLIENTS 4096
+/* .25 to 1 s. Longer, and connections to elsewhere would be taken for lost ones more often. */
+#define MEET_JIFFIES 256
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -139,10 +142,9 @@ struct {
 	__type(value, struct client);
 } starts_by_origin SEC(".maps");
 
-/* A second or so (256 jiffies): a clock would cost more than all else here. */
-static __always_inline __u32 seconds(void)
+static __always_inline bool is_waiting(const struct client *client, __u32 now)
 {
-	return bpf_jiffies64() >> 8;
+	return client->cgroup_id && now - client->made_at <= MEET_JIFFIES;
 }
 
 static __always_inline void set_netns(const struct sock *sk, struct origin *origin)
@@ -188,6 +190,8 @@ static __always_inline bool same_origin(const struct origin *a, const struct ori
 static __always_inline void note_client(const struct sock *sk)
 {
 	struct origin origin = { .port = sk->__sk_common.skc_num };
+	__u32 now = bpf_jiffies64();
+	struct probe_losses *lost;
 	struct client *client;
 
 	read_address(sk, sk->__sk_common.skc_rcv_saddr, &sk->__sk_common.skc_v6_rcv_saddr, &origin.address);
@@ -195,8 +199,13 @@ static __always_inline void note_client(const struct sock *sk)
 	client = client_at(&origin);
 	if (!client)
 		return;
+	if (is_waiting(client, now) && !same_origin(&client->origin, &origin)) {
+		lost = losses_here();
+		if (lost)
+			ADD_ANYWHERE(lost->no_detail, 1);
+	}
 	client->origin = origin;
-	client->made_s = seconds();
+	client->made_at = now;
 	client->cgroup_id = sock_cgroup_id(sk);
 }
 
@@ -212,7 +221,7 @@ static __always_inline void meet_client(const struct sock *sk, __u64 server_id)
 	if (!client)
 		return;
 	client_id = client->cgroup_id;
-	if (!client_id || !same_origin(&client->origin, &origin) || seconds() - client->made_s > 1)
+	if (!is_waiting(client, bpf_jiffies64()) || !same_origin(&client->origin, &origin))
 		return;
 	client->cgroup_id = 0;
 	if (client_id != server_id)
@@ -315,6 +324,17 @@ static __always_inline void observe_connect(struct sock *sk, struct totals *tota
 		OBSERVE(totals_here, tcp_connect_latency, bpf_ktime_get_ns() - start->start_ns);
 }
 
+/* Where another took its place, the SYN that was sent again tells as much. */
+static __always_inline bool was_left_waiting(struct sock *sk, const struct connecting *start)
+{
+	struct tcp_sock *tcp;
+
+	if (start)
+		return bpf_ktime_get_ns() - start->start_ns >= UNANSWERED_NS;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	return tcp && tcp->total_retrans;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state, struct sock *sk, int before, int after)
 {
@@ -346,8 +366,7 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int before, int after)
 		start = start_of(sk);
 		error = sk->sk_err;
 		/* Closed by its own program: a failure only if the peer left it waiting. */
-		if (!error && sk->sk_shutdown == SHUTDOWN_MASK && start &&
-		    bpf_ktime_get_ns() - start->start_ns >= UNANSWERED_NS)
+		if (!error && sk->sk_shutdown == SHUTDOWN_MASK && was_left_waiting(sk, start))
 			error = ETIMEDOUT;
 		if (error || sk->sk_shutdown != SHUTDOWN_MASK) {
 			COUNT_ANYWHERE(totals_here, tcp_connect_failures, 1);

@@ -103,6 +103,26 @@ static __always_inline struct probe_losses *losses_here(void)
 	return bpf_map_lookup_elem(&losses, &cpu);
 }
 
+/*
+ * No room to keep when something began, or it was pushed out by another. A sample fewer; where it costs a counter
+ * something too, LACKS() says which one.
+ */
+static __always_inline struct probe_losses *start_lost(void)
+{
+	struct probe_losses *lost = losses_here();
+
+	if (lost)
+		ADD_ANYWHERE(lost->no_task_storage, 1);
+	return lost;
+}
+
+#define LACKS(lost, name)                                               \
+	do {                                                            \
+		struct probe_losses *lost_ = (lost);                    \
+		if (lost_)                                              \
+			ADD_ANYWHERE(lost_->no_start[COUNTER_##name], 1); \
+	} while (0)
+
 static __always_inline struct cpu_memo *memo_here(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();

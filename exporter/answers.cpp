@@ -184,6 +184,7 @@ void fill(const ProbeHealth& probe, MonotonicNs now_ns, api::Probe& out) {
   out.set_run_ns(probe.run_ns);
   out.set_sampled_ns(probe.sampled_ns);
   out.set_watched_ns(probe.watched_ns);
+  if (probe.misses) out.set_misses(*probe.misses);
   if (probe.since_ns != 0) out.set_state_age_s(seconds_between(probe.since_ns, now_ns));
   const auto add = [&](const auto& signals) {
     for (const SignalInfo& signal : signals) {
@@ -209,7 +210,8 @@ void fill(const BudgetUse& use, api::Budget& out) {
   out.set_unmeasured(use.unmeasured);
 }
 
-void fill(const Losses& losses, api::Losses& out) {
+void fill_losses(const Observation& observation, api::Losses& out) {
+  const Losses& losses = observation.losses;
   std::uint64_t produced = 0;
   std::uint64_t lost = 0;
   for (std::size_t i = 0; i < kEvents.size(); ++i) {
@@ -228,6 +230,13 @@ void fill(const Losses& losses, api::Losses& out) {
   out.set_missed_ticks(losses.missed_ticks);
   out.set_log_lost(losses.log_lost);
   out.set_no_detail(losses.no_detail);
+  for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
+    if (losses.no_start[i] > 0)
+      (*out.mutable_no_start())[std::string(kCounters[i].name)] = losses.no_start[i];
+  }
+  std::uint64_t misses = 0;
+  for (const ProbeHealth& probe : observation.probes) misses += probe.misses.value_or(0);
+  out.set_misses(misses);
 }
 
 void fill(const SelfUse& self, api::SelfUse& out) {
@@ -350,7 +359,7 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
   if (snapshot.self.budget.known) fill(snapshot.self.budget, *out.mutable_budget());
   out.set_probes(static_cast<std::uint32_t>(snapshot.observation.probes.size()) - off);
   out.set_probes_off(off);
-  fill(snapshot.observation.losses, *out.mutable_losses());
+  fill_losses(snapshot.observation, *out.mutable_losses());
   fill(snapshot.self, *out.mutable_self());
   for (const char* name : kLoadColumns) {
     const auto column = find_feature(name);
@@ -876,7 +885,7 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
       }
       if (snapshot.self.budget.known)
         fill(snapshot.self.budget, *response.mutable_probes()->mutable_budget());
-      fill(snapshot.observation.losses, *response.mutable_probes()->mutable_losses());
+      fill_losses(snapshot.observation, *response.mutable_probes()->mutable_losses());
       break;
     case api::Request::kPolicy: {
       api::Policy& policy = *response.mutable_policy();

@@ -66,8 +66,9 @@ void LogSink::publish(const std::shared_ptr<const Snapshot>& snapshot) {
     tainted_ = decision.taint;
   }
   const Losses& losses = snapshot->observation.losses;
-  const std::uint64_t lost =
+  std::uint64_t lost =
       std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) + losses.no_slot;
+  for (const ProbeHealth& probe : snapshot->observation.probes) lost += probe.misses.value_or(0);
   // Doubling thresholds: a flood of losses is a handful of lines, not a flood of its own.
   if (lost > 2 * lost_) {
     spdlog::warn("telemetry: {} records or counts lost so far; see `vedette probes`", lost);

@@ -375,6 +375,16 @@ private:
     }
     end();
 
+    begin(
+        "vedette_probe_missed_runs_total",
+        "Runs the kernel skipped because an interrupt came while the same program ran: what they would have "
+        "counted is missing",
+        MetricType::Counter);
+    for (const ProbeHealth& probe : observation.probes) {
+      value({{"probe", probe.name}}, probe.misses ? static_cast<double>(*probe.misses) : kMissing);
+    }
+    end();
+
     const Losses& losses = observation.losses;
     begin("vedette_events_produced_total", "Records the probes wanted to send", MetricType::Counter);
     for (std::size_t i = 0; i < kEvents.size(); ++i) {
@@ -392,9 +402,18 @@ private:
             "Counts whose cgroup had no slot: only the node's sum has them",
             static_cast<double>(losses.no_slot));
     counter("vedette_samples_without_storage_total",
-            "Latency samples that found no room for their start time",
+            "Starts of calls, waits and requests that found no room to be kept: a latency sample fewer",
             static_cast<double>(losses.no_task_storage));
-    counter("vedette_details_without_room_total", "Counts by label that found no room",
+    begin("vedette_counts_without_start_total",
+          "Of those starts, what a signal may lack for it; absent where it lacks nothing",
+          MetricType::Counter);
+    for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
+      value({{"signal", std::string(kCounters[i].name)}},
+            losses.no_start[i] > 0 ? static_cast<double>(losses.no_start[i]) : kMissing);
+    }
+    end();
+    counter("vedette_details_without_room_total",
+            "Counts by label that found no room, or that may lack whose they are",
             static_cast<double>(losses.no_detail));
     counter("vedette_missed_ticks_total", "Timer periods that passed unused",
             static_cast<double>(losses.missed_ticks));

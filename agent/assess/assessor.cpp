@@ -193,7 +193,7 @@ double Assessor::held_for(std::string_view what, EntityId entity, bool holds, co
 }
 
 void Assessor::read_telemetry(const Observation& observation) {
-  // Not no_task_storage: a latency sample fewer leaves every count exact.
+  // Starts and runs that were lost lie on columns that are known: see below.
   const Losses& losses = observation.losses;
   const std::uint64_t lost = std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) +
                              losses.no_slot + losses.log_lost;
@@ -204,12 +204,40 @@ void Assessor::read_telemetry(const Observation& observation) {
   const bool recently = lost_at_ns_ != 0 && seconds_between(lost_at_ns_, now) < kLossMemoryS;
   confidence_after_losses_ = recently ? kConfidenceAfterLoss : 1;
 
+  trust_.assign(feature_columns().size(), 1);
+  read_lost_starts(observation);
+  read_probes(observation);
+  first_ = false;
+}
+
+bool Assessor::lost_lately(Loss& loss, std::uint64_t count, MonotonicNs now) const {
+  if (count > loss.seen && !(first_ && options_.continues)) loss.at_ns = now;
+  loss.seen = count;
+  return loss.at_ns != 0 && seconds_between(loss.at_ns, now) < kLossMemoryS;
+}
+
+// What is counted as it ends (a wait for a lock) is not, where its start was lost. A start that would have
+// given a latency and no more costs nothing: every count is exact without it.
+void Assessor::read_lost_starts(const Observation& observation) {
+  if (observation.losses.no_task_storage == 0) return;  // as nearly always
+  const MonotonicNs now = observation.time.monotonic_ns;
+  for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
+    // The columns of counters go first, in their order.
+    if (lost_lately(lost_starts_[i], observation.losses.no_start[i], now)) trust_[i] = kConfidenceAfterLoss;
+  }
+}
+
+void Assessor::read_probes(const Observation& observation) {
   static const std::vector<std::string_view> origins = column_origins();
-  impaired_.assign(origins.size(), false);
   for (const ProbeHealth& probe : observation.probes) {
-    if (probe.state != ProbeState::kDegraded && probe.state != ProbeState::kShed) continue;
+    double trust = probe.state == ProbeState::kDegraded || probe.state == ProbeState::kShed ? 0 : 1;
+    if (probe.misses.value_or(0) > 0 &&
+        lost_lately(missed_[probe.name], *probe.misses, observation.time.monotonic_ns)) {
+      trust = std::min(trust, kConfidenceAfterLoss);
+    }
+    if (trust == 1) continue;
     for (std::size_t i = 0; i < origins.size(); ++i) {
-      if (origins[i] == probe.name) impaired_[i] = true;
+      if (origins[i] == probe.name) trust_[i] = std::min(trust_[i], trust);
     }
   }
 }
@@ -223,7 +251,7 @@ double Assessor::score_confidence(const std::vector<Reason>& reasons) const {
   for (const Reason& reason : reasons) {
     const double weight = std::fabs(static_cast<double>(reason.weight));
     all += weight;
-    if (!impaired_[reason.column]) watched += weight;
+    watched += weight * trust_[reason.column];
   }
   return confidence_after_losses_ * (all > 0 ? watched / all : 1);
 }

@@ -2,6 +2,7 @@
 // of what it was shown so far: no clock, no I/O. Called by the tick thread only.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -45,6 +46,10 @@ public:
 
 private:
   struct Proof;  // one piece of evidence about to be filed
+  struct Loss {
+    std::uint64_t seen = 0;
+    MonotonicNs at_ns = 0;  // of the newest; 0: never
+  };
 
   void file(const Proof& proof, const Instant& now);
   void read_events(const Observation& observation);
@@ -52,8 +57,12 @@ private:
   void read_scores(const FeatureTable& features, const Scores& scores);
   // Whether what the predictions announced has come.
   void read_outcomes(const Observation& observation);
-  // Notes losses and the probes that are degraded or shed.
+  // Notes losses, and what of them and of probes that are degraded or shed lies on which column.
   void read_telemetry(const Observation& observation);
+  void read_lost_starts(const Observation& observation);
+  void read_probes(const Observation& observation);
+  // Whether `count`, which only grows, did so lately.
+  bool lost_lately(Loss& loss, std::uint64_t count, MonotonicNs now) const;
   // 1 while nothing was lost and all that the score rests on is watched.
   double score_confidence(const std::vector<Reason>& reasons) const;
   // Seconds for which `holds` has been true of (what, entity) without a break; starts at 0.
@@ -68,7 +77,11 @@ private:
   std::optional<std::uint64_t> losses_seen_;  // none before the first tick
   MonotonicNs lost_at_ns_ = 0;                // 0: never
   double confidence_after_losses_ = 1;
-  std::vector<bool> impaired_;  // by feature column: its probe is degraded or shed
+  std::map<std::string, Loss> missed_;  // by probe: runs
+  std::array<Loss, SLOT_COUNTER_COUNT> lost_starts_{};
+  bool first_ = true;  // tick
+  // By feature column: 1, less after losses, 0 while its probe is degraded or shed.
+  std::vector<double> trust_;
 };
 
 }  // namespace vedette

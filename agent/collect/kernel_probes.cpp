@@ -36,9 +36,6 @@ constexpr std::uint64_t kRescanPeriodNs = 10'000'000'000;
 // Deeper than any cgroup tree (systemd's nested slices: 8); keeps a walk from running away.
 constexpr int kMaxDepth = 32;
 constexpr std::uint64_t kRootCgroup = 1;  // inode of the root of every kernfs
-// Distinct labels at one time, 96 bytes each: 110 pods with some dozen devices, calls and codes each, and as
-// many that they connect to.
-constexpr std::uint32_t kMaxDetails = 8192;
 // From the end of a sample to the next where the budget wants to know more: two rounds of reading files, so
 // that the agent's own share is an average.
 constexpr std::uint64_t kHurryNs = 4'000'000'000;
@@ -258,7 +255,7 @@ Status KernelProbes::State::make_maps() {
         make_map("owners", BPF_MAP_TYPE_ARRAY, key, sizeof(slot_owner), options.slots, BPF_F_MMAPABLE),
         make_map("memos", BPF_MAP_TYPE_ARRAY, key, sizeof(cpu_memo), cpus),
         make_map("controls", BPF_MAP_TYPE_ARRAY, key, sizeof(probe_controls), 1, BPF_F_MMAPABLE),
-        make_map("details", BPF_MAP_TYPE_HASH, sizeof(detail_key), sizeof(std::uint64_t), kMaxDetails),
+        make_map("details", BPF_MAP_TYPE_HASH, sizeof(detail_key), sizeof(std::uint64_t), options.details),
         make_map("slots", BPF_MAP_TYPE_HASH, sizeof(std::uint64_t), key, options.slots),
         make_map("free_slots", BPF_MAP_TYPE_STACK, 0, key, options.slots),
         make_map("events", BPF_MAP_TYPE_RINGBUF, 0, 0, options.ring_bytes)}) {
@@ -628,6 +625,7 @@ void KernelProbes::read_losses(Losses& losses) const {
   losses.lost.fill(0);
   losses.no_slot = state.no_slot();
   losses.no_task_storage = 0;
+  losses.no_start.fill(0);
   losses.no_detail = 0;
   losses.received = state.received;
   for (unsigned cpu = 0; cpu < state.cpus; ++cpu) {
@@ -638,6 +636,11 @@ void KernelProbes::read_losses(Losses& losses) const {
     }
     losses.no_task_storage += vedette::load(row.no_task_storage);
     losses.no_detail += vedette::load(row.no_detail);
+  }
+  if (losses.no_task_storage == 0) return;  // as nearly always
+  for (unsigned cpu = 0; cpu < state.cpus; ++cpu) {
+    const probe_losses& row = state.losses(cpu);
+    for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) losses.no_start[i] += vedette::load(row.no_start[i]);
   }
 }
 

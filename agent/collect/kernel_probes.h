@@ -36,6 +36,9 @@ struct KernelOptions {
   std::uint32_t lanes = 0;
   // 2,000 records: an exec storm of 8,000 a second between two ticks. A power of two of at least one page.
   std::uint32_t ring_bytes = 256 * 1024;
+  // Distinct labels at one time, 96 bytes each: 110 pods with some dozen devices, calls and codes each, and
+  // as many that they connect to.
+  std::uint32_t details = 8192;
   // An uninterruptible block this long becomes a slow_call event: no healthy disk answers that late.
   std::chrono::nanoseconds slow_call = std::chrono::milliseconds(100);
   // The kernel measures its BPF programs for `cost_sample` in every `cost_period`: measuring costs two clock
@@ -94,7 +97,8 @@ public:
   void read_events(std::vector<RawEvent>& events);
 
   // Asks the probes that look around instead of counting (bpf/signals.h, survey_record): what `visit` gets is
-  // the present. A probe whose survey fails is degraded until one succeeds. Some 100 us per 1,000 tasks.
+  // the present. A probe whose survey fails is degraded until one succeeds. Some 100 us per 1,000 tasks. Also
+  // where the missed runs in health() are renewed.
   void survey(const std::function<void(const survey_record&)>& visit);
 
   // What was added to each count by label since the last call. Labels of cgroups that are gone are told one
@@ -110,7 +114,7 @@ public:
   // nobody's.
   bool is_full() const;
 
-  // Fills produced, lost, received, no_slot, no_task_storage and no_detail; leaves the rest alone.
+  // Fills produced, lost, received, no_slot, no_task_storage, no_start and no_detail; leaves the rest alone.
   void read_losses(Losses& losses) const;
 
   // One per probe, in the order of their names. `runs` and `run_ns` are of the samples taken so far.

@@ -23,6 +23,16 @@ constexpr MonotonicNs kScanGapNs = 1'000'000'000;
 // Where the kernel does not say that something changed (v1), and in case it did not.
 constexpr MonotonicNs kScanAnywayNs = 10'000'000'000;
 
+// As long as the longest window of features: until then they would be made of counts that lack something.
+constexpr MonotonicNs kShortNs = 30'000'000'000;
+
+// Of thousands that these keep at a time one in some hundreds finds no room. Their counts would never be
+// known just where much goes on, for the sake of a percent: that they lack something is told (Losses), and
+// lowers what is concluded from them (assess/).
+bool tells_although_short(std::string_view probe) {
+  return probe == "sched" || probe == "disk" || probe == "packets";
+}
+
 CgroupMounts cgroup_mounts(const LiveOptions& options) {
   ReadBuffer buffer;
   const auto text = buffer.read_path(options.files.proc + "/self/mountinfo");
@@ -322,6 +332,18 @@ void LiveSource::find_slotless() {
   }
 }
 
+// Whose start it was nobody knows: of all entities.
+void LiveSource::find_short(const Losses& losses, MonotonicNs now) {
+  if (losses.no_task_storage == 0) return;  // as nearly always
+  short_.reset();
+  for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
+    if (tells_although_short(kCounters[i].origin)) continue;
+    if (losses.no_start[i] != starts_lost_[i]) short_until_ns_[i] = now + kShortNs;
+    starts_lost_[i] = losses.no_start[i];
+    short_.set(i, now < short_until_ns_[i]);
+  }
+}
+
 void LiveSource::read_entity(EntityState& state, const LivingEntity& living, MonotonicNs now) {
   state.gauges.fill(kMissing);
   files_.read(living, now, state.gauges, state.counts);
@@ -448,6 +470,7 @@ void LiveSource::lay_out(Observation& observation) {
     state.counts.take(sample);
     for (std::size_t i = 0; state.slotless && i < SLOT_COUNTER_COUNT; ++i) sample.unknown.set(i);
   }
+  for (auto& sample : observation.samples) sample.unknown |= short_;
   observation.details = details_;
   observation.connections.clear();
   observation.connections.swap(connections_);
@@ -476,7 +499,7 @@ void LiveSource::read_log(MonotonicNs now) {
   if (const auto read = log_->read(now, log_events_, node_counts_, log_lost_); !read) {
     log_reason_ = read.error().text;
     log_.reset();
-    node_counts_.forget(COUNTER_allocation_failures);
+    for (const vedette_counter counter : log_counters()) node_counts_.forget(counter);
   }
 }
 
@@ -537,15 +560,16 @@ Status LiveSource::collect(Observation& observation) {
   read_files(now);
   read_log(now);
   take_mounts(now);
+  observation.losses = {};
+  if (kernel_) kernel_->read_losses(observation.losses);
+  observation.losses.missed_ticks = missed_ticks_;
+  observation.losses.log_lost = log_lost_;
+  find_short(observation.losses, now);
   lay_out(observation);
   add_totals(observation, now);
   add_events(observation);
   add_health(observation);
 
-  observation.losses = {};
-  if (kernel_) kernel_->read_losses(observation.losses);
-  observation.losses.missed_ticks = missed_ticks_;
-  observation.losses.log_lost = log_lost_;
   return {};
 }
 

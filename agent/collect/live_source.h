@@ -98,6 +98,7 @@ private:
   void read_surveys();
   void read_details();
   void take_mounts(MonotonicNs now);
+  void find_short(const Losses& losses, MonotonicNs now);
   void lay_out(Observation& observation);
   void add_totals(Observation& observation, MonotonicNs now);
   void read_log(MonotonicNs now);
@@ -134,6 +135,9 @@ private:
   MonotonicNs last_ns_ = 0;
   std::uint64_t missed_ticks_ = 0;
   std::uint64_t log_lost_ = 0;
+  std::array<std::uint64_t, SLOT_COUNTER_COUNT> starts_lost_{};  // as of the last tick
+  std::array<MonotonicNs, SLOT_COUNTER_COUNT> short_until_ns_{};
+  std::bitset<COUNTER_COUNT> short_;  // counters that lack what those starts would have become
   double urgent_tokens_ = 0;
   MonotonicNs tokens_ns_ = 0;
   std::chrono::nanoseconds file_cost_{0};

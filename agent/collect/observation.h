@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ using Buckets = std::array<std::uint64_t, HISTOGRAM_BUCKETS>;
 struct Sample {
   EntityId entity = kNodeEntity;
   std::array<std::uint64_t, COUNTER_COUNT> counters{};
-  // Counters read from files of which this entity has none, or not now: their zeros are missing, not zero.
+  // Counters read from files of which this entity has none, or not now, and those of the probes that lost
+  // starts: they are missing, not zero.
   std::bitset<COUNTER_COUNT> unknown;
   std::array<Buckets, HISTOGRAM_COUNT> histograms{};
   std::array<double, GAUGE_COUNT> gauges;
@@ -67,7 +69,10 @@ struct ProbeHealth {
   std::uint64_t runs = 0;
   std::uint64_t run_ns = 0;
   std::uint64_t sampled_ns = 0;
-  std::uint64_t misses = 0;  // runs the kernel skipped because the probe was already active on that CPU
+  // Runs the kernel skipped because the program was already active on that CPU: an interrupt came between.
+  // What they would have counted is missing. None of a file source, and before 5.12. (Programs on
+  // tracepoints are kept from nesting since 6.1; before they run, and nothing is missed.)
+  std::optional<std::uint64_t> misses = {};
   // Time attached since the agent's start: what its totals were counted in. 0 for a file source.
   std::uint64_t watched_ns = 0;
   MonotonicNs since_ns = 0;  // when it came into this state; 0: at the start
@@ -79,10 +84,12 @@ struct Losses {
   std::array<std::uint64_t, EVENT_COUNT> lost{};      // of them, refused by the full ring
   std::uint64_t received = 0;                         // records read from the ring
   std::uint64_t no_slot = 0;                          // counts without a cgroup's slot
-  std::uint64_t no_task_storage = 0;                  // start times that found no room
-  std::uint64_t no_detail = 0;                        // counts by label that found no room
-  std::uint64_t missed_ticks = 0;                     // timer periods that passed unused
-  std::uint64_t log_lost = 0;                         // kernel log lines overwritten unread
+  std::uint64_t no_task_storage = 0;                  // starts that found no room
+  // Of them, what each counter of the probes may lack for it: waits that are counted as they end.
+  std::array<std::uint64_t, SLOT_COUNTER_COUNT> no_start{};
+  std::uint64_t no_detail = 0;     // counts by label that found no room, or may lack
+  std::uint64_t missed_ticks = 0;  // timer periods that passed unused
+  std::uint64_t log_lost = 0;      // kernel log lines overwritten unread
 };
 
 // One count by label. A total since the agent's start, for whoever looks; no stage judges it.

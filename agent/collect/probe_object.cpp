@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdarg>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -399,9 +400,24 @@ ProbeObject::Cost ProbeObject::cost() const {
     if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) != 0) continue;
     cost.runs += info.run_cnt;
     cost.run_ns += info.run_time_ns;
-    cost.misses += info.recursion_misses;
   }
   return cost;
+}
+
+std::optional<std::uint64_t> ProbeObject::misses() const {
+  constexpr __u32 kEnd = offsetof(bpf_prog_info, recursion_misses) + sizeof(bpf_prog_info::recursion_misses);
+  std::uint64_t misses = 0;
+  const bpf_program* program = nullptr;
+  bpf_object__for_each_program(const_cast<bpf_program*&>(program), object_.get()) {
+    if (!bpf_program__autoload(program)) continue;
+    bpf_prog_info info{};
+    __u32 size = sizeof(info);
+    // The kernel says how much of it it filled.
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) != 0 || size < kEnd)
+      return std::nullopt;
+    misses += info.recursion_misses;
+  }
+  return misses;
 }
 
 std::vector<int> ProbeObject::own_map_fds(std::span<const SharedMap> shared) const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -66,9 +67,11 @@ public:
   struct Cost {
     std::uint64_t runs = 0;
     std::uint64_t run_ns = 0;
-    std::uint64_t misses = 0;
   };
   Cost cost() const;
+  // Runs that the kernel skipped, since the programs were loaded. None where it does not count them (before
+  // 5.12).
+  std::optional<std::uint64_t> misses() const;
 
   // Reads its surveys (iterator programs NAME_survey) and appends what they say. Others of its iterators did
   // their work when it was attached. An error names the program.

@@ -213,6 +213,8 @@ void ProbeSet::survey(const std::function<void(const survey_record&)>& visit) {
   auto told = health_.begin();
   for (auto& [name, entry] : entries_) {
     ProbeHealth& health = *told++;
+    if (entry.object) entry.health.misses = entry.object->misses();
+    health.misses = entry.health.misses;
     if (!entry.object || !entry.object->has_surveys() || entry.since_ns == 0) continue;
     records_.clear();
     const Status read = entry.object->survey(records_);
@@ -248,7 +250,6 @@ std::map<std::string, double, std::less<>> ProbeSet::end_cost(MonotonicNs now) {
     const ProbeObject::Cost end = entry.object->cost();
     entry.health.runs += end.runs - entry.begin.runs;
     entry.health.run_ns += end.run_ns - entry.begin.run_ns;
-    entry.health.misses = end.misses;
     entry.health.sampled_ns += sampled_ns;
     if (sampled_ns > 0)
       shares[name] = static_cast<double>(end.run_ns - entry.begin.run_ns) / static_cast<double>(sampled_ns);

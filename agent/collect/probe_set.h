@@ -57,7 +57,8 @@ public:
 
   // Before totals and details are read: those who gather in maps of their own hand it over.
   void flush();
-  // Reads the surveys of all attached probes; one whose survey fails is degraded until one succeeds.
+  // Reads the surveys of all attached probes; one whose survey fails is degraded until one succeeds. Also
+  // where health() learns what runs were missed: a system call for each program, too dear for each tick.
   void survey(const std::function<void(const survey_record&)>& visit);
 
   // What the kernel measured between begin and end goes into health(); the answer of end is the share of one

@@ -28,7 +28,7 @@ bool same_entity(const Entity& a, const Entity& b) {
 bool same_losses(const Losses& a, const Losses& b) {
   return a.produced == b.produced && a.lost == b.lost && a.received == b.received && a.no_slot == b.no_slot &&
          a.no_task_storage == b.no_task_storage && a.missed_ticks == b.missed_ticks &&
-         a.log_lost == b.log_lost && a.no_detail == b.no_detail;
+         a.log_lost == b.log_lost && a.no_detail == b.no_detail && a.no_start == b.no_start;
 }
 
 bool same_act(const ActState& a, const ActState& b) {
@@ -263,7 +263,7 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
     const bool renamed = known.name != now.name;
     const bool reasoned = known.reason != now.reason;
     if (!renamed && !reasoned && known.state == now.state && known.runs == now.runs &&
-        known.run_ns == now.run_ns) {
+        known.run_ns == now.run_ns && known.misses == now.misses) {
       continue;
     }
     recording::Probe& message = *tick.add_probes();
@@ -273,6 +273,7 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
     message.set_state(static_cast<std::uint32_t>(now.state));
     message.set_runs(now.runs);
     message.set_run_ns(now.run_ns);
+    if (now.misses) message.set_misses(*now.misses);
     known = now;
   }
 
@@ -287,6 +288,11 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
     message.set_missed_ticks(losses.missed_ticks);
     message.set_log_lost(losses.log_lost);
     message.set_no_detail(losses.no_detail);
+    for (std::uint32_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
+      if (losses.no_start[i] == 0) continue;
+      message.add_no_start_counter(i);
+      message.add_no_start(losses.no_start[i]);
+    }
     losses_ = losses;
   }
 }
@@ -614,6 +620,7 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
     probe.state = static_cast<ProbeState>(message.state());
     probe.runs = message.runs();
     probe.run_ns = message.run_ns();
+    probe.misses = message.has_misses() ? std::optional(message.misses()) : std::nullopt;
   }
   observation.probes = probes_;
 
@@ -632,6 +639,11 @@ Status TickDecoder::decode_health(const recording::Tick& tick, Observation& obse
     losses_.missed_ticks = message.missed_ticks();
     losses_.log_lost = message.log_lost();
     losses_.no_detail = message.no_detail();
+    for (int i = 0; i < message.no_start_counter_size() && i < message.no_start_size(); ++i) {
+      if (message.no_start_counter(i) >= counters_.size()) return impossible(ticks_, "counter");
+      const std::size_t counter = counters_[message.no_start_counter(i)];
+      if (counter < SLOT_COUNTER_COUNT) losses_.no_start[counter] = message.no_start(i);
+    }
   }
   observation.losses = losses_;
 

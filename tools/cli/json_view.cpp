@@ -70,6 +70,7 @@ Json json_of(const api::Probe& probe) {
           {"runs", probe.runs()},
           {"run_ns", probe.run_ns()},
           {"sampled_ns", probe.sampled_ns()},
+          {"misses", probe.has_misses() ? Json(probe.misses()) : Json()},
           {"watched_ns", probe.watched_ns()},
           {"state_age_s", probe.state_age_s()},
           {"signals", std::vector<std::string>(probe.signals().begin(), probe.signals().end())}};
@@ -94,11 +95,15 @@ Json json_of(const api::Losses& losses) {
   for (const api::EventLoss& event : losses.events()) {
     events[event.type()] = {{"produced", event.produced()}, {"lost", event.lost()}};
   }
+  Json lacking = Json::object();
+  for (const auto& [signal, count] : losses.no_start()) lacking[signal] = count;
   return {{"produced", losses.produced()},
           {"received", losses.received()},
           {"lost", losses.lost()},
           {"no_slot", losses.no_slot()},
+          {"misses", losses.misses()},
           {"no_task_storage", losses.no_task_storage()},
+          {"no_start", lacking},
           {"missed_ticks", losses.missed_ticks()},
           {"log_lost", losses.log_lost()},
           {"no_detail", losses.no_detail()},

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <map>
+#include <string>
 
 #include "exporter/api.pb.h"
 #include "tools/cli/budget_text.h"
@@ -30,6 +32,12 @@ std::string probes_view(const api::Response& response, const Screen& screen) {
             "  " + std::to_string(probe.signals_size()) + "\n";
     if (!probe.reason().empty())
       text += screen.paint(Paint::kYellow, wrap(probe.reason(), screen.columns, 12));
+    if (probe.misses() > 0)
+      text += screen.paint(
+          Paint::kYellow,
+          wrap(format_number(static_cast<double>(probe.misses())) +
+                   " runs missed, skipped by the kernel for an interrupt: its counts lack what those saw",
+               screen.columns, 12));
     if (probe.state_age_s() > 0)
       text += screen.paint(Paint::kDim, wrap(probe.state() + " for " + format_duration(probe.state_age_s()),
                                              screen.columns, 12));
@@ -69,7 +77,10 @@ std::string probes_view(const api::Response& response, const Screen& screen) {
   text += pad_right("records received", 26) +
           pad_left(format_number(static_cast<double>(losses.received())), 10) + "\n";
   count("counts without a slot", losses.no_slot());
-  count("samples without room", losses.no_task_storage());
+  count("runs missed", losses.misses());
+  count("starts without room", losses.no_task_storage());
+  const std::map<std::string, std::uint64_t> lacking(losses.no_start().begin(), losses.no_start().end());
+  for (const auto& [signal, number] : lacking) count(("  " + signal + " lacks").c_str(), number);
   count("missed ticks", losses.missed_ticks());
   count("kernel log lines lost", losses.log_lost());
   count("counts by label without room", losses.no_detail());

@@ -184,7 +184,8 @@ private:
       if (count > 0) probes += "; " + format_number(static_cast<double>(count)) + what;
     };
     also(losses.no_slot(), " counts without a slot");
-    also(losses.no_task_storage(), " samples without room");
+    also(losses.misses(), " runs of probes missed");
+    also(losses.no_task_storage(), " starts without room");
     also(losses.missed_ticks(), " missed ticks");
     also(losses.log_lost(), " log lines lost");
     also(losses.no_detail(), " counts by label without room");

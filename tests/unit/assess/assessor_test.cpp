@@ -226,6 +226,61 @@ TEST_CASE("losses lower the confidence of scores, not of what the kernel said") 
   CHECK(conditions[1].confidence < 0.8);
 }
 
+TEST_CASE(
+    "runs that a probe missed, and starts that found no room, cost what rests on those columns, for a "
+    "minute") {
+  const auto reason = [](std::string_view feature, float weight) {
+    Reason made;
+    made.column = static_cast<std::uint32_t>(find_feature(feature).value());
+    made.weight = weight;
+    return made;
+  };
+  Scene scene;
+  scene.observation.probes = {{"tcp", ProbeState::kAttached, "", 0, 0},
+                              {"locks", ProbeState::kAttached, "", 0, 0}};
+  scene.scores.entities[1].risk = 0.9;
+  const auto confidence = [&](std::string_view feature, double seconds = 0.5) {
+    scene.scores.entities[1].risk_reasons = {reason(feature, 2)};
+    const auto conditions = scene.tick(seconds);
+    return conditions.empty() ? -1 : conditions.at(0).confidence;
+  };
+  for (int i = 0; i < 6; ++i) scene.tick();
+  CHECK(confidence("tcp_connects.rate") == 1);
+  scene.observation.probes[0].misses = 0;
+  CHECK(confidence("tcp_connects.rate") == 1);
+  scene.observation.probes[0].misses = 3;
+  CHECK(confidence("tcp_connects.rate") == doctest::Approx(0.6));
+  CHECK(confidence("tcp_connect_latency.p99") == doctest::Approx(0.6));
+  CHECK(confidence("lock_contentions.rate") == 1);
+  CHECK(confidence("tcp_connects.rate", 58) == doctest::Approx(0.6));
+  CHECK(confidence("tcp_connects.rate", 2) == 1);
+
+  scene.observation.losses.no_task_storage = 5;  // of them, two of locks; the others cost a sample each
+  scene.observation.losses.no_start[COUNTER_lock_contentions] = 2;
+  CHECK(confidence("lock_contentions.rate") == doctest::Approx(0.6));
+  CHECK(confidence("lock_wait_ns.rate") == 1);
+  CHECK(confidence("tcp_connects.rate") == 1);
+  CHECK(confidence("lock_contentions.rate", 58) == doctest::Approx(0.6));
+  CHECK(confidence("lock_contentions.rate", 2) == 1);
+}
+
+TEST_CASE("what was missed before the part of a run that is replayed was not missed in it") {
+  AssessOptions options;
+  options.continues = true;
+  Scene scene(options);
+  scene.observation.probes = {{"tcp", ProbeState::kAttached, "", 0, 0}};
+  scene.observation.probes[0].misses = 3;
+  scene.scores.entities[1].risk = 0.9;
+  Reason reason;
+  reason.column = static_cast<std::uint32_t>(find_feature("tcp_connects.rate").value());
+  reason.weight = 1;
+  scene.scores.entities[1].risk_reasons = {reason};
+  for (int i = 0; i < 6; ++i) scene.tick();
+  CHECK(scene.tick().at(0).confidence == 1);
+  scene.observation.probes[0].misses = 4;
+  CHECK(scene.tick().at(0).confidence == doctest::Approx(0.6));
+}
+
 TEST_CASE("a risk above the threshold on the node itself announces nothing: the model knows only pods") {
   Scene scene;
   scene.scores.entities[0].risk = 0.99;

@@ -220,6 +220,11 @@ TEST_CASE("probes shows state, reason, cost and losses") {
   CHECK(has(told, "degraded"));
   CHECK(has(told, "tcp_retransmit_skb"));
   CHECK(has(told, "exec                    5k        12"));
+  CHECK(has(told, "7 runs missed"));
+  CHECK(has(told, "runs missed                        7"));
+  CHECK(has(told, "starts without room                4"));
+  CHECK(has(told, "  lock_contentions lacks           3"));
+  CHECK(has(node.run({"status"}).out, "7 runs"));
 }
 
 TEST_CASE(
@@ -263,7 +268,13 @@ TEST_CASE("every command answers as JSON with the documented fields, missing num
   CHECK(explain["row"]["entity"] == "pod/shop/cart-7d9f");
   CHECK(explain["risk_reasons"][0]["usual"].is_null());
   CHECK(explain["events"][0]["type"] == "oom_kill");
-  CHECK(json::parse(node.run({"probes", "--json"}).out)["probes"][0]["run_ns"] == 9'600'000'000);
+  const json probes = json::parse(node.run({"probes", "--json"}).out);
+  CHECK(probes["probes"][0]["run_ns"] == 9'600'000'000);
+  CHECK(probes["probes"][0]["misses"] == 0);
+  CHECK(probes["probes"][1]["misses"] == 7);
+  CHECK(probes["probes"][2]["misses"].is_null());
+  CHECK(probes["losses"]["misses"] == 7);
+  CHECK(probes["losses"]["no_start"] == json{{"lock_contentions", 3}});
   const auto unknown = node.run({"explain", "nobody", "--json"});
   CHECK(json::parse(unknown.out)["error"]["code"] == "unknown_entity");
 }

@@ -108,6 +108,10 @@ inline std::shared_ptr<const Snapshot> snapshot(const Scene& scene = {}) {
   if (scene.troubles) {
     observation.losses.lost[EVENT_exec] = 12;
     observation.losses.received = 4988;
+    observation.probes[0].misses = 0;
+    observation.probes[1].misses = 7;
+    observation.losses.no_task_storage = 4;
+    observation.losses.no_start[COUNTER_lock_contentions] = 3;
     set(features, 1, "memory_use.slope", 0.00125);
     set(features, 1, "memory_use.eta", 24);
     EntityScore& score = made->scores.entities[1];

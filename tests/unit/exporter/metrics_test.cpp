@@ -143,6 +143,12 @@ TEST_CASE("conditions, health and losses are exported") {
             R"(vedette_condition{entity="pod/shop/cart-7d9f",kind="pod",namespace="shop",pod="cart-7d9f",)"
             R"(reason="MemoryExhaustion",severity="unhealthy"})") == 1);
   CHECK(series.at(R"(vedette_events_lost_total{type="exec"})") == 12);
+  CHECK(series.at(R"(vedette_probe_missed_runs_total{probe="syscalls"})") == 0);
+  CHECK(series.at(R"(vedette_probe_missed_runs_total{probe="sched"})") == 7);
+  CHECK(!series.contains(R"(vedette_probe_missed_runs_total{probe="psi"})"));
+  CHECK(series.at("vedette_samples_without_storage_total") == 4);
+  CHECK(series.at(R"(vedette_counts_without_start_total{signal="lock_contentions"})") == 3);
+  CHECK(!series.contains(R"(vedette_counts_without_start_total{signal="lock_wait_ns"})"));
   CHECK(series.at("vedette_decision_held_back") == 1);
 }
 

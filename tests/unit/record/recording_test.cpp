@@ -118,6 +118,8 @@ std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, bool wi
     observation.probes[2].runs = t / 3;
     observation.losses.produced[2] = t / 4;
     observation.losses.missed_ticks = t / 5;
+    if (t % 3 == 1) observation.probes[0].misses = t / 4;
+    observation.losses.no_start[COUNTER_lock_wait_ns] = t / 6;
 
     snapshot->act.connected = t % 7 > 2;
     snapshot->act.acked_generation = t / 6;
@@ -212,9 +214,11 @@ void check_same(const Observation& a, const Observation& b) {
     CHECK(a.probes[i].state == b.probes[i].state);
     CHECK(a.probes[i].reason == b.probes[i].reason);
     CHECK(a.probes[i].runs == b.probes[i].runs);
+    CHECK(a.probes[i].misses == b.probes[i].misses);
   }
   CHECK(a.losses.produced == b.losses.produced);
   CHECK(a.losses.missed_ticks == b.losses.missed_ticks);
+  CHECK(a.losses.no_start == b.losses.no_start);
 }
 
 // Replays to the end or to the first error; every tick must be that of the run. Answers the number of ticks.
