@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,25 @@ public:
         if (fs::exists(directory + file)) std::ofstream(directory + file) << bytes;
       }
     }
+  }
+  // Into whichever of its directories has that file; false: none, or the kernel refused.
+  bool write(const std::string& file, const std::string& text) const {
+    for (const auto& directory : directories_) {
+      if (fs::exists(directory + file))
+        return static_cast<bool>(std::ofstream(directory + file) << text << std::flush);
+    }
+    return false;
+  }
+  // The number behind `key` in the first of its files of that name that has it.
+  std::optional<std::uint64_t> number(const std::string& file, const std::string& key) const {
+    for (const auto& directory : directories_) {
+      std::ifstream stream(directory + file);
+      std::uint64_t count = 0;
+      for (std::string word; stream >> word >> count;) {
+        if (word == key) return count;
+      }
+    }
+    return std::nullopt;
   }
   // How often its memory limit was met, as the kernel says.
   std::uint64_t limits_met() const {
@@ -494,6 +514,144 @@ TEST_CASE("The pages a process touches are the faults of its cgroup, and the nod
   CHECK(faults >= kPages - kBatch);
   CHECK(faults < kPages + kSlack);
   CHECK(of_node >= faults);
+}
+
+TEST_CASE("A CPU quota that holds a pod back: its share of time, and how much of the quota is used") {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
+  const TestCgroup cgroup("quota");
+  // A twentieth of one CPU, in periods of 100 ms: so much it gets on a busy machine, too.
+  if (!cgroup.write("/cpu.cfs_quota_us", "5000") && !cgroup.write("/cpu.max", "5000 100000"))
+    VEDETTE_SKIP("no CPU quota can be set here");
+  auto options = quick();
+  options.use_kernel_probes = false;
+  options.files.interval = std::chrono::milliseconds(1000);
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  SteppedChild child(
+      cgroup,
+      [] {
+        std::thread([] {
+          for (;;) ::getppid();
+        }).detach();
+      },
+      [] {});
+  Observation observation;
+  const auto of = [&](vedette_gauge which) { return gauge(observation, cgroup.entity_name(), which); };
+  const std::uint64_t before = cgroup.number("/cpu.stat", "nr_throttled").value_or(0);
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(tick_until(**made, observation, [&] { return of(GAUGE_cpu_throttled) > 0.7; }));
+  const double passed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  // What it spins beyond the quota the kernel holds back in nearly each period, and says so.
+  const auto periods = static_cast<double>(cgroup.number("/cpu.stat", "nr_throttled").value_or(0) - before);
+  CHECK(periods >= 7);
+  CHECK(periods <= passed_s * 10 + 2);
+  CHECK(of(GAUGE_cpu_throttled) <= 1);
+  CHECK(of(GAUGE_cpu_cores) > 0.02);
+  CHECK(of(GAUGE_cpu_cores) < 0.15);
+  CHECK(of(GAUGE_cpu_limit_use) == doctest::Approx(20 * of(GAUGE_cpu_cores)));
+}
+
+TEST_CASE("What memory.high holds back is counted as the kernel counts it") {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
+  const TestCgroup cgroup("high");
+  constexpr std::size_t kHigh = 8UL * 1024 * 1024;
+  if (!cgroup.write("/memory.high", std::to_string(kHigh)))
+    VEDETTE_SKIP("no memory.high: the memory controller is that of cgroup v1 here");
+  auto options = quick();
+  options.use_kernel_probes = false;
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  SteppedChild child(
+      cgroup, [] {},
+      [] {
+        auto* memory = static_cast<volatile char*>(std::malloc(2 * kHigh));
+        for (std::size_t i = 0; i < 2 * kHigh; i += 4096) memory[i] = 1;
+      });
+  Observation observation;
+  const auto row = [&] { return row_of(observation, cgroup.entity_name()); };
+  REQUIRE(tick_until(**made, observation, [&] {
+    return row() && !observation.samples[*row()].unknown.test(COUNTER_memory_high_events);
+  }));
+  const std::uint64_t before = cgroup.number("/memory.events", "high").value();
+  std::uint64_t counted = 0;
+  child.step();
+  CHECK(tick_until(**made, observation, [&] {
+    if (row()) counted += observation.samples[*row()].counters[COUNTER_memory_high_events];
+    return counted > 0 && counted == cgroup.number("/memory.events", "high").value() - before;
+  }));
+  MESSAGE(counted, " times held back");
+}
+
+// A swap file of its own behind a loop device; off with it.
+class LoopSwap {
+public:
+  LoopSwap() {
+    on_ = shell("truncate -s 96M " + image_ + " && losetup -f --show " + image_ + " > " + image_ +
+                ".device && mkswap $(cat " + image_ + ".device) && swapon $(cat " + image_ + ".device)");
+  }
+  LoopSwap(const LoopSwap&) = delete;
+  LoopSwap& operator=(const LoopSwap&) = delete;
+  ~LoopSwap() {
+    shell("swapoff $(cat " + image_ + ".device)");
+    shell("losetup -d $(cat " + image_ + ".device); rm -f " + image_ + " " + image_ + ".device");
+  }
+  bool on() const { return on_; }
+
+private:
+  static bool shell(const std::string& command) {
+    return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()) ==
+           0;  // NOLINT: the test's own words
+  }
+  std::string image_ = "/tmp/vedette-swap-" + std::to_string(::getpid());
+  bool on_ = false;
+};
+
+std::uint64_t vmstat(const std::string& key) {
+  std::ifstream file("/proc/vmstat");
+  std::uint64_t count = 0;
+  for (std::string word; file >> word >> count;) {
+    if (word == key) return count;
+  }
+  return 0;
+}
+
+TEST_CASE(
+    "What a pod beyond its limit leaves in swap, and what the node wrote there, is what the kernel says") {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
+  const TestCgroup cgroup("swap");
+  const LoopSwap swap;
+  if (!swap.on()) VEDETTE_SKIP("no swap on a loop device here");
+  constexpr std::size_t kLimit = 16UL * 1024 * 1024;
+  cgroup.limit_memory(kLimit);
+  auto options = quick();
+  options.use_kernel_probes = false;
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  SteppedChild child(
+      cgroup, [] {},
+      [] {
+        auto* memory = static_cast<volatile char*>(std::malloc(3 * kLimit));
+        for (std::size_t i = 0; i < 3 * kLimit; i += 4096) memory[i] = 1;
+      });
+  Observation observation;
+  std::uint64_t out = 0;
+  const std::uint64_t before = vmstat("pswpout");
+  const auto count = [&] { out += observation.samples.front().counters[COUNTER_swapped_out_pages]; };
+  REQUIRE(tick_until(**made, observation, [&] {
+    count();
+    return row_of(observation, cgroup.entity_name()).has_value();
+  }));
+  child.step();
+  CHECK(tick_until(**made, observation, [&] {
+    count();
+    return out > 0 && out == vmstat("pswpout") - before;
+  }));
+  constexpr double kSwapped = kLimit;  // of three times the limit, two cannot stay
+  CHECK(tick_until(**made, observation,
+                   [&] { return gauge(observation, cgroup.entity_name(), GAUGE_swap_bytes) >= kSwapped; }));
+  CHECK(gauge(observation, cgroup.entity_name(), GAUGE_swap_bytes) <= 3.0 * kLimit);
+  CHECK(observation.samples.front().gauges[GAUGE_swap_use] > 0.1);
+  CHECK(observation.samples.front().gauges[GAUGE_swap_bytes] >= kSwapped);
 }
 
 // ext4 on a loop device, mounted errors=remount-ro; removed with it.

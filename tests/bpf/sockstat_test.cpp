@@ -51,12 +51,39 @@ bool send_unwanted() {
   return true;
 }
 
-std::uint64_t overflows_in(pid_t pid) {
+std::uint64_t statistic_in(pid_t pid, const char* name) {
   ReadBuffer buffer;
   const auto text = buffer.read_path("/proc/" + std::to_string(pid) + "/net/netstat");
-  const auto count = text ? find_statistic(*text, "TcpExt:", "ListenOverflows") : std::nullopt;
+  const auto count = text ? find_statistic(*text, "TcpExt:", name) : std::nullopt;
   REQUIRE(count.has_value());
   return *count;
+}
+
+std::uint64_t overflows_in(pid_t pid) {
+  return statistic_in(pid, "ListenOverflows");
+}
+
+// A receiver that reads nothing, and a sender that goes on until nothing fits any more.
+int fill_a_receiver() {
+  const FileHandle listener(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  socklen_t size = sizeof(address);
+  if (::listen(listener.get(), 1) != 0) return 1;
+  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  const FileHandle sender(::socket(AF_INET, SOCK_STREAM, 0));
+  if (::connect(sender.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) return 2;
+  const FileHandle receiver(::accept(listener.get(), nullptr, nullptr));
+  ::fcntl(sender.get(), F_SETFL, O_NONBLOCK);
+  const std::vector<char> bytes(64 * 1024);
+  for (int refused = 0; refused < 200;) {
+    if (::send(sender.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0) {
+      refused = 0;
+    } else {
+      ++refused;
+      ::usleep(1000);
+    }
+  }
+  return 0;
 }
 
 }  // namespace
@@ -120,4 +147,41 @@ TEST_CASE(
   of_node.take(node_sample);
   CHECK_FALSE(node_sample.unknown.test(COUNTER_listen_overflows));
   CHECK(node_sample.counters[COUNTER_listen_overflows] <= overflows_in(1) - node_before);
+}
+
+TEST_CASE("a receiver that does not read closes its window, as often as the kernel says") {
+  const Cgroup nowhere(attach()->cgroup_mount());
+  const Shared<Steps> steps;
+  Child pod(
+      {&nowhere},
+      [&] {
+        steps->done = 1;
+        while (steps->wanted < 2) ::usleep(1000);
+        if (fill_a_receiver() != 0) return 1;
+        steps->done = 2;
+        for (;;) ::pause();
+      },
+      own_network());
+  if (!eventually([&] { return steps->done == 1; }, 5)) VEDETTE_SKIP("no network namespace here");
+  SockstatSource source("/proc", std::chrono::milliseconds(0));
+  FileCounts node;
+  FileCounts counts;
+  const std::vector pids{static_cast<std::uint32_t>(pod.pid())};
+  CHECK(source.read_node(1, node));
+  source.read(1, pids, 1, counts);
+  const std::uint64_t before = statistic_in(pod.pid(), "TCPToZeroWindowAdv");
+  steps->wanted = 2;
+  REQUIRE(eventually([&] { return steps->done == 2; }));
+  Sample sample;
+  std::uint64_t after = 0;
+  MonotonicNs now = 2;
+  REQUIRE(eventually([&] {
+    after = statistic_in(pod.pid(), "TCPToZeroWindowAdv");
+    CHECK(source.read_node(++now, node));
+    source.read(1, pids, now, counts);
+    counts.take(sample);
+    return statistic_in(pod.pid(), "TCPToZeroWindowAdv") == after;
+  }));
+  CHECK(after > before);
+  CHECK(sample.counters[COUNTER_zero_windows] == after - before);
 }
