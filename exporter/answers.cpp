@@ -471,6 +471,7 @@ void fill(const Plan& plan, api::Plan& out) {
     line.set_name(clean_text(pod.name));
     line.set_workload(clean_text(pod.workload));
     line.set_priority(pod.priority);
+    line.set_critical(pod.critical);
     line.set_grace_s(static_cast<double>(pod.grace.count()));
     if (pod.danger.troubled) line.set_severity(std::string(to_string(pod.danger.severity)));
     line.set_reason(pod.danger.reason);
@@ -710,6 +711,7 @@ void answer_evacuator(const api::Request& request, const AnswerContext& context,
     task.options = {request.plan().local_data(), request.plan().force()};
     task.plan_id = clean_text(request.evacuate().plan());
     task.dangers = pod_dangers(*context.snapshot);
+    if (context.snapshot->decision.policy) task.policy = context.snapshot->decision.policy;
     ticket = context.services.evacuator->ask(std::move(task));
   }
   if (ticket == 0) {

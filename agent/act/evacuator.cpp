@@ -119,7 +119,7 @@ EvacuatorAnswer Evacuator::work(const EvacuatorTask& task) {
 Result<Plan> Evacuator::plan(const EvacuatorTask& task) {
   const Result<Cluster> cluster = evictions_.read_cluster();
   if (!cluster) return tl::unexpected(cluster.error());
-  Plan made = make_plan(options_.node_name, *cluster, task.dangers, task.options);
+  Plan made = make_plan(options_.node_name, *cluster, task.dangers, *task.policy, task.options);
   std::erase_if(plans_, [&](const Plan& known) { return known.id == made.id; });
   plans_.push_front(made);
   if (plans_.size() > kMaxPlans) plans_.pop_back();
@@ -166,6 +166,11 @@ EvacuatorAnswer Evacuator::step(const EvacuatorTask& task) {
   std::map<std::string, const ClusterPod*> here;
   for (const ClusterPod& pod : *pods) {
     if (!pod.finished) here[pod.uid] = &pod;
+  }
+  for (const PlannedPod& pod : plan.pods) {
+    const bool stays = pod.wave == 0 || !here.contains(pod.uid);
+    if (stays || !task.policy->is_critical(full_name(pod))) continue;
+    return refuse("the policy calls pod " + full_name(pod) + " critical by now", same);
   }
   EvacuationStep done;
   done.plan_id = plan.id;

@@ -30,8 +30,9 @@ struct EvacuatorOptions {
 
 struct EvacuatorTask {
   PlanOptions options;
-  std::string plan_id;                       // empty: make a plan; else: take its next step
-  std::map<std::string, PodDanger> dangers;  // as make_plan() takes them
+  std::string plan_id;                                       // empty: make a plan; else: take its next step
+  std::map<std::string, PodDanger> dangers;                  // as make_plan() takes them
+  std::shared_ptr<const Policy> policy = Policy::builtin();  // in force; never null
 };
 
 // What one step found and did.

@@ -49,8 +49,12 @@ struct Candidate {
   PlannedPod planned;
 };
 
+bool is_job(const ClusterPod& pod) {
+  return pod.workload.starts_with("Job/") || pod.workload.starts_with("CronJob/");
+}
+
 Candidate candidate(const ClusterPod& pod, const Cluster& cluster, const PodDanger& danger,
-                    PlanOptions options) {
+                    const Policy& policy, PlanOptions options) {
   Candidate made{&pod, {}, {}};
   PlannedPod& planned = made.planned;
   planned.uid = pod.uid;
@@ -60,9 +64,14 @@ Candidate candidate(const ClusterPod& pod, const Cluster& cluster, const PodDang
   planned.priority = pod.priority;
   planned.grace = pod.grace;
   planned.danger = danger;
+  planned.critical = policy.is_critical(pod.namespace_name + "/" + pod.name);
+  if (planned.critical)
+    planned.blocks.emplace_back("critical: the policy (policy.critical) says that it may not be moved");
   if (pod.controller.empty()) {
     (options.force ? planned.notes : planned.blocks)
         .emplace_back("no controller: once evicted, nothing makes it anew");
+  } else if (is_job(pod)) {
+    planned.notes.push_back(pod.workload + " begins this pod's work anew");
   } else if (pod.replicas <= 1) {
     planned.notes.push_back("single replica: " + pod.workload + " is down until it runs elsewhere");
   }
@@ -97,7 +106,16 @@ Candidate candidate(const ClusterPod& pod, const Cluster& cluster, const PodDang
   return made;
 }
 
-// First those in the greatest danger, of these the most important.
+// How much of a pod is its own: a ReplicaSet's is as good as its siblings, others may have an identity, a
+// Job's has work behind it.
+int own_share(const ClusterPod& pod) {
+  for (const char* kind : {"Deployment/", "ReplicaSet/", "ReplicationController/"}) {
+    if (pod.workload.starts_with(kind)) return 0;
+  }
+  return is_job(pod) ? 2 : 1;
+}
+
+// First those in the greatest danger, of these the most important; last what nothing makes anew.
 auto rank(const Candidate& candidate) {
   const PlannedPod& pod = candidate.planned;
   const bool data = std::any_of(candidate.pod->local_volumes.begin(), candidate.pod->local_volumes.end(),
@@ -105,7 +123,8 @@ auto rank(const Candidate& candidate) {
   // Tenths: a plan must not change with every tick.
   const int tenths = pod.danger.risk > 0 ? static_cast<int>(pod.danger.risk * 10) : 0;
   const int severity = pod.danger.troubled ? static_cast<int>(pod.danger.severity) : -1;
-  return std::tuple(-severity, -tenths, -pod.priority, data, pod.namespace_name, pod.name);
+  return std::tuple(candidate.pod->controller.empty(), -severity, -tenths, -pod.priority,
+                    own_share(*candidate.pod), data, pod.namespace_name, pod.name);
 }
 
 // FNV-1a: names a plan, protects nothing.
@@ -147,7 +166,7 @@ const ClusterPod* unplanned(const Plan& plan, const std::vector<ClusterPod>& now
 }
 
 Plan make_plan(const std::string& node, const Cluster& cluster,
-               const std::map<std::string, PodDanger>& dangers, PlanOptions options) {
+               const std::map<std::string, PodDanger>& dangers, const Policy& policy, PlanOptions options) {
   Plan plan;
   plan.node = node;
   plan.options = options;
@@ -159,7 +178,7 @@ Plan make_plan(const std::string& node, const Cluster& cluster,
     }
     const auto danger = dangers.find(pod.uid);
     candidates.push_back(
-        candidate(pod, cluster, danger == dangers.end() ? PodDanger{} : danger->second, options));
+        candidate(pod, cluster, danger == dangers.end() ? PodDanger{} : danger->second, policy, options));
   }
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate& a, const Candidate& b) { return rank(a) < rank(b); });

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/act/policy.h"
 #include "agent/base/severity.h"
 #include "agent/kube/cluster.h"
 
@@ -31,6 +32,7 @@ struct PlanOptions {
 struct PlannedPod {
   std::string uid, namespace_name, name, workload;
   std::int64_t priority = 0;
+  bool critical = false;  // by the policy: no option moves it
   std::chrono::seconds grace{0};
   PodDanger danger;
   std::string budget;               // name of the one that counts it; empty: none
@@ -55,12 +57,14 @@ struct Plan {
 };
 
 // `dangers` by the pod's uid; a pod without one is in none. The order: those in trouble first, by severity,
-// then by risk in steps of a tenth, then by priority, then those without local data, then by name. A wave
+// then by risk in steps of a tenth, then by priority, then by owner (a Deployment's before those whose
+// identity or work is their own: StatefulSets and other controllers, Jobs), then those without local data,
+// then by name; a pod that nothing makes anew goes last, for an eviction saves nothing of it. A wave
 // takes from each budget what it has room for; a budget that has none now is taken to get what its spare pods
 // allow. Where they fit is a first fit over the nodes by name: ready, schedulable, taints tolerated, node
 // selector met, requests free. It does not look at affinity, topology spread, volumes or ports.
 Plan make_plan(const std::string& node, const Cluster& cluster,
-               const std::map<std::string, PodDanger>& dangers, PlanOptions options);
+               const std::map<std::string, PodDanger>& dangers, const Policy& policy, PlanOptions options);
 
 // Why no plan moves this pod ("of a DaemonSet: …"); empty: it is for a plan to say.
 std::string left_out_because(const ClusterPod& pod);

@@ -186,10 +186,10 @@ TEST_CASE("a plan is made of what the API server has") {
   CHECK(plan.pods[0].notes.empty());  // four replicas
   CHECK(plan.pods[1].wave == 2);
   CHECK(plan.longest == std::chrono::seconds(45 + 30));
-  CHECK(plan.pods[2].blocks == Names{"no controller: once evicted, nothing makes it anew"});
-  CHECK(plan.pods[3].blocks == Names{"local data: emptyDir tmp is deleted"});
-  CHECK(plan.pods[4].blocks ==
+  CHECK(plan.pods[2].blocks == Names{"local data: emptyDir tmp is deleted"});
+  CHECK(plan.pods[3].blocks ==
         Names{"local data: local volume pv-" + scene.node() + " is on this machine only"});
+  CHECK(plan.pods[4].blocks == Names{"no controller: once evicted, nothing makes it anew"});
   CHECK(plan_of(*evacuator).id == plan.id);
   CHECK(plan_of(*evacuator, {true, true}).waves == 5);
 }
@@ -266,6 +266,38 @@ TEST_CASE("a plan that does not know a pod of the node is refused, with the name
   const std::string now = plan_of(*evacuator, options).id;
   CHECK(refused.error.find("the plan is now " + now) != std::string::npos);
   CHECK(step_of(*evacuator, now).evicted.size() == 2);
+}
+
+TEST_CASE("a critical pod is never evicted, also where the policy calls it so after the plan was made") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  Scene scene(*server, "critical");
+  scene.pod("a");
+  scene.pod("db");
+  const auto policy_of = [&](const std::string& pod) {
+    auto policy = std::make_shared<Policy>(*Policy::builtin());
+    policy->critical = {scene.full(pod)};
+    return policy;
+  };
+  const auto evacuator = make_evacuator(server->admin(), scene.node());
+  const PlanOptions all{true, true};
+  const EvacuatorAnswer made = answer_to(*evacuator, {all, "", {}, policy_of("db")});
+  REQUIRE(made.plan);
+  REQUIRE(made.plan->pods.size() == 2);
+  CHECK(made.plan->pods[1].critical);
+
+  const EvacuatorAnswer refused = answer_to(*evacuator, {{}, made.plan->id, {}, policy_of("a")});
+  CHECK_FALSE(refused.step);
+  CHECK(refused.error.find("the policy calls pod " + scene.full("a") + " critical by now") !=
+        std::string::npos);
+  CHECK_FALSE(scene.is_ending("a"));
+
+  const EvacuatorAnswer done = answer_to(*evacuator, {{}, made.plan->id, {}, policy_of("db")});
+  REQUIRE(done.step);
+  CHECK(names(done.step->evicted) == Names{scene.full("a")});
+  REQUIRE(names(done.step->staying) == Names{scene.full("db")});
+  CHECK(done.step->staying[0].text.find("critical: the policy") == 0);
+  CHECK_FALSE(scene.is_ending("db"));
 }
 
 TEST_CASE("nothing is evicted from a node without the agent's taint, or with one that lets pods come back") {

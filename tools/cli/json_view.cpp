@@ -159,6 +159,7 @@ Json json_of(const api::PlannedPod& pod) {
           {"name", pod.name()},
           {"workload", pod.workload()},
           {"priority", pod.priority()},
+          {"critical", pod.critical()},
           {"grace_s", pod.grace_s()},
           {"severity", pod.severity()},
           {"reason", pod.reason()},

@@ -45,6 +45,9 @@ std::string plan_view(const api::Response& response, const Screen& screen) {
             pad_right(pod.namespace_() + "/" + pod.name(), width) +
             pad_left(std::to_string(pod.priority()), 10) + "  " + pad_right(danger_of(pod), 20) +
             (pod.fits().empty() ? "–" : pod.fits()) + "\n";
+    // One without an owner says so in `blocks` or `notes`.
+    if (!pod.workload().starts_with("Pod/"))
+      text += screen.paint(Paint::kDim, wrap("of " + pod.workload(), screen.columns, 6));
     for (const std::string& block : pod.blocks())
       text += screen.paint(Paint::kRed, wrap(block, screen.columns, 6));
     for (const std::string& note : pod.notes())
@@ -59,7 +62,9 @@ std::string plan_view(const api::Response& response, const Screen& screen) {
                        wrap("Where they fit is a first fit by requests, taints and node selectors: affinity, "
                             "topology spread, volumes and ports are the scheduler's to judge.",
                             screen.columns, 0));
-  if (stay > 0) text += wrap("Some that stay can be moved with --local-data or --force.", screen.columns, 0);
+  if (stay > 0)
+    text += wrap("Some that stay can be moved with --local-data or --force, critical ones with neither.",
+                 screen.columns, 0);
   if (moved > 0) text += "Carry it out: vedette evacuate --plan " + plan.id() + "\n";
   return text;
 }

@@ -44,6 +44,8 @@ std::vector<std::string> order(const Plan& plan) {
 
 using Names = std::vector<std::string>;
 
+const Policy kNoneCritical;
+
 }  // namespace
 
 TEST_CASE("pods in danger go first, then the important, then those without local data") {
@@ -54,28 +56,64 @@ TEST_CASE("pods in danger go first, then the important, then those without local
   const std::map<std::string, PodDanger> dangers{{"uid-d", {.risk = 0.97}},
                                                  {"uid-e", {true, Severity::kUnhealthy, "OomKill", 0}},
                                                  {"uid-f", {true, Severity::kDegraded, "Anomaly", 0.5}}};
-  const Plan plan = make_plan("here", cluster, dangers, {.local_data = true});
+  const Plan plan = make_plan("here", cluster, dangers, kNoneCritical, {.local_data = true});
   CHECK(order(plan) == Names{"e:1", "f:1", "d:1", "c:1", "b:1", "a:1"});
   CHECK(plan.waves == 1);
   CHECK(plan.pods[0].danger.reason == "OomKill");
 }
 
+TEST_CASE(
+    "of equal danger and priority those go first whose siblings can stand in; what nothing makes anew goes "
+    "last") {
+  Cluster cluster = make_cluster({make_pod("a"), make_pod("b"), make_pod("c"), make_pod("d"), make_pod("e"),
+                                  make_pod("f"), make_pod("g")});
+  const char* owners[] = {"CronJob/a", "Pod/b",        "Postgres/c",  "StatefulSet/d",
+                          "Job/e",     "ReplicaSet/f", "Deployment/g"};
+  for (std::size_t i = 0; i < cluster.pods.size(); ++i) cluster.pods[i].workload = owners[i];
+  cluster.pods[1].controller.clear();
+  cluster.pods[5].local_volumes = {{"emptyDir", "tmp"}};
+  const PlanOptions all{.local_data = true, .force = true};
+  Plan plan = make_plan("here", cluster, {}, kNoneCritical, all);
+  CHECK(order(plan) == Names{"g:1", "f:1", "c:1", "d:1", "a:1", "e:1", "b:1"});
+  CHECK(plan.pods[4].notes == Names{"CronJob/a begins this pod's work anew"});
+  CHECK(plan.pods[6].notes == Names{"no controller: once evicted, nothing makes it anew"});
+
+  // Danger and priority count for more, but save nothing of a pod without an owner.
+  cluster.pods[3].priority = 1000;
+  plan = make_plan("here", cluster, {{"uid-b", {.risk = 0.9}}, {"uid-e", {.risk = 0.9}}}, kNoneCritical, all);
+  CHECK(order(plan) == Names{"e:1", "d:1", "g:1", "f:1", "c:1", "a:1", "b:1"});
+}
+
+TEST_CASE("what the policy calls critical stays, whatever the options, and the plan says so first") {
+  Cluster cluster = make_cluster({make_pod("a"), make_pod("b")});
+  cluster.pods[0].local_volumes = {{"emptyDir", "tmp"}};
+  Policy policy;
+  policy.critical = {"shop/a*"};
+  const Plan plan = make_plan("here", cluster, {}, policy, {.local_data = true, .force = true});
+  CHECK(order(plan) == Names{"b:1", "a:0"});
+  CHECK_FALSE(plan.pods[0].critical);
+  CHECK(plan.pods[1].critical);
+  REQUIRE(plan.pods[1].blocks.size() == 1);
+  CHECK(plan.pods[1].blocks[0] == "critical: the policy (policy.critical) says that it may not be moved");
+  CHECK(make_plan("here", cluster, {}, kNoneCritical, {.local_data = true, .force = true}).id != plan.id);
+}
+
 TEST_CASE("a plan keeps its name while it does the same, and gets another when it does something else") {
   const Cluster cluster = make_cluster({make_pod("a"), make_pod("b")});
-  const std::string id = make_plan("here", cluster, {{"uid-a", {.risk = 0.12}}}, {}).id;
+  const std::string id = make_plan("here", cluster, {{"uid-a", {.risk = 0.12}}}, kNoneCritical, {}).id;
   CHECK(id.size() == 16);
-  CHECK(make_plan("here", cluster, {{"uid-a", {.risk = 0.18}}}, {}).id == id);
-  CHECK(make_plan("here", cluster, {{"uid-b", {.risk = 0.9}}}, {}).id != id);
-  CHECK(make_plan("here", cluster, {}, {.force = true}).id != id);
+  CHECK(make_plan("here", cluster, {{"uid-a", {.risk = 0.18}}}, kNoneCritical, {}).id == id);
+  CHECK(make_plan("here", cluster, {{"uid-b", {.risk = 0.9}}}, kNoneCritical, {}).id != id);
+  CHECK(make_plan("here", cluster, {}, kNoneCritical, {.force = true}).id != id);
   Cluster other = cluster;
   other.pods.pop_back();
-  CHECK(make_plan("here", other, {}, {}).id != id);
+  CHECK(make_plan("here", other, {}, kNoneCritical, {}).id != id);
   other = cluster;
   other.pods[0].uid = "another";
-  CHECK(make_plan("here", other, {}, {}).id != id);
+  CHECK(make_plan("here", other, {}, kNoneCritical, {}).id != id);
   other = cluster;
   other.budgets = {make_budget("one", 1, 1, 2)};
-  CHECK(make_plan("here", other, {}, {}).id != id);
+  CHECK(make_plan("here", other, {}, kNoneCritical, {}).id != id);
 }
 
 TEST_CASE("budgets make waves: each takes what the budget has room for, the rest does not wait") {
@@ -84,17 +122,17 @@ TEST_CASE("budgets make waves: each takes what the budget has room for, the rest
   cluster.pods[1].grace = std::chrono::seconds(120);
   cluster.budgets = {make_budget("api", 1, 2, 3)};
   cluster.budgets[0].selector->push_back({"app", "In", {"api"}});
-  Plan plan = make_plan("here", cluster, {}, {});
+  Plan plan = make_plan("here", cluster, {}, kNoneCritical, {});
   CHECK(order(plan) == Names{"a:1", "free:1", "b:2", "c:3"});
   CHECK(plan.waves == 3);
   CHECK(plan.longest == std::chrono::seconds(30 + 120 + 30));
 
   cluster.budgets[0].allowed = 2;
-  CHECK(order(make_plan("here", cluster, {}, {})) == Names{"a:1", "b:1", "free:1", "c:2"});
+  CHECK(order(make_plan("here", cluster, {}, kNoneCritical, {})) == Names{"a:1", "b:1", "free:1", "c:2"});
 
   // No room now, but a spare pod that will be healthy again: it waits. It is said.
   cluster.budgets[0].allowed = 0;
-  plan = make_plan("here", cluster, {}, {});
+  plan = make_plan("here", cluster, {}, kNoneCritical, {});
   CHECK(order(plan) == Names{"a:1", "free:1", "b:2", "c:3"});
   REQUIRE(plan.pods[0].notes.size() == 1);
   CHECK(plan.pods[0].notes[0] == "budget api has no room now: 2 of 3 pods must stay");
@@ -118,7 +156,7 @@ TEST_CASE("what cannot be moved stays, and says why") {
     }
     return std::string("moved");
   };
-  Plan plan = make_plan("here", cluster, {}, {});
+  Plan plan = make_plan("here", cluster, {}, kNoneCritical, {});
   CHECK(block_of(plan, "bare") == "no controller: once evicted, nothing makes it anew");
   CHECK(block_of(plan, "data") == "local data: emptyDir cache is deleted");
   CHECK(block_of(plan, "volume") == "local data: local volume disk-7 is on this machine only");
@@ -128,7 +166,7 @@ TEST_CASE("what cannot be moved stays, and says why") {
   CHECK(block_of(plan, "large") == "fits on no other node: it would be pending");
   CHECK(order(plan).front() == "fine:1");
 
-  plan = make_plan("here", cluster, {}, {.local_data = true, .force = true});
+  plan = make_plan("here", cluster, {}, kNoneCritical, {.local_data = true, .force = true});
   for (const char* name : {"bare", "data", "volume", "large"}) CHECK(block_of(plan, name) == "moved");
   for (const char* name : {"held", "twice"}) CHECK(block_of(plan, name) != "moved");
 }
@@ -137,7 +175,7 @@ TEST_CASE("a single replica and data on the host are said, and moved all the sam
   Cluster cluster = make_cluster({make_pod("a")});
   cluster.pods[0].replicas = 1;
   cluster.pods[0].local_volumes = {{"hostPath", "/var/log"}};
-  const Plan plan = make_plan("here", cluster, {}, {});
+  const Plan plan = make_plan("here", cluster, {}, kNoneCritical, {});
   REQUIRE(plan.pods.size() == 1);
   CHECK(plan.pods[0].wave == 1);
   CHECK(plan.pods[0].notes == Names{"single replica: Deployment/a is down until it runs elsewhere",
@@ -150,7 +188,7 @@ TEST_CASE("pods of DaemonSets, static, finished and ending ones are left out and
   cluster.pods[1].mirror = true;
   cluster.pods[2].finished = true;
   cluster.pods[3].terminating = true;
-  const Plan plan = make_plan("here", cluster, {}, {});
+  const Plan plan = make_plan("here", cluster, {}, kNoneCritical, {});
   CHECK(order(plan) == Names{"e:1"});
   REQUIRE(plan.left_out.size() == 4);
   CHECK(plan.left_out[0].why == "of a DaemonSet: it belongs to the node");
@@ -163,7 +201,7 @@ TEST_CASE("pods are fitted one after the other into what other nodes have free")
   cluster.nodes[1].requested = {{"cpu", 100}};
   const auto fits = [&] {
     Names nodes;
-    for (const PlannedPod& pod : make_plan("here", cluster, {}, {.force = true}).pods) {
+    for (const PlannedPod& pod : make_plan("here", cluster, {}, kNoneCritical, {.force = true}).pods) {
       nodes.push_back(pod.fits);
     }
     return nodes;
@@ -193,7 +231,7 @@ TEST_CASE("pods are fitted one after the other into what other nodes have free")
 
 TEST_CASE("a pod that came after the plan is found; one that is gone, ending or never planned is not") {
   Cluster cluster = make_cluster({make_pod("a"), make_pod("b")});
-  const Plan plan = make_plan("here", cluster, {}, {});
+  const Plan plan = make_plan("here", cluster, {}, kNoneCritical, {});
   CHECK(unplanned(plan, cluster.pods) == nullptr);
   CHECK(unplanned(plan, {cluster.pods[1]}) == nullptr);
   std::vector<ClusterPod> now{cluster.pods[0], make_pod("late")};

@@ -22,6 +22,7 @@ api::Response example_plan() {
   moved.set_namespace_("shop");
   moved.set_name("cart-7d9f");
   moved.set_wave(1);
+  moved.set_workload("Deployment/cart");
   moved.set_priority(1000);
   moved.set_reason("MemoryExhaustion");
   moved.set_fits("worker-1");
@@ -29,8 +30,15 @@ api::Response example_plan() {
   api::PlannedPod& stays = *plan.add_pods();
   stays.set_namespace_("shop");
   stays.set_name("bare");
+  stays.set_workload("Pod/bare");
   stays.set_risk(0.42);
   stays.add_blocks("no controller: once evicted, nothing makes it anew");
+  api::PlannedPod& critical = *plan.add_pods();
+  critical.set_namespace_("shop");
+  critical.set_name("db-0");
+  critical.set_workload("StatefulSet/db");
+  critical.set_critical(true);
+  critical.add_blocks("critical: the policy (policy.critical) says that it may not be moved");
   api::PodNote& left = *plan.add_left_out();
   left.set_pod("kube-system/proxy");
   left.set_text("of a DaemonSet: it belongs to the node");
@@ -42,8 +50,9 @@ api::Response example_plan() {
 TEST_CASE("a plan shows who goes when and where, who stays and why, who was left out, and how to go on") {
   const std::string text = plan_view(example_plan(), {});
   for (const char* part :
-       {"Plan 0123456789abcdef: if worker-3", "moves 1 of 2 pods in 1 wave", "within 90 s", "shop/cart-7d9f",
+       {"Plan 0123456789abcdef: if worker-3", "moves 1 of 3 pods in 1 wave", "within 90 s", "shop/cart-7d9f",
         "MemoryExhaustion", "worker-1", "single replica", "stays shop/bare", "risk 42 %", "no controller",
+        "of Deployment/cart", "of StatefulSet/db", "critical: the policy",
         "kube-system/proxy, of a DaemonSet", "first fit", "--local-data or --force",
         "vedette evacuate --plan 0123456789abcdef"}) {
     INFO(part << "\n" << text);
@@ -58,6 +67,9 @@ TEST_CASE("a plan and a step of an evacuation are JSON with the documented field
   CHECK(plan["plan"] == "0123456789abcdef");
   CHECK(plan["pods"][0]["fits"] == "worker-1");
   CHECK(plan["pods"][1]["blocks"].size() == 1);
+  CHECK(plan["pods"][1]["critical"] == false);
+  CHECK(plan["pods"][2]["critical"] == true);
+  CHECK(plan["pods"][2]["workload"] == "StatefulSet/db");
   CHECK(plan["left_out"][0]["pod"] == "kube-system/proxy");
 
   api::Response response;
