@@ -14,6 +14,9 @@ namespace {
 constexpr MonotonicNs kHourNs = 3600ULL * 1'000'000'000ULL;
 constexpr MonotonicNs kDayNs = 24 * kHourNs;
 constexpr std::size_t kMaxMessage = 1024;  // the API server's bound of an event's note
+// Numbers and sentences of the verdict that are no change in substance: as often as the writer's heartbeat,
+// whose patch takes them along.
+constexpr MonotonicNs kVerdictRenewalNs = 300ULL * 1'000'000'000ULL;
 
 std::string seconds(double value) {
   return std::to_string(static_cast<long>(std::ceil(value))) + " s";
@@ -69,17 +72,17 @@ Decision Decider::update(const Instant& now, const std::vector<Condition>& condi
   adopt(now, act);
   decision_.policy = options_.policy;
   decision_.held_back.clear();
+  decision_.hold = Hold::kNone;
   decision_.judgements.clear();
   for (auto& [reason, claim] : claims_) claim.active = false;
-  std::erase_if(past_, [&](const auto& past) {
-    return past.second.ended_ns + kDayNs <= now.monotonic_ns && !claims_.contains(past.first);
-  });
+  forget(now);
   for (const Condition& condition : conditions) {
     decision_.judgements.push_back(judge(condition, entities, now));
   }
   expire(now);
   const std::uint64_t generation = decision_.generation;
   decide(now, act);
+  advise();
   if (describe_node(conditions, now) && generation != 0) decision_.generation = generation + 1;
   decision_.next = next(now);
   return decision_;
@@ -97,10 +100,11 @@ void Decider::adopt(const Instant& now, const ActState& act) {
   for (const Remembered& one : remembered_of(act.found_verdict)) {
     const bool over = one.recovery_s <= 0;
     if (!over && one.reason == act.taint_reason) recovery_s = one.recovery_s;
-    if (over ? one.ended_wall_ns + kDayNs <= now.wall_ns : one.relapses == 0) continue;
+    if (over ? one.ended_wall_ns == 0 : one.relapses == 0) continue;
     const WallNs ended = over ? std::min(one.ended_wall_ns, now.wall_ns) : now.wall_ns;
-    const MonotonicNs ago = std::min(now.monotonic_ns, now.wall_ns - ended);
-    past_.try_emplace(one.reason, Past{now.monotonic_ns - ago, ended, one.relapses});
+    // What ended longer ago, before nobody looked, is forgotten in this tick: nobody said so yet.
+    const MonotonicNs left = kDayNs - std::min(kDayNs, now.wall_ns - ended);
+    past_.try_emplace(one.reason, Past{now.monotonic_ns + left, ended, one.relapses});
   }
   if (!act.adopted || !act.tainted || decision_.taint) return;
   adopted_reason_ = act.taint_reason;
@@ -118,6 +122,24 @@ void Decider::adopt(const Instant& now, const ActState& act) {
   decision_.message = found.message;
   decision_.since_wall_ns = act.tainted_since_wall_ns;
   ++decision_.generation;
+}
+
+// Recoveries of a day ago. Once none is left, and nothing wants a taint, the node is trusted again.
+void Decider::forget(const Instant& now) {
+  std::string newest;
+  WallNs ended_wall_ns = 0;
+  std::erase_if(past_, [&](const auto& entry) {
+    if (now.monotonic_ns < entry.second.until_ns || claims_.contains(entry.first)) return false;
+    if (entry.second.ended_wall_ns >= ended_wall_ns) {
+      newest = entry.first;
+      ended_wall_ns = entry.second.ended_wall_ns;
+    }
+    return true;
+  });
+  if (newest.empty() || !past_.empty() || strongest(true) != claims_.end()) return;
+  decision_.trusted_wall_ns = now.wall_ns;
+  decision_.trusted = "recovered from " + newest + " at " + format_time(ended_wall_ns) +
+                      ", a day or more ago, and it has not been seen again";
 }
 
 Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr>& entities,
@@ -145,7 +167,14 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
   const std::string objected = objection(condition.reason, wall_of(condition.evidence_ns, now), now);
   if (!objected.empty()) {
     judgement.why = "does nothing: " + objected;
+    if (!is_set_aside(say_, wall_of(condition.evidence_ns, now), now))
+      hold_back(Hold::kVeto, condition.reason + ": " + objected);
     return judgement;
+  }
+  const std::string lack = rule.lacks(record_);
+  if (const auto held = claims_.find(condition.reason);
+      !lack.empty() && held != claims_.end() && held->second.earned) {
+    withdraw(condition.reason, "its rule " + lack);
   }
   const double evidence_s = seconds_between(condition.first_evidence_ns, condition.evidence_ns);
   // An escalation before a restart is one still, as long as the taint is there.
@@ -154,37 +183,41 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
       held != claims_.end() && held->second.adopted && held->second.effect == rule.escalate_to;
   const bool escalated =
       rule.escalate_to != Effect::kNone && (escalated_before || evidence_s >= rule.escalate_after_s);
-  const auto holds_back = [&](std::string why) {
-    if (decision_.held_back.empty()) decision_.held_back = condition.reason + ": " + why;
+  const auto holds_back = [&](Hold hold, std::string why) {
+    hold_back(hold, condition.reason + ": " + why);
     judgement.why = "holds back: " + std::move(why);
     return judgement;
   };
-  if (const std::string lack = rule.lacks(record_); !lack.empty()) {
-    withdraw(condition.reason, "its rule " + lack);
-    return holds_back("its rule " + rule.name + " " + lack);
-  }
   if (condition.confidence < rule.confidence) {
-    return holds_back("confidence " + two_digits(condition.confidence) + " is below " +
-                      two_digits(rule.confidence));
+    return holds_back(Hold::kConfidence, "confidence " + two_digits(condition.confidence) + " is below " +
+                                             two_digits(rule.confidence));
   }
   if (evidence_s < rule.for_s) {
-    return holds_back("evidence for " + seconds(evidence_s) + ", it takes " + duration_text(rule.for_s));
+    return holds_back(Hold::kPersistence,
+                      "evidence for " + seconds(evidence_s) + ", it takes " + duration_text(rule.for_s));
   }
   if (rule.effect == Effect::kNone && !escalated) {
     judgement.why = std::string(to_string(rule.escalate_to)) + " when evidence has come for " +
                     duration_text(rule.escalate_after_s) + ", " + seconds(evidence_s) + " so far";
     return judgement;
   }
-  judgement.acts = true;
   std::string why;
   const Effect effect = spared(escalated ? rule.escalate_to : rule.effect, entities, why);
+  Claim& made = claim(condition, rule, effect, now);
+  made.earned = lack.empty();
+  if (!made.earned) {
+    const std::string unearned = "its rule " + rule.name + " " + lack;
+    made.message = explain(condition, why + "; advised only, for " + unearned);
+    return holds_back(Hold::kRecord, unearned);
+  }
+  made.message = explain(condition, why);
+  judgement.acts = true;
   judgement.why = std::string(to_string(effect)) + why;
   if (escalated && evidence_s >= rule.escalate_after_s) {
     judgement.why += ", escalated: evidence has come for " + seconds(evidence_s);
   } else if (escalated) {
     judgement.why += ", escalated before this agent started";
   }
-  claim(condition, rule, effect, now).message = explain(condition, why);
   return judgement;
 }
 
@@ -256,27 +289,43 @@ void Decider::expire(const Instant& now) {
       continue;
     }
     ended_by_.clear();
-    Past& past = past_[reason];
-    past.ended_ns = now.monotonic_ns;
-    past.ended_wall_ns = now.wall_ns;
+    if (claim.earned) {
+      Past& past = past_[reason];
+      past.until_ns = now.monotonic_ns + kDayNs;
+      past.ended_wall_ns = now.wall_ns;
+    }
     position = claims_.erase(position);
   }
 }
 
 // The oldest of the strongest: what joins later does not change the reason.
-Decider::Claims::const_iterator Decider::strongest() const {
-  return std::ranges::max_element(claims_, [](const auto& a, const auto& b) {
-    if (a.second.effect != b.second.effect) return a.second.effect < b.second.effect;
-    return a.second.since_ns > b.second.since_ns;
-  });
+Decider::Claims::const_iterator Decider::strongest(bool earned) const {
+  auto best = claims_.end();
+  for (auto each = claims_.begin(); each != claims_.end(); ++each) {
+    const Claim& claim = each->second;
+    if (claim.earned != earned) continue;
+    const bool better = best == claims_.end() || claim.effect > best->second.effect ||
+                        (claim.effect == best->second.effect && claim.since_ns < best->second.since_ns);
+    if (better) best = each;
+  }
+  return best;
+}
+
+// The first that is said in a tick stands.
+void Decider::hold_back(Hold hold, std::string why) {
+  if (decision_.hold != Hold::kNone) return;
+  decision_.hold = hold;
+  decision_.held_back = std::move(why);
 }
 
 void Decider::decide(const Instant& now, const ActState& act) {
   while (!taints_.empty() && taints_.front() + kHourNs <= now.monotonic_ns) taints_.pop_front();
-  const auto cause = strongest();
+  const auto cause = strongest(true);
   if (decision_.paused && decision_.generation != 0) {
-    if (cause != claims_.end() && !decision_.taint)
+    if (cause != claims_.end() && !decision_.taint) {
+      decision_.hold = Hold::kPause;
       decision_.held_back = cause->first + ": paused " + until_text(say_.paused_until_wall_ns);
+    }
     return;
   }
   if (cause == claims_.end()) {
@@ -295,10 +344,12 @@ void Decider::decide(const Instant& now, const ActState& act) {
   }
   const auto& [reason, claim] = *cause;
   if (!decision_.taint && taints_.size() >= options_.max_taints_per_hour) {
+    decision_.hold = Hold::kRateLimit;
     decision_.held_back =
         reason + ": already tainted " + std::to_string(taints_.size()) + " times within the hour";
     return;
   }
+  decision_.hold = Hold::kNone;
   decision_.held_back.clear();
   if (!decision_.taint) {
     taints_.push_back(now.monotonic_ns);
@@ -314,15 +365,30 @@ void Decider::decide(const Instant& now, const ActState& act) {
   decision_.message = claim.message;
 }
 
+void Decider::advise() {
+  const auto cause = strongest(false);
+  const Effect wanted =
+      decision_.taint ? parse_effect(decision_.effect).value_or(Effect::kNone) : Effect::kNone;
+  if (cause != claims_.end() && cause->second.effect > wanted) {
+    decision_.advice = {std::string(to_string(cause->second.effect)), cause->first, cause->second.message};
+  } else if (!decision_.advice.effect.empty()) {
+    decision_.advice = {"", "", ended_by_.empty() ? "recovered" : ended_by_};
+  }
+}
+
 std::vector<Remembered> Decider::remembered() const {
   std::vector<Remembered> list;
   const auto relapses = [&](const std::string& reason) {
     const auto past = past_.find(reason);
     return past == past_.end() ? 0 : past->second.relapses;
   };
-  for (const auto& [reason, claim] : claims_) list.push_back({reason, claim.recovery_s, 0, relapses(reason)});
+  for (const auto& [reason, claim] : claims_) {
+    if (claim.earned) list.push_back({reason, claim.recovery_s, 0, relapses(reason)});
+  }
   for (const auto& [reason, past] : past_) {
-    if (!claims_.contains(reason)) list.push_back({reason, 0, past.ended_wall_ns, past.relapses});
+    const auto claim = claims_.find(reason);
+    if (claim == claims_.end() || !claim->second.earned)
+      list.push_back({reason, 0, past.ended_wall_ns, past.relapses});
   }
   if (list.size() > kMaxRemembered) list.resize(kMaxRemembered);
   return list;
@@ -349,13 +415,17 @@ std::vector<WantedCondition> Decider::wanted_conditions(const std::vector<Condit
 bool Decider::describe_node(const std::vector<Condition>& conditions, const Instant& now) {
   std::vector<WantedCondition> wanted = wanted_conditions(conditions, now);
   decision_.remembered = remembered();
-  std::string verdict = verdict_json(decision_, conditions);
-  const bool same = verdict == decision_.verdict &&
+  std::string substance = verdict_json(decision_, conditions, VerdictDetail::kSubstance);
+  const bool same = substance == verdict_substance_ &&
                     std::ranges::equal(wanted, decision_.conditions, [](const auto& a, const auto& b) {
                       return a.healthy == b.healthy && a.reason == b.reason;
                     });
   decision_.conditions = std::move(wanted);
-  decision_.verdict = std::move(verdict);
+  if (!same || now.monotonic_ns >= verdict_ns_ + kVerdictRenewalNs) {
+    decision_.verdict = verdict_json(decision_, conditions, VerdictDetail::kFull);
+    verdict_substance_ = std::move(substance);
+    verdict_ns_ = now.monotonic_ns;
+  }
   return !same;
 }
 
@@ -367,14 +437,16 @@ std::string Decider::next(const Instant& now) const {
   }
   if (decision_.taint) {
     MonotonicNs until_ns = now.monotonic_ns;
-    for (const auto& [reason, claim] : claims_) until_ns = std::max(until_ns, claim.until_ns);
+    for (const auto& [reason, claim] : claims_) {
+      if (claim.earned) until_ns = std::max(until_ns, claim.until_ns);
+    }
     return verb + " lift the taint in " + seconds(seconds_between(now.monotonic_ns, until_ns)) +
            " unless there is new evidence";
   }
   if (!decision_.held_back.empty()) return "holds back: " + decision_.held_back;
   if (!past_.empty()) {
     const auto& [reason, past] =
-        *std::ranges::max_element(past_, {}, [](const auto& entry) { return entry.second.ended_ns; });
+        *std::ranges::max_element(past_, {}, [](const auto& entry) { return entry.second.until_ns; });
     return "watches: recovered from " + reason + " at " + format_time(past.ended_wall_ns) +
            "; should it come back before " + format_time(past.ended_wall_ns + kDayNs) +
            ", the taint stays longer; after that the node is trusted again";

@@ -54,17 +54,19 @@ private:
     MonotonicNs since_ns = 0;
     MonotonicNs until_ns = 0;
     double recovery_s = 0;
+    bool earned = true;    // its rule may taint; else it advises
     bool active = false;   // in this tick
     bool adopted = false;  // from an earlier process
   };
   using Claims = std::map<std::string, Claim>;  // by reason
   struct Past {
-    MonotonicNs ended_ns = 0;
+    MonotonicNs until_ns = 0;  // remembered until then
     WallNs ended_wall_ns = 0;
     unsigned relapses = 0;
   };
 
   void adopt(const Instant& now, const ActState& act);
+  void forget(const Instant& now);
   Judgement judge(const Condition& condition, const std::vector<EntityPtr>& entities, const Instant& now);
   Effect spared(Effect effect, const std::vector<EntityPtr>& entities, std::string& why) const;
   Claim& claim(const Condition& condition, const PolicyRule& rule, Effect effect, const Instant& now);
@@ -72,8 +74,10 @@ private:
   std::string objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const;
   void withdraw(const std::string& reason, std::string why);
   void expire(const Instant& now);
-  Claims::const_iterator strongest() const;
+  Claims::const_iterator strongest(bool earned) const;
+  void hold_back(Hold hold, std::string why);
   void decide(const Instant& now, const ActState& act);
+  void advise();
   bool describe_node(const std::vector<Condition>& conditions, const Instant& now);
   std::vector<WantedCondition> wanted_conditions(const std::vector<Condition>& conditions,
                                                  const Instant& now) const;
@@ -86,8 +90,10 @@ private:
   TrackRecord record_;  // likewise
   Claims claims_;
   std::string ended_by_;              // why the last claim ended, if not by recovery
-  std::map<std::string, Past> past_;  // claims that ended within the last day
+  std::map<std::string, Past> past_;  // claims to taint that ended within the last day
   std::deque<MonotonicNs> taints_;    // times of new taints within the last hour
+  std::string verdict_substance_;     // what decision_.verdict says, without its numbers and sentences
+  MonotonicNs verdict_ns_ = 0;        // when that was made
   bool seen_state_ = false;
   std::vector<WantedCondition>
       found_;                       // not healthy when this process began; they end with their claim, or ...

@@ -29,6 +29,29 @@ struct Judgement {
   std::string why;  // one sentence: what it does, or why it does nothing
 };
 
+// What holds back a taint that the evidence asks for: the decider's reasons, then the writer's.
+enum class Hold : std::uint8_t {
+  kNone,
+  kPersistence,  // evidence has to come for longer: it may be nothing
+  kRecord,       // the rule has not earned it yet: it advises
+  kConfidence,
+  kVeto,
+  kPause,
+  kRateLimit,
+  kOutage,  // the API server was away
+  kBudget,
+  kMassEvent,
+};
+
+// What a rule would do that must earn it first.
+struct Advice {
+  std::string effect;   // of the taint; empty: nothing, or nothing stronger than what is wanted anyway
+  std::string reason;   // as in Decision
+  std::string message;  // likewise
+
+  bool operator==(const Advice&) const = default;
+};
+
 // One of the node's conditions as it should be. Healthy is "True", whatever the type.
 struct WantedCondition {
   std::string type;  // "VedetteStorageHealthy"
@@ -62,9 +85,14 @@ struct Decision {
   std::uint64_t generation = 0;             // grows with every change of what is wanted
   std::vector<WantedCondition> conditions;  // all types, always in the same order
   std::vector<Remembered> remembered;
-  std::string verdict;    // the same for programs: JSON of at most 4 KiB, changed only in substance
-  std::string held_back;  // why a taint that the evidence asks for is not wanted; empty otherwise
-  std::string next;       // one sentence: what would happen next, and when
+  std::string verdict;      // the same for programs: JSON of at most 4 KiB
+  std::string held_back;    // why a taint that the evidence asks for is not wanted; empty otherwise
+  Hold hold = Hold::kNone;  // the same for the writer
+  Advice advice;
+  // When the node was trusted again, a day after its last recovery; 0: not since this process began.
+  WallNs trusted_wall_ns = 0;
+  std::string trusted;                   // one sentence on that
+  std::string next;                      // one sentence: what would happen next, and when
   std::shared_ptr<const Policy> policy;  // in force; null before the first tick
   std::vector<Judgement> judgements;     // parallel to the snapshot's conditions
 };

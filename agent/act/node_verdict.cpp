@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -14,6 +15,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxVerdict = 4096;
+// Of a sentence: a dozen conditions then have room.
+constexpr std::size_t kMaxSentence = 160;
 // Whoever may write the annotation may not keep a node tainted for ever by it.
 constexpr double kMaxRecoveryS = 86'400;
 
@@ -29,6 +32,10 @@ constexpr std::array<std::pair<Domain, const char*>, 7> kTypes{{
 
 std::string text_of(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+double two_digits(double value) {
+  return std::round(value * 100) / 100;
 }
 
 // The first that `fits`, for they come worst first; the others are counted.
@@ -67,7 +74,9 @@ std::vector<WantedCondition> node_conditions(const std::vector<Condition>& condi
   return list;
 }
 
-std::string verdict_json(const Decision& decision, const std::vector<Condition>& conditions) {
+std::string verdict_json(const Decision& decision, const std::vector<Condition>& conditions,
+                         VerdictDetail detail) {
+  const bool full = detail == VerdictDetail::kFull;
   Json verdict = {{"mode", to_string(decision.mode)},
                   {"paused", decision.paused},
                   {"effect", decision.taint ? decision.effect : "None"},
@@ -84,17 +93,32 @@ std::string verdict_json(const Decision& decision, const std::vector<Condition>&
     }
     verdict["remembered"].push_back(std::move(entry));
   }
+  if (full) {
+    verdict["message"] = cut_text(decision.message, kMaxSentence);
+    verdict["predictions"] = Json::array();
+  }
   std::size_t size = text_of(verdict).size();
   for (const Condition& condition : conditions) {
-    if (condition.severity == Severity::kInfo || condition.entity->kind != EntityKind::kNode) continue;
+    if (condition.severity == Severity::kInfo) continue;
+    const bool prediction = condition.evidence == Evidence::kRisk;
+    if (prediction ? !full : condition.entity->kind != EntityKind::kNode) continue;
     Json entry = {{"reason", condition.reason},
                   {"domain", to_string(condition.domain)},
                   {"evidence", to_string(condition.evidence)},
                   {"severity", to_string(condition.severity)},
                   {"since", format_time(condition.since.wall_ns)}};
+    if (full) {
+      entry["confidence"] = two_digits(condition.confidence);
+      entry["message"] = cut_text(condition.message, kMaxSentence);
+    }
+    if (prediction) {
+      entry["entity"] = cut_text(condition.entity->name, kMaxSentence);
+      entry["probability"] = two_digits(condition.probability);
+      entry["horizon_s"] = condition.horizon_s;
+    }
     size += text_of(entry).size() + 1;  // and its comma
     if (size > kMaxVerdict) break;
-    verdict["conditions"].push_back(std::move(entry));
+    verdict[prediction ? "predictions" : "conditions"].push_back(std::move(entry));
   }
   return text_of(verdict);
 }

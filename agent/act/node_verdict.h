@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,14 @@ namespace vedette {
 // trouble.
 std::vector<WantedCondition> node_conditions(const std::vector<Condition>& conditions);
 
-// `decision` and the node's own conditions that are no mere information, as many of them, worst first, as fit
-// into 4 KiB. It holds nothing that changes while they stay the same, so that it need not be written.
-std::string verdict_json(const Decision& decision, const std::vector<Condition>& conditions);
+enum class VerdictDetail : std::uint8_t {
+  kFull,
+  kSubstance,  // without all that changes while decision and conditions stay the same: is it worth a write?
+};
+// `decision`, the node's own conditions that are no mere information, and predicted failures of what runs on
+// it: as many of them, worst first, as fit into 4 KiB. Sentences are cut to fit.
+std::string verdict_json(const Decision& decision, const std::vector<Condition>& conditions,
+                         VerdictDetail detail);
 
 // More reasons to taint than this a day are not remembered.
 inline constexpr std::size_t kMaxRemembered = 8;

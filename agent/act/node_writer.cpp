@@ -29,6 +29,9 @@ constexpr std::size_t kMaxTaintValue = 63;  // of a label value
 // continue.
 constexpr WallNs kSeriesNs = 3600ULL * 1'000'000'000ULL;
 constexpr std::size_t kMaxEventStem = 230;  // 253 for an object's name, less "." and 16 digits
+// What holds a taint back may come and go with every tick (a confidence near its bound): told as rarely as
+// the condition is renewed.
+constexpr WallNs kSameHoldNs = 300ULL * 1'000'000'000ULL;
 
 // A label value: letters, digits, '-', '_', '.', beginning and ending with a letter or digit.
 std::string taint_value(const std::string& reason) {
@@ -47,6 +50,13 @@ bool taint_is_as_wanted(const NodeState& seen, const Decision& wanted) {
   if (!wanted.taint) return seen.our_taints.empty();
   return seen.our_taints.size() == 1 && seen.our_taints[0].value == taint_value(wanted.reason) &&
          seen.our_taints[0].effect == wanted.effect;
+}
+
+// A number in `held_back` is no change.
+bool asks_the_same(const Decision& a, const Decision& b) {
+  return a.generation == b.generation && a.verdict == b.verdict && a.hold == b.hold &&
+         substance_of(a.held_back) == substance_of(b.held_back) && a.advice == b.advice &&
+         a.trusted_wall_ns == b.trusted_wall_ns;
 }
 
 bool may_taint(const Decision& wanted) {
@@ -102,8 +112,9 @@ NodeWriter::~NodeWriter() {
 
 void NodeWriter::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   // Several snapshots a second say the same; only a change is worth waking the thread.
-  if (snapshot->decision.generation == newest_generation_) return;
-  newest_generation_ = snapshot->decision.generation;
+  if (snapshot->decision.generation == 0) return;
+  const auto before = wanted_.get();
+  if (before && asks_the_same(*before, snapshot->decision)) return;
   wanted_.set(std::shared_ptr<const Decision>(snapshot, &snapshot->decision));
   wake_.set(0);
 }
@@ -204,17 +215,23 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   if (!asks(wanted.get())) return {};
   const std::string effect = wanted->taint ? wanted->effect : "";
   const bool done = state_.taint_effect == effect || (wanted->mode == Mode::kAdvise && !wanted->paused);
-  if (done && announced_ != effect) queue_event(*wanted);
+  if (done && announced_ != effect) tell_taint(*wanted);
+  if (advised_ != wanted->advice.effect) tell_advice(*wanted);
+  if (told_trusted_ns_ != wanted->trusted_wall_ns) tell_trust(*wanted);
   publish_state();
 
   // All are tried, so that one that is refused does not hold back the others; unless the server asks for a
   // pause.
   const auto asked_to_wait = [this] { return client_.retry_after().count() > 0; };
   Status kept = keep_slot(*seen, *wanted);
+  tell_hold(*wanted);
   if (!kept && asked_to_wait()) return kept;
   auto after = match_status(std::move(*seen), *wanted);
   if (!after && asked_to_wait()) return tl::unexpected(after.error());
-  if (after) told_generation_ = wanted->generation;
+  if (after) {
+    told_generation_ = wanted->generation;
+    told_verdict_ = wanted->verdict;
+  }
   if (after && (state_.tainted == wanted->taint || !may_taint(*wanted)))
     state_.acked_generation = wanted->generation;
   if (Status written = write_events(); !written) return written;
@@ -285,18 +302,21 @@ bool NodeWriter::is_paused(const NodeState& seen) {
   std::erase_if(recent, [&](WallNs time) { return time + kWindowNs <= now || time > now; });
   if (recent.size() >= options_.max_taints_per_hour) {
     const WallNs oldest = recent[recent.size() - options_.max_taints_per_hour];
-    hold_back("not tainted: already tainted " + std::to_string(recent.size()) + " times within the hour",
+    hold_back(Hold::kRateLimit,
+              "not tainted: already tainted " + std::to_string(recent.size()) + " times within the hour",
               std::chrono::nanoseconds(oldest + kWindowNs - now));
     return true;
   }
   const MonotonicNs monotonic = monotonic_now();
   if (monotonic >= settle_until_ns_) return false;
-  hold_back("not tainted: the API server was away; the verdict must hold until the cluster has settled",
+  hold_back(Hold::kOutage,
+            "not tainted: the API server was away; the verdict must hold until the cluster has settled",
             std::chrono::nanoseconds(settle_until_ns_ - monotonic));
   return true;
 }
 
-void NodeWriter::hold_back(const std::string& reason, std::chrono::nanoseconds pause) {
+void NodeWriter::hold_back(Hold hold, const std::string& reason, std::chrono::nanoseconds pause) {
+  hold_ = hold;
   held_until_ns_ = monotonic_now() + to_ns(pause);
   if (state_.held_back.empty()) spdlog::warn("node {}: {}", options_.node.name, reason);
   state_.held_back = reason;
@@ -307,8 +327,9 @@ Result<TaintBudget::Answer> NodeWriter::ask_for_slot(const NodeState& seen, bool
   using Answer = TaintBudget::Answer;
   auto answer = budget_.take(seen, newest);
   if (!answer || *answer == Answer::kGranted || *answer == Answer::kReadAgain) return answer;
-  hold_back(what + ": " + budget_.reason(),
-            backoff_.jittered(*answer == Answer::kMassEvent ? options_.mass_pause : held_back_, 0.5));
+  const bool mass = *answer == Answer::kMassEvent;
+  hold_back(mass ? Hold::kMassEvent : Hold::kBudget, what + ": " + budget_.reason(),
+            backoff_.jittered(mass ? options_.mass_pause : held_back_, 0.5));
   held_back_ = std::min(held_back_ * 2, options_.max_held_back);
   return answer;
 }
@@ -329,6 +350,7 @@ Status NodeWriter::keep_slot(const NodeState& seen, const Decision& wanted) {
     return {};  // held back
   }
   state_.held_back.clear();
+  hold_ = Hold::kNone;
   Status done;
   if (state_.tainted) {
     held_until_ns_ = 0;
@@ -343,7 +365,7 @@ Status NodeWriter::keep_slot(const NodeState& seen, const Decision& wanted) {
 // All of them in one patch when one differs: an object of the node's size is written either way.
 Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wanted) {
   const WallNs now = wall_now();
-  const bool decided = wanted.generation != told_generation_;
+  const bool decided = wanted.generation != told_generation_ || wanted.verdict != told_verdict_;
   // What keeps a slot from being given back is that the node has not changed: this changes it.
   bool due = budget_.owes();
   bool changed = false;
@@ -433,11 +455,10 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
   }
 }
 
-void NodeWriter::queue_event(const Decision& wanted) {
+void NodeWriter::tell_taint(const Decision& wanted) {
   announced_ = wanted.taint ? wanted.effect : "";
   const std::string& key = options_.node.taint_key;
   NodeEvent event;
-  event.time_ns = wall_now();
   event.type = wanted.taint ? "Warning" : "Normal";
   const bool advises = wanted.mode == Mode::kAdvise && !std::exchange(lifted_, false);
   event.action = wanted.taint ? "Taint" : "Untaint";
@@ -446,8 +467,75 @@ void NodeWriter::queue_event(const Decision& wanted) {
   event.note = (wanted.taint ? taint + (advises ? " advised: " : " set: ")
                              : key + (advises ? " no longer advised: " : " lifted: ")) +
                wanted.message;
+  const std::string series = event.reason + wanted.reason + announced_;
+  queue_event(std::move(event), series);
+}
+
+// As in advise mode, for a rule alone. What is tainted now is advised no longer, and needs no word.
+void NodeWriter::tell_advice(const Decision& wanted) {
+  const Advice& advice = wanted.advice;
+  const bool begins = !advice.effect.empty();
+  advised_ = advice.effect;
+  if (!begins && wanted.taint) return;
+  const std::string& key = options_.node.taint_key;
+  NodeEvent event;
+  event.type = begins ? "Warning" : "Normal";
+  event.action = begins ? "Taint" : "Untaint";
+  event.reason = "NodeWouldBe" + event.action + "ed";
+  event.note =
+      begins ? key + "=" + taint_value(advice.reason) + ":" + advice.effect + " advised: " + advice.message
+             : key + " no longer advised: " + advice.message;
+  const std::string series = event.reason + advice.reason + advice.effect;
+  queue_event(std::move(event), series);
+}
+
+// A taint that the evidence asks for, and why it is not there. Only where one would be set: elsewhere nothing
+// is held back.
+void NodeWriter::tell_hold(const Decision& wanted) {
+  std::string reason;
+  Hold hold = Hold::kNone;
+  std::string why;
+  if (wanted.mode == Mode::kEnforce && !state_.tainted) {
+    const bool waits = wanted.hold == Hold::kPersistence || wanted.hold == Hold::kRecord;
+    if (!state_.held_back.empty()) {
+      reason = wanted.reason;
+      hold = hold_;
+      why = state_.held_back;
+    } else if (wanted.hold != Hold::kNone && !waits) {
+      reason = substance_of(wanted.held_back);
+      hold = wanted.hold;
+      why = wanted.held_back;
+    }
+  }
+  if (told_hold_ == std::pair(reason, hold)) return;
+  told_hold_ = {reason, hold};
+  if (hold == Hold::kNone) return;
+  NodeEvent event;
+  event.type = "Warning";
+  event.action = "HoldBack";
+  event.reason = "NodeTaintHeldBack";
+  event.note = options_.node.taint_key + "=" + taint_value(reason) + " held back" +
+               why.substr(substance_of(why).size());
+  const std::string series = event.reason + reason + std::to_string(static_cast<int>(hold));
+  const auto told = series_.find(series);
+  if (told != series_.end() && wall_now() < told->second.last_ns + kSameHoldNs) return;
+  queue_event(std::move(event), series);
+}
+
+void NodeWriter::tell_trust(const Decision& wanted) {
+  told_trusted_ns_ = wanted.trusted_wall_ns;
+  NodeEvent event;
+  event.type = "Normal";
+  event.action = "Trust";
+  event.reason = "NodeTrusted";
+  event.note = "trusted again: " + wanted.trusted;
+  queue_event(std::move(event), "NodeTrusted");
+}
+
+void NodeWriter::queue_event(NodeEvent event, const std::string& key) {
+  event.time_ns = wall_now();
   std::erase_if(series_, [&](const auto& old) { return old.second.last_ns + kSeriesNs < event.time_ns; });
-  Series& series = series_[event.reason + wanted.reason + announced_];
+  Series& series = series_[key];
   if (series.count == 0) {
     char digits[20];
     std::snprintf(digits, sizeof digits, ".%016llx", static_cast<unsigned long long>(event.time_ns));

@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "agent/act/decision.h"
 #include "agent/act/taint_budget.h"
@@ -92,7 +93,7 @@ private:
   bool is_paused(const NodeState& seen);
   bool may_correct();
   void note_correction();
-  void hold_back(const std::string& reason, std::chrono::nanoseconds pause);
+  void hold_back(Hold hold, const std::string& reason, std::chrono::nanoseconds pause);
   Result<TaintBudget::Answer> ask_for_slot(const NodeState& seen, bool newest, const std::string& what);
   Status keep_slot(const NodeState& seen, const Decision& wanted);
   void note_node(const NodeState& seen, const Decision* wanted);
@@ -103,7 +104,11 @@ private:
     WallNs last_ns = 0;
   };
 
-  void queue_event(const Decision& wanted);
+  void tell_taint(const Decision& wanted);
+  void tell_advice(const Decision& wanted);
+  void tell_hold(const Decision& wanted);
+  void tell_trust(const Decision& wanted);
+  void queue_event(NodeEvent event, const std::string& key);  // of series_
   Status write_events();
   bool asks(const Decision* wanted) const;
   void publish_state() { published_.set(state_); }
@@ -115,8 +120,7 @@ private:
   TaintBudget budget_;
 
   Latest<Decision> wanted_;
-  Latest<int> wake_;                     // set when wanted_ or what the watch sees of the node has changed
-  std::uint64_t newest_generation_ = 0;  // of the tick thread
+  Latest<int> wake_;  // set when wanted_ or what the watch sees of the node has changed
   Latest<ActState> published_;
 
   // Of the writer's thread from here on.
@@ -127,13 +131,19 @@ private:
   std::chrono::milliseconds heartbeat_, until_heartbeat_;
   MonotonicNs measured_evidence_ns_ = 0;  // the newest evidence that evidence_to_ack_s holds
   bool lifted_ = false;                   // the newest patch took the taint away, and no event has told it
-  std::string announced_;  // the effect that the last event (or the adopted state) told; empty: none
+  std::string announced_;    // the effect that the last event (or the adopted state) told; empty: none
+  std::string advised_;      // the effect that the last advice told; empty: none
+  Hold hold_ = Hold::kNone;  // why state_.held_back
+  std::pair<std::string, Hold> told_hold_;  // by reason; as it was told, or not told again so soon
+  WallNs told_trusted_ns_ = 0;
   std::deque<PendingEvent> events_;
-  std::map<std::string, Series> series_;  // by reason of event, reason and effect of taint
+  // By reason of event, and reason and effect of taint, or reason and what holds it back.
+  std::map<std::string, Series> series_;
   MonotonicNs failing_since_ns_ = 0, settle_until_ns_ = 0;
   MonotonicNs held_until_ns_ = 0;  // no slot is asked for before
   std::chrono::milliseconds held_back_{0};
   std::uint64_t told_generation_ = 0;  // whose conditions and verdict were true on the node once
+  std::string told_verdict_;
   Backoff corrections_;
   MonotonicNs next_correction_ns_ = 0;
   bool correction_waits_ = false, corrected_ = false;  // in the last match()

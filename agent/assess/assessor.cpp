@@ -155,6 +155,7 @@ struct Assessor::Proof {
   std::vector<std::string> details;
   Severity floor = Severity::kDegraded;  // severity below `unhealthy_at`
   bool suffers = false;                  // as in Condition
+  double probability = 0;                // likewise
 };
 
 Assessor::Assessor(AssessOptions options) : options_(std::move(options)) {}
@@ -172,6 +173,8 @@ void Assessor::file(const Proof& proof, const Instant& now) {
   }
   ++condition.count;
   condition.entity = proof.entity;
+  condition.probability = proof.probability;
+  condition.horizon_s = proof.probability > 0 ? kRiskHorizonS : 0;
   const bool enough = proof.unhealthy_at != 0 && condition.count >= proof.unhealthy_at;
   const Severity severity = enough ? Severity::kUnhealthy : proof.floor;
   condition.severity = fresh ? severity : std::max(condition.severity, severity);  // milder news heal nothing
@@ -386,8 +389,9 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
                                 ? Domain::kKernel
                                 : domain_of(feature_columns()[score.risk_reasons.front().column].signal);
       file({"PredictedFailure", domain, Evidence::kRisk, 0, entity, score_confidence(score.risk_reasons),
-            features.time.monotonic_ns, join({number(100 * score.risk), " % risk of a failure within 60 s"}),
-            describe(score.risk_reasons)},
+            features.time.monotonic_ns,
+            join({number(100 * score.risk), " % risk of a failure within ", number(kRiskHorizonS), " s"}),
+            describe(score.risk_reasons), Severity::kDegraded, false, score.risk},
            features.time);
     }
     if (held_for("anomaly", entity->id, score.anomalous, features.time) >= options_.anomaly_hold_s &&

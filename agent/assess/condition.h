@@ -32,6 +32,8 @@ struct Condition {
   std::uint32_t count = 0;  // pieces of evidence since it became active
   bool recovering = false;  // no new evidence; waits out its recovery time
   double recovers_in_s = 0;
+  double probability = 0;  // a prediction: of a failure within horizon_s; 0: it is none
+  double horizon_s = 0;
   // A prediction: what it announced has come since (an OOM kill, no descriptor or no disk space left).
   bool came_true = false;
   std::string message;               // one sentence with numbers

@@ -38,6 +38,9 @@ inline std::string_view to_string(Learning learning) {
   return kLearningNames[static_cast<std::size_t>(learning)];
 }
 
+// The shipped model's (score/model/MODEL_CARD.md).
+inline constexpr double kRiskHorizonS = 60;
+
 struct EntityScore {
   // Anomaly: tail probability turned into 0..1 (higher = more unusual) beside the rolling threshold.
   double anomaly = 0;
@@ -49,8 +52,8 @@ struct EntityScore {
   // Anomalous, or half way to it: most of the time the reasons say nothing.
   bool reasons_matter() const { return anomalous || 2 * anomaly >= anomaly_threshold; }
 
-  // Failure risk: probability of an observed failure (OOM kill, EMFILE, ENOSPC) within 60 s; NaN without
-  // model.
+  // Failure risk: probability of an observed failure (OOM kill, EMFILE, ENOSPC) within kRiskHorizonS; NaN
+  // without model.
   double risk = std::numeric_limits<double>::quiet_NaN();
   std::vector<Reason> risk_reasons;
 };

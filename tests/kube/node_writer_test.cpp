@@ -177,6 +177,111 @@ TEST_CASE("the same taint again is a series of one event, or a new event where t
   CHECK(writer->state()->failures == 0);
 }
 
+TEST_CASE(
+    "a taint that is held back is told once for each reason and cause, however often it comes and goes") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("heldback");
+  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(20));
+  Tick tick(*writer);
+  tick.lift();
+  REQUIRE(tick.acked());
+  const auto told = [&](std::uint64_t events) {
+    return eventually([&] { return writer->state()->events_written == events; });
+  };
+  tick.hold(Hold::kPersistence, "DiskError: evidence for 9 s, it takes 10s");
+  tick.hold(Hold::kConfidence, "DiskError: confidence 0.60 is below 0.80");
+  REQUIRE(told(1));
+  for (int i = 0; i < 20; ++i) {  // as in a flapping probe, each seen by the writer
+    tick.hold(Hold::kNone, "");
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    tick.hold(Hold::kConfidence, "DiskError: confidence 0.6" + std::to_string(i % 10) + " is below 0.80");
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  tick.hold(Hold::kVeto, "DiskError: vetoed");
+  REQUIRE(told(2));
+  tick.hold(Hold::kVeto, "TaskHung: vetoed");
+  REQUIRE(told(3));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  std::set<std::string> notes;
+  for (const json& event : events_of(*server, node)) {
+    CHECK(event["reason"] == "NodeTaintHeldBack");
+    CHECK(event["type"] == "Warning");
+    CHECK_FALSE(event.contains("series"));
+    notes.insert(event["note"]);
+  }
+  CHECK(notes ==
+        std::set<std::string>{"vedette.dev/unhealthy=DiskError held back: confidence 0.60 is below 0.80",
+                              "vedette.dev/unhealthy=DiskError held back: vetoed",
+                              "vedette.dev/unhealthy=TaskHung held back: vetoed"});
+}
+
+TEST_CASE("where nothing would be tainted, nothing is held back") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("unheld");
+  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(20));
+  Tick tick(*writer, Mode::kAdvise);
+  tick.lift();
+  REQUIRE(tick.acked());
+  tick.hold(Hold::kConfidence, "DiskError: confidence 0.60 is below 0.80");
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  CHECK(writer->state()->events_written == 0);
+}
+
+TEST_CASE("a rule that must earn it is told as in advise mode, until it may taint") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("unearned");
+  const auto writer = make_writer(server->admin(), node);
+  Tick tick(*writer);
+  tick.lift();
+  REQUIRE(tick.acked());
+  const auto told = [&](std::uint64_t events) {
+    return eventually([&] { return writer->state()->events_written == events; });
+  };
+  tick.advise("NoSchedule", "because of a test");
+  REQUIRE(told(1));
+  CHECK(taints_of(server->node(node)).count(kKey) == 0);
+  auto events = events_of(*server, node);
+  REQUIRE(events.size() == 1);
+  CHECK(events[0]["reason"] == "NodeWouldBeTainted");
+  CHECK(events[0]["note"] == "vedette.dev/unhealthy=TaskHung:NoSchedule advised: because of a test");
+  tick.advise("", "recovered");
+  REQUIRE(told(2));
+  tick.advise("NoSchedule", "again");
+  REQUIRE(told(3));
+  events = events_of(*server, node);
+  REQUIRE(events.size() == 2);  // the third continues the first
+  // Earned: the taint says it, the advice ends without a word.
+  tick.taint("TaskHung");
+  REQUIRE(tick.acked());
+  tick.advise("", "recovered");
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  CHECK(writer->state()->events_written == 4);
+  std::multiset<std::string> reasons;
+  for (const json& event : events_of(*server, node)) reasons.insert(event["reason"]);
+  CHECK(reasons == std::multiset<std::string>{"NodeTainted", "NodeWouldBeTainted", "NodeWouldBeUntainted"});
+}
+
+TEST_CASE("that the node is trusted again is told once") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("trusted");
+  const auto writer = make_writer(server->admin(), node, std::chrono::milliseconds(20));
+  Tick tick(*writer);
+  tick.trust(77, "recovered from DiskError yesterday");
+  REQUIRE(tick.acked());
+  tick.publish();
+  REQUIRE(tick.acked());
+  REQUIRE(eventually([&] { return writer->state()->events_written == 1; }));
+  const auto events = events_of(*server, node);
+  REQUIRE(events.size() == 1);
+  CHECK(events[0]["type"] == "Normal");
+  CHECK(events[0]["reason"] == "NodeTrusted");
+  CHECK(events[0]["note"] == "trusted again: recovered from DiskError yesterday");
+}
+
 TEST_CASE("a stronger effect is written, told by an event of its own, and counts from its own time") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
@@ -493,6 +598,12 @@ TEST_CASE("the limit of taints an hour is kept on the node, so that a restart fo
       continue;
     }
     REQUIRE(eventually([&] { return (*writer)->state()->held_back == expected; }));
+    REQUIRE(eventually([&] { return (*writer)->state()->events_written == 1; }));
+    const std::vector<json> told = events_of(*server, node);
+    CHECK(std::ranges::count_if(told, [](const json& event) {
+            return event["note"] ==
+                   "vedette.dev/unhealthy=FilesystemError held back: already tainted 2 times within the hour";
+          }) == 1);
     CHECK(taints_of(server->node(node)).count(kKey) == 0);
     CHECK(condition_of(server->node(node), "VedetteStorageHealthy")->at("status") == "False");
   }

@@ -68,6 +68,20 @@ public:
     publish();
   }
   void pause(bool paused) { decision_.paused = paused; }
+  void advise(const std::string& effect, const std::string& message) {
+    decision_.advice = {effect, effect.empty() ? "" : "TaskHung", message};
+    republish();
+  }
+  void hold(Hold hold, const std::string& held_back) {
+    decision_.hold = hold;
+    decision_.held_back = held_back;
+    republish();
+  }
+  void trust(WallNs time, const std::string& sentence) {
+    decision_.trusted_wall_ns = time;
+    decision_.trusted = sentence;
+    publish();
+  }
   void verdict(const std::string& text) {
     decision_.verdict = text;
     publish();
@@ -75,6 +89,10 @@ public:
   void effect(const std::string& effect) { decision_.effect = effect; }
   void publish() {
     ++decision_.generation;
+    republish();
+  }
+  // The same decision in other words.
+  void republish() {
     auto snapshot = std::make_shared<Snapshot>();
     snapshot->decision = decision_;
     writer_.publish(snapshot);

@@ -303,7 +303,54 @@ TEST_CASE("after a recovery it watches for a day, and says until when") {
   CHECK(says(decider.update(at(1000), {going_on("DiskError", 1000, 0)}, {}, known()), "will lift the taint"));
   CHECK(says(decider.update(at(1200), {}, {}, known()), "watches: recovered from DiskError at "));
   CHECK(says(decider.update(at(1200 + 86'300), {}, {}, known()), "watches: recovered from DiskError at "));
-  CHECK(says(decider.update(at(1200 + 86'500), {}, {}, known()), "will taint (NoSchedule)"));
+  CHECK(decider.update(at(1200 + 86'300), {}, {}, known()).trusted_wall_ns == 0);
+  const Decision trusted = decider.update(at(1200 + 86'500), {}, {}, known());
+  CHECK(says(trusted, "will taint (NoSchedule)"));
+  CHECK(trusted.trusted_wall_ns == at(1200 + 86'500).wall_ns);
+  CHECK(trusted.trusted.find("recovered from DiskError at 1970-01-01T00:36:40Z") == 0);
+  CHECK(decider.update(at(90'000), {}, {}, known()).trusted_wall_ns == trusted.trusted_wall_ns);
+}
+
+TEST_CASE("a node is trusted again once the last of its recoveries is a day ago and nothing wants a taint") {
+  Decider decider({.mode = Mode::kEnforce, .recovery_s = 100});
+  const auto trusted = [&](double now, std::vector<Condition> conditions) {
+    return decider.update(at(now), conditions, {}, known()).trusted_wall_ns != 0;
+  };
+  CHECK_FALSE(trusted(1000, {going_on("DiskError", 1000, 0)}));
+  CHECK_FALSE(trusted(1200, {}));
+  CHECK_FALSE(trusted(5000, {going_on("TaskHung", 5000, 0)}));
+  CHECK_FALSE(trusted(5200, {}));
+  CHECK_FALSE(trusted(1200 + 86'500, {}));
+  CHECK_FALSE(trusted(5200 + 86'350, {going_on("MachineCheck", 5200 + 86'350, 0)}));
+  CHECK_FALSE(trusted(5200 + 86'410, {}));
+  CHECK_FALSE(trusted(5200 + 86'600, {}));
+  CHECK(trusted(5200 + 86'600 + 86'400, {}));
+
+  // Who was never tainted, or is healthy because an operator says so, has no recovery to watch.
+  Decider quiet({.mode = Mode::kEnforce, .recovery_s = 100});
+  quiet.update(at(1000), {unhealthy_node(1, 0.1)}, {}, known());
+  CHECK(quiet.update(at(90'000), {}, {}, known()).trusted_wall_ns == 0);
+}
+
+TEST_CASE(
+    "a watch goes on over a restart and a reboot, and its end while nobody looked is said at the start") {
+  ActState found = known();
+  found.found_verdict =
+      R"({"remembered":[{"reason":"DiskError","relapses":0,"ended":"1970-01-02T00:00:00Z"}]})";
+  const auto day_s = [](double s) { return static_cast<WallNs>(s * 1e9); };
+  Decider after({.mode = Mode::kEnforce});
+  // The machine has run for 10 s; the recovery was 1,000 s before.
+  CHECK(after.update({day_s(10), day_s(86'400 + 1000)}, {}, {}, found).trusted_wall_ns == 0);
+  CHECK(after.update({day_s(10 + 85'399), day_s(2 * 86'400 - 1)}, {}, {}, found).trusted_wall_ns == 0);
+  CHECK(after.update({day_s(10 + 85'400), day_s(2 * 86'400)}, {}, {}, found).trusted_wall_ns != 0);
+
+  Decider late({.mode = Mode::kEnforce});
+  const Decision said = late.update({day_s(10), day_s(10 * 86'400)}, {}, {}, found);
+  CHECK(said.trusted_wall_ns != 0);
+  CHECK(said.verdict.find("DiskError") == std::string::npos);
+  Decider told({.mode = Mode::kEnforce});
+  found.found_verdict = said.verdict;
+  CHECK(told.update({day_s(20), day_s(10 * 86'400) + day_s(10)}, {}, {}, found).trusted_wall_ns == 0);
 }
 
 TEST_CASE("a new policy is obeyed from the next tick on, also where it takes a reason to taint away") {
@@ -332,10 +379,51 @@ TEST_CASE(
   CHECK_FALSE(decision.taint);
   REQUIRE(decision.judgements.size() == 1);
   CHECK(decision.judgements[0].why.find("its rule r has 0 of 2 verdicts") != std::string::npos);
+  CHECK(decision.hold == Hold::kRecord);
+  CHECK(decision.advice.effect == "NoSchedule");
+  CHECK(decision.advice.reason == "FilesystemError");
+  CHECK(decision.advice.message == "ext4 found an error; advised only, for its rule r has 0 of 2 verdicts");
+  CHECK(decision.remembered.empty());
   act.record["r"] = {.confirmed = 2};
-  CHECK(decide(2).taint);
+  decision = decide(2);
+  CHECK(decision.taint);
+  CHECK(decision.message == "ext4 found an error");
+  CHECK(decision.advice.effect.empty());
   act.record["r"] = {.confirmed = 2, .refuted = 1};
   decision = decide(3);
   CHECK_FALSE(decision.taint);
+  CHECK(decision.message == "its rule has a precision of 0.667, it takes 0.9");
+  CHECK(decision.advice.effect == "NoSchedule");
   CHECK(decision.judgements[0].why.find("precision of 0.667, it takes 0.9") != std::string::npos);
+}
+
+TEST_CASE("what is advised only ends like a taint, is none, and is not said beside a taint as strong") {
+  DecideOptions options;
+  options.mode = Mode::kEnforce;
+  options.recovery_s = 100;
+  options.policy = policy_of(
+      "{rules: [{reason: DiskError, effect: NoSchedule}, "
+      "{name: r, effect: NoSchedule, for: 10s, after: {verdicts: 2, precision: 0.9}}]}");
+  Decider decider(options);
+  const auto decide = [&](double now, std::vector<Condition> conditions) {
+    return decider.update(at(now), conditions, {}, known());
+  };
+  // Before it has held, there is nothing to advise.
+  Decision decision = decide(1000, {going_on("TaskHung", 1000, 9)});
+  CHECK(decision.hold == Hold::kPersistence);
+  CHECK(decision.advice.effect.empty());
+  CHECK(decide(1001, {going_on("TaskHung", 1001, 10)}).advice.reason == "TaskHung");
+  decision = decide(1010, {going_on("TaskHung", 1001, 10), going_on("DiskError", 1010, 0)});
+  CHECK(decision.reason == "DiskError");
+  CHECK(decision.advice.effect.empty());
+  CHECK(decide(1100, {}).taint);
+  decision = decide(1200, {});
+  CHECK_FALSE(decision.taint);
+  CHECK(decision.advice.effect.empty());
+
+  CHECK(decide(2000, {going_on("TaskHung", 2000, 10)}).advice.effect == "NoSchedule");
+  CHECK(decide(2099, {}).advice.effect == "NoSchedule");
+  decision = decide(2100, {});
+  CHECK(decision.advice == Advice{"", "", "recovered"});
+  CHECK(decision.next.find("watches: recovered from DiskError") == 0);
 }

@@ -138,6 +138,8 @@ TEST_CASE("a vetoed reason neither taints nor keeps a taint, others do") {
   CHECK_FALSE(lifted.taint);
   CHECK(lifted.message == "vetoed");
   CHECK(lifted.judgements[0].why == "does nothing: vetoed");
+  CHECK(lifted.held_back == "DiskError: vetoed");
+  CHECK(lifted.hold == Hold::kVeto);
   CHECK(decider.update(instant(3), {evidence("DiskError", 3), evidence("TaskHung", 3)}, {}, act).reason ==
         "TaskHung");
   act.annotated.vetoes["DiskError"] = wall(10);
