@@ -1,5 +1,6 @@
 """A real etcd and kube-apiserver for a benchmark (tests/kube/apiserver), gone when the benchmark ends."""
 
+import datetime
 import http.client
 import json
 import os
@@ -46,16 +47,24 @@ class KubeServer:
         answer = self.connection.getresponse()
         return answer.status, json.loads(answer.read())
 
+    def log(self):
+        """Vedette's requests in the server's audit log."""
+        lines = map(json.loads, pathlib.Path(self.dir, "audit.log").read_text().splitlines())
+        return [line for line in lines if line.get("userAgent") == "vedette"]
+
     def requests(self):
-        """How many requests of Vedette's the server's audit log has: {"watch nodes": 7, ...}."""
+        """How many they are: {"watch nodes": 7, ...}."""
         counts = {}
-        for line in pathlib.Path(self.dir, "audit.log").read_text().splitlines():
-            request = json.loads(line)
-            if request.get("userAgent") == "vedette":
-                of = request["objectRef"]
-                what = f"{request['verb']} {of['resource']}{'/' if 'subresource' in of else ''}{of.get('subresource', '')}"
-                counts[what] = counts.get(what, 0) + 1
+        for request in self.log():
+            of = request["objectRef"]
+            what = f"{request['verb']} {of['resource']}{'/' if 'subresource' in of else ''}{of.get('subresource', '')}"
+            counts[what] = counts.get(what, 0) + 1
         return counts
+
+    def moments(self):
+        """When they came in, in seconds since 1970."""
+        return sorted(datetime.datetime.fromisoformat(request["requestReceivedTimestamp"].replace("Z", "+00:00")).timestamp()
+                      for request in self.log())
 
     def make_node(self, name):
         status, answer = self.request("POST", "/api/v1/nodes",
