@@ -2,6 +2,7 @@
 // nodes.
 #include "agent/act/taint_budget.h"
 
+#include <algorithm>
 #include <random>
 
 #include "agent/act/node_writer.h"
@@ -222,6 +223,12 @@ TEST_CASE("a dead holder's slot stays taken while its node is tainted, and passe
   expire(*server, pool.slot(0));
   std::this_thread::sleep_for(std::chrono::milliseconds(500));  // a few more tries
   CHECK_FALSE(next.tainted());
+  const json events = server->request("GET", "/apis/events.k8s.io/v1/namespaces/default/events");
+  const auto told = std::ranges::count_if(events["items"], [&](const json& event) {
+    return event["regarding"]["name"] == pool.nodes[1] && event["reason"] == "NodeTaintHeldBack" &&
+           event["note"].get<std::string>().find("held back: all 1 slots of pool") != std::string::npos;
+  });
+  CHECK(told == 1);  // of all its tries
 
   SUBCASE("the taint is removed") {
     server->set_taints(pool.nodes[0], {});
