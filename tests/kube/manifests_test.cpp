@@ -242,7 +242,7 @@ TEST_CASE(
   NodeWriterOptions options;
   options.client = token;
   options.node.name = node;
-  options.budget.namespace_name = kNamespace;
+  options.budget = {.namespace_name = kNamespace, .share = 1};
   options.max_backoff = std::chrono::milliseconds(500);
   const auto writer = NodeWriter::make(options);
   REQUIRE(writer);
@@ -269,6 +269,7 @@ TEST_CASE(
   CHECK(taints_of(server->node(node)).count(kKey) == 1);
   publish(false, 3);
   CHECK(acked(3));
+  CHECK(eventually([&] { return (*writer)->state()->slot.empty(); }));
 }
 
 TEST_CASE("a stolen token of an agent can do nothing else") {
@@ -300,11 +301,11 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
   const std::string leases = std::string("/apis/coordination.k8s.io/v1/namespaces/") + kNamespace + "/leases";
   REQUIRE(eventually([&] {
     return ApiServer::try_request(bound, "POST", leases + "?dryRun=All",
-                                  lease_of(other, "vedette-all-0", "2026-01-02T03:00:00.000000Z"))
+                                  lease_of(other, "vedette-all-900", "2026-01-02T03:00:00.000000Z"))
                .first == 422;
   }));
   json held =
-      server->request("POST", leases, lease_of(other, "vedette-all-1", "2026-01-02T03:00:00.000000Z"));
+      server->request("POST", leases, lease_of(other, "vedette-all-901", "2026-01-02T03:00:00.000000Z"));
   const json held_before = held;
   const auto stolen_at = [&](const std::string& renewed) {
     json lease = held_before;
@@ -428,21 +429,21 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
       {"an event without a node's token", unbound, "POST", events, event_about(mine, "abuse"), 422,
        "own node only"},
       {"another node's slot", bound, "POST", leases,
-       lease_of(other, "vedette-all-0", "2026-01-02T03:00:00.000000Z"), 422, "own node only"},
+       lease_of(other, "vedette-all-900", "2026-01-02T03:00:00.000000Z"), 422, "own node only"},
       {"a slot without a node's token", unbound, "POST", leases,
-       lease_of("", "vedette-all-0", "2026-01-02T03:00:00.000000Z"), 422, "token of its node"},
+       lease_of("", "vedette-all-900", "2026-01-02T03:00:00.000000Z"), 422, "token of its node"},
       {"a slot for a day", bound, "POST", leases,
        [&] {
-         json lease = lease_of(mine, "vedette-all-0", "2026-01-02T03:00:00.000000Z");
+         json lease = lease_of(mine, "vedette-all-900", "2026-01-02T03:00:00.000000Z");
          lease["spec"]["leaseDurationSeconds"] = 86'400;
          return lease;
        }(),
        422, "900 seconds"},
       {"another Lease of this namespace", bound, "POST", leases,
        lease_of(mine, "somebody-elses-leader", "2026-01-02T03:00:00.000000Z"), 422, "900 seconds"},
-      {"a slot that has not expired", bound, "PUT", leases + "/vedette-all-1",
+      {"a slot that has not expired", bound, "PUT", leases + "/vedette-all-901",
        stolen_at("2026-01-02T03:15:00.000000Z"), 422, "after its lease has expired"},
-      {"a slot taken away from its holder", bound, "PUT", leases + "/vedette-all-1",
+      {"a slot taken away from its holder", bound, "PUT", leases + "/vedette-all-901",
        [&] {
          json lease = held_before;
          lease["spec"]["holderIdentity"] = "nobody";
@@ -452,7 +453,7 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
       {"another node's slot given back",
        bound,
        "DELETE",
-       leases + "/vedette-all-1",
+       leases + "/vedette-all-901",
        {},
        422,
        "its own slot only"},
@@ -460,7 +461,7 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
        bound,
        "POST",
        "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
-       {{"metadata", {{"name", "vedette-all-0"}}}},
+       {{"metadata", {{"name", "vedette-all-900"}}}},
        403,
        "cannot create"},
       {"an event in another namespace",
@@ -485,11 +486,11 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
                                status_condition("VedetteStorageHealthy"))
             .first == 200);
   CHECK(ApiServer::try_request(bound, "POST", events, event_about(mine, "mine")).first == 201);
-  CHECK(server->request("GET", leases + "/vedette-all-1") == held_before);
-  CHECK(ApiServer::try_request(bound, "PUT", leases + "/vedette-all-1",
+  CHECK(server->request("GET", leases + "/vedette-all-901") == held_before);
+  CHECK(ApiServer::try_request(bound, "PUT", leases + "/vedette-all-901",
                                stolen_at("2026-01-02T03:15:00.000001Z"))
             .first == 200);
-  CHECK(ApiServer::try_request(bound, "DELETE", leases + "/vedette-all-1").first == 200);
+  CHECK(ApiServer::try_request(bound, "DELETE", leases + "/vedette-all-901").first == 200);
 }
 
 TEST_CASE(
@@ -581,13 +582,13 @@ TEST_CASE("the job of manifests/cleanup removes all that agents left, and its to
   server->request("PATCH", node, json::parse(R"({"metadata": {"annotations": {"vedette.dev/verdict": "{}",
     "vedette.dev/taint-times": "2026-01-02T03:04:05Z", "vedette.dev/pause": "true", "example.com/keep": "1"}}})"));
   const std::string leases = "/apis/coordination.k8s.io/v1/namespaces/";
-  json lease = lease_of(name, "vedette-all-7", "2026-01-02T03:00:00.000000Z");
+  json lease = lease_of(name, "vedette-all-907", "2026-01-02T03:00:00.000000Z");
   lease["metadata"]["labels"] = json::parse(R"({"vedette.dev/pool": "all", "vedette.dev/shard": "0"})");
   lease["metadata"]["labels"]["vedette.dev/node"] = name;
   server->request("POST", leases + kNamespace + "/leases", lease);
   server->request("POST", leases + kNamespace + "/leases",
                   lease_of(name, "somebody-elses-leader", "2026-01-02T03:00:00.000000Z"));
-  json other = lease_of(name, "vedette-all-7", "2026-01-02T03:00:00.000000Z");
+  json other = lease_of(name, "vedette-all-907", "2026-01-02T03:00:00.000000Z");
   other["metadata"]["namespace"] = "default";
   server->request("POST", leases + "default/leases", other);
 
@@ -629,7 +630,7 @@ TEST_CASE("the job of manifests/cleanup removes all that agents left, and its to
     CHECK(answer.first == 422);
     CHECK(answer.second.value("message", "").find("the cleanup may") != std::string::npos);
   }
-  CHECK(ApiServer::try_request(token, "DELETE", leases + "default/leases/vedette-all-7").first == 422);
+  CHECK(ApiServer::try_request(token, "DELETE", leases + "default/leases/vedette-all-907").first == 422);
   CHECK(ApiServer::try_request(token, "POST", leases + kNamespace + "/leases", lease).first == 403);
   CHECK(ApiServer::try_request(token, "DELETE", node).first == 403);
   CHECK(ApiServer::try_request(token, "GET", "/api/v1/pods").first == 403);
@@ -652,7 +653,8 @@ TEST_CASE("the job of manifests/cleanup removes all that agents left, and its to
   CHECK(after["status"]["conditions"].size() == 1);
   CHECK(after["metadata"]["annotations"] ==
         json::parse(R"({"vedette.dev/pause": "true", "example.com/keep": "1"})"));
-  CHECK(ApiServer::try_request(server->admin(), "GET", leases + kNamespace + "/leases/vedette-all-7").first ==
-        404);
+  CHECK(
+      ApiServer::try_request(server->admin(), "GET", leases + kNamespace + "/leases/vedette-all-907").first ==
+      404);
   for (const std::string& path : created) server->request("DELETE", path);
 }
