@@ -586,7 +586,9 @@ TEST_CASE("What memory.high holds back is counted as the kernel counts it") {
 class LoopSwap {
 public:
   LoopSwap() {
-    on_ = shell("truncate -s 96M " + image_ + " && losetup -f --show " + image_ + " > " + image_ +
+    // Not in memory: a loop device charges what it writes there to whose page it is.
+    fs::create_directories("/var/tmp");
+    on_ = shell("truncate -s 40M " + image_ + " && losetup -f --show " + image_ + " > " + image_ +
                 ".device && mkswap $(cat " + image_ + ".device) && swapon $(cat " + image_ + ".device)");
   }
   LoopSwap(const LoopSwap&) = delete;
@@ -602,7 +604,7 @@ private:
     return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()) ==
            0;  // NOLINT: the test's own words
   }
-  std::string image_ = "/tmp/vedette-swap-" + std::to_string(::getpid());
+  std::string image_ = "/var/tmp/vedette-swap-" + std::to_string(::getpid());
   bool on_ = false;
 };
 
@@ -630,8 +632,8 @@ TEST_CASE(
   SteppedChild child(
       cgroup, [] {},
       [] {
-        auto* memory = static_cast<volatile char*>(std::malloc(3 * kLimit));
-        for (std::size_t i = 0; i < 3 * kLimit; i += 4096) memory[i] = 1;
+        auto* memory = static_cast<volatile char*>(std::malloc(2 * kLimit));
+        for (std::size_t i = 0; i < 2 * kLimit; i += 4096) memory[i] = 1;
       });
   Observation observation;
   std::uint64_t out = 0;
@@ -646,10 +648,10 @@ TEST_CASE(
     count();
     return out > 0 && out == vmstat("pswpout") - before;
   }));
-  constexpr double kSwapped = kLimit;  // of three times the limit, two cannot stay
+  constexpr double kSwapped = 0.9 * kLimit;  // half of it cannot stay
   CHECK(tick_until(**made, observation,
                    [&] { return gauge(observation, cgroup.entity_name(), GAUGE_swap_bytes) >= kSwapped; }));
-  CHECK(gauge(observation, cgroup.entity_name(), GAUGE_swap_bytes) <= 3.0 * kLimit);
+  CHECK(gauge(observation, cgroup.entity_name(), GAUGE_swap_bytes) <= 2.0 * kLimit);
   CHECK(observation.samples.front().gauges[GAUGE_swap_use] > 0.1);
   CHECK(observation.samples.front().gauges[GAUGE_swap_bytes] >= kSwapped);
 }
