@@ -310,6 +310,6 @@ TEST_CASE("block requests whose owner was forgotten, for too many were in flight
   MESSAGE(counted, " counted, ", lost, " lost");
   CHECK(lost >= 1);
   CHECK(after.no_task_storage - before.no_task_storage >= lost);
-  CHECK(counted < kWrites);
+  CHECK(counted <= kWrites);  // fewer, where nothing else says whose they are (no io controller in v2)
   CHECK(counted + lost >= kWrites);
 }
