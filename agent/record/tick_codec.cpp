@@ -111,8 +111,14 @@ Result<RecordedSettings> decode_settings(const recording::Settings& message) {
         entry.severity() > static_cast<std::uint32_t>(Severity::kUnhealthy)) {
       return fail("the header has an impossible log rule");
     }
-    rules.push_back({entry.pattern(), entry.reason(), static_cast<Domain>(entry.domain()),
-                     static_cast<Severity>(entry.severity()), entry.unhealthy_at(), entry.probe()});
+    // What lines were counted the recording tells by itself.
+    rules.push_back({entry.pattern(),
+                     entry.reason(),
+                     static_cast<Domain>(entry.domain()),
+                     static_cast<Severity>(entry.severity()),
+                     entry.unhealthy_at(),
+                     entry.probe(),
+                     {}});
   }
   auto made = LogRules::make(std::move(rules));
   if (!made) return tl::unexpected(made.error());
