@@ -373,8 +373,11 @@ int BPF_PROG(request_completed, struct request *rq, int status, unsigned int byt
 	struct completion done = { .op = rq->cmd_flags & REQ_OP_MASK, .bytes = bytes, .status = status };
 	struct asker asker;
 
-	if (done.op >= FIRST_PASSTHROUGH || (!bytes && !(done.op == REQ_OP_FLUSH && status)))
+	if (done.op >= FIRST_PASSTHROUGH || (!bytes && !(done.op == REQ_OP_FLUSH && status))) {
+		if (!bytes) /* A flush without data: its bio would keep its place for ever. */
+			recall(rq->bio, &asker, 1);
 		return 0;
+	}
 	done.whole = bytes >= rq->__data_len;
 	done.cgroup_id = recall(rq->bio, &asker, done.whole) ? asker.cgroup_id : owner_id(rq->bio);
 	done.began_ns = rq->io_start_time_ns;

@@ -127,7 +127,7 @@
 	FILE_COUNTER(clock_jumps,         clock,    "jumps",    NODE, "Times the wall clock was set by more than a second") \
 	FILE_COUNTER(memory_oom_events,   cgroup,   "events",   POD,  "Times the memory limit was hit and nothing could be reclaimed (cgroup v2)") \
 	FILE_COUNTER(memory_oom_kills,    cgroup,   "kills",    POD,  "Processes that an OOM killer chose, as the cgroup itself counts them (v2)") \
-	FILE_COUNTER(soft_lockups,        log,      "lockups",  NODE, "CPUs the kernel log reports as stuck in the kernel") \
+	FILE_COUNTER(soft_lockups,        log,      "lockups",  NODE, "Reports in the kernel log of a CPU stuck in the kernel") \
 	FILE_COUNTER(rcu_stalls,          log,      "stalls",   NODE, "RCU stalls the kernel log reports") \
 	FILE_COUNTER(kernel_bugs,         log,      "bugs",     NODE, "Oopses, BUGs and warnings of the kernel's own code in its log") \
 	FILE_COUNTER(xfs_errors,          log,      "errors",   NODE, "Errors XFS reports in the kernel log")

@@ -132,7 +132,7 @@ struct client {
  * is counted as lost.
  */
 #define CLIENTS 4096
-/* .25 to 1 s. Longer, and connections to elsewhere would be taken for lost ones more often. */
+/* .25 s (HZ 1000) to 2.6 s (HZ 100). Longer, and connections to elsewhere would be taken for lost ones more often. */
 #define MEET_JIFFIES 256
 
 struct {

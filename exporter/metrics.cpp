@@ -402,7 +402,8 @@ private:
             "Counts whose cgroup had no slot: only the node's sum has them",
             static_cast<double>(losses.no_slot));
     counter("vedette_samples_without_storage_total",
-            "Starts of calls, waits and requests that found no room to be kept: a latency sample fewer",
+            "Starts of calls, waits and requests that found no room to be kept: a latency sample fewer, or "
+            "more (vedette_counts_without_start_total)",
             static_cast<double>(losses.no_task_storage));
     begin("vedette_counts_without_start_total",
           "Of those starts, what a signal may lack for it; absent where it lacks nothing",

@@ -75,7 +75,7 @@ Decision Decider::update(const Instant& now, const std::vector<Condition>& condi
   decision_.hold = Hold::kNone;
   decision_.judgements.clear();
   for (auto& [reason, claim] : claims_) claim.active = false;
-  forget(now);
+  forget(now, conditions);
   for (const Condition& condition : conditions) {
     decision_.judgements.push_back(judge(condition, entities, now));
   }
@@ -124,8 +124,14 @@ void Decider::adopt(const Instant& now, const ActState& act) {
   ++decision_.generation;
 }
 
-// Recoveries of a day ago. Once none is left, and nothing wants a taint, the node is trusted again.
-void Decider::forget(const Instant& now) {
+// Recoveries of a day ago. Once none is left, and nothing wants a taint, the node is trusted again; unless
+// the trouble is there, be it too doubtful to taint.
+void Decider::forget(const Instant& now, const std::vector<Condition>& conditions) {
+  const auto is_there = [&](const std::string& reason) {
+    return std::ranges::any_of(conditions, [&](const Condition& condition) {
+      return condition.reason == reason && condition.entity->kind == EntityKind::kNode;
+    });
+  };
   std::string newest;
   WallNs ended_wall_ns = 0;
   std::erase_if(past_, [&](const auto& entry) {
@@ -136,10 +142,10 @@ void Decider::forget(const Instant& now) {
     }
     return true;
   });
-  if (newest.empty() || !past_.empty() || strongest(true) != claims_.end()) return;
+  if (newest.empty() || !past_.empty() || strongest(true) != claims_.end() || is_there(newest)) return;
   decision_.trusted_wall_ns = now.wall_ns;
   decision_.trusted = "recovered from " + newest + " at " + format_time(ended_wall_ns) +
-                      ", a day or more ago, and it has not been seen again";
+                      ", a day or more ago, and this agent has not seen it again";
 }
 
 Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr>& entities,
@@ -164,34 +170,32 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
     return judgement;
   }
 
-  const std::string objected = objection(condition.reason, wall_of(condition.evidence_ns, now), now);
-  if (!objected.empty()) {
-    judgement.why = "does nothing: " + objected;
-    if (!is_set_aside(say_, wall_of(condition.evidence_ns, now), now))
-      hold_back(Hold::kVeto, condition.reason + ": " + objected);
-    return judgement;
-  }
   const std::string lack = rule.lacks(record_);
-  if (const auto held = claims_.find(condition.reason);
-      !lack.empty() && held != claims_.end() && held->second.earned) {
+  auto held = claims_.find(condition.reason);
+  if (!lack.empty() && held != claims_.end() && held->second.earned) {
     withdraw(condition.reason, "its rule " + lack);
+    held = claims_.end();
   }
   const double evidence_s = seconds_between(condition.first_evidence_ns, condition.evidence_ns);
   // An escalation before a restart is one still, as long as the taint is there.
-  const auto held = claims_.find(condition.reason);
   const bool escalated_before =
       held != claims_.end() && held->second.adopted && held->second.effect == rule.escalate_to;
   const bool escalated =
       rule.escalate_to != Effect::kNone && (escalated_before || evidence_s >= rule.escalate_after_s);
+  // But for what is said against it.
+  const bool acts = evidence_s >= rule.for_s && (rule.effect != Effect::kNone || escalated);
+
+  const std::string objected = objection(condition.reason, wall_of(condition.evidence_ns, now), now);
+  if (!objected.empty()) {
+    judgement.why = "does nothing: " + objected;
+    if (acts && lack.empty()) hold_back(Hold::kVeto, condition.reason + ": " + objected);
+    return judgement;
+  }
   const auto holds_back = [&](Hold hold, std::string why) {
     hold_back(hold, condition.reason + ": " + why);
     judgement.why = "holds back: " + std::move(why);
     return judgement;
   };
-  if (condition.confidence < rule.confidence) {
-    return holds_back(Hold::kConfidence, "confidence " + two_digits(condition.confidence) + " is below " +
-                                             two_digits(rule.confidence));
-  }
   if (evidence_s < rule.for_s) {
     return holds_back(Hold::kPersistence,
                       "evidence for " + seconds(evidence_s) + ", it takes " + duration_text(rule.for_s));
@@ -201,10 +205,14 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
                     duration_text(rule.escalate_after_s) + ", " + seconds(evidence_s) + " so far";
     return judgement;
   }
+  if (condition.confidence < rule.confidence) {
+    return holds_back(
+        lack.empty() ? Hold::kConfidence : Hold::kRecord,
+        "confidence " + two_digits(condition.confidence) + " is below " + two_digits(rule.confidence));
+  }
   std::string why;
   const Effect effect = spared(escalated ? rule.escalate_to : rule.effect, entities, why);
-  Claim& made = claim(condition, rule, effect, now);
-  made.earned = lack.empty();
+  Claim& made = claim(condition, rule, effect, lack.empty(), now);
   if (!made.earned) {
     const std::string unearned = "its rule " + rule.name + " " + lack;
     made.message = explain(condition, why + "; advised only, for " + unearned);
@@ -238,18 +246,17 @@ Effect Decider::spared(Effect effect, const std::vector<EntityPtr>& entities, st
   return effect;
 }
 
-Decider::Claim& Decider::claim(const Condition& condition, const PolicyRule& rule, Effect effect,
+Decider::Claim& Decider::claim(const Condition& condition, const PolicyRule& rule, Effect effect, bool earned,
                                const Instant& now) {
   const auto [position, fresh] = claims_.try_emplace(condition.reason);
   Claim& claim = position->second;
   const auto past = past_.find(condition.reason);
-  if (fresh) {
-    claim.since_ns = condition.since.monotonic_ns;
-    if (past != past_.end()) ++past->second.relapses;
-  }
+  if (fresh) claim.since_ns = condition.since.monotonic_ns;
+  if (earned && (fresh || !claim.earned) && past != past_.end()) ++past->second.relapses;
   const unsigned relapses = past == past_.end() ? 0 : past->second.relapses;
   const double recovery_s = rule.recovery_s.value_or(options_.recovery_s) *
                             std::exp2(std::min(relapses, options_.policy->relapse_doublings));
+  claim.earned = earned;
   claim.effect = effect;
   claim.recovery_s = recovery_s;
   claim.evidence_ns = condition.evidence_ns;
@@ -271,7 +278,9 @@ std::string Decider::objection(const std::string& reason, WallNs evidence_wall_n
 
 // A claim that an earlier policy, or an earlier record, gave.
 void Decider::withdraw(const std::string& reason, std::string why) {
-  if (claims_.erase(reason) > 0) ended_by_ = std::move(why);
+  if (claims_.erase(reason) == 0) return;
+  ended_by_ = std::move(why);
+  past_.erase(reason);
 }
 
 void Decider::expire(const Instant& now) {
@@ -289,7 +298,7 @@ void Decider::expire(const Instant& now) {
       continue;
     }
     ended_by_.clear();
-    if (claim.earned) {
+    if (claim.earned || past_.contains(reason)) {
       Past& past = past_[reason];
       past.until_ns = now.monotonic_ns + kDayNs;
       past.ended_wall_ns = now.wall_ns;
@@ -311,9 +320,9 @@ Decider::Claims::const_iterator Decider::strongest(bool earned) const {
   return best;
 }
 
-// The first that is said in a tick stands.
+// The first that is said in a tick stands, but one that only waits.
 void Decider::hold_back(Hold hold, std::string why) {
-  if (decision_.hold != Hold::kNone) return;
+  if (decision_.hold != Hold::kNone && (waits(hold) || !waits(decision_.hold))) return;
   decision_.hold = hold;
   decision_.held_back = std::move(why);
 }
@@ -372,7 +381,11 @@ void Decider::advise() {
   if (cause != claims_.end() && cause->second.effect > wanted) {
     decision_.advice = {std::string(to_string(cause->second.effect)), cause->first, cause->second.message};
   } else if (!decision_.advice.effect.empty()) {
-    decision_.advice = {"", "", ended_by_.empty() ? "recovered" : ended_by_};
+    const bool earned = claims_.contains(decision_.advice.reason);
+    decision_.advice = {"", "",
+                        earned              ? "its rule has earned it"
+                        : ended_by_.empty() ? "recovered"
+                                            : ended_by_};
   }
 }
 

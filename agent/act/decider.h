@@ -66,10 +66,11 @@ private:
   };
 
   void adopt(const Instant& now, const ActState& act);
-  void forget(const Instant& now);
+  void forget(const Instant& now, const std::vector<Condition>& conditions);
   Judgement judge(const Condition& condition, const std::vector<EntityPtr>& entities, const Instant& now);
   Effect spared(Effect effect, const std::vector<EntityPtr>& entities, std::string& why) const;
-  Claim& claim(const Condition& condition, const PolicyRule& rule, Effect effect, const Instant& now);
+  Claim& claim(const Condition& condition, const PolicyRule& rule, Effect effect, bool earned,
+               const Instant& now);
   // Why an operator will not have it count; empty: nobody said so.
   std::string objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const;
   void withdraw(const std::string& reason, std::string why);

@@ -43,6 +43,11 @@ enum class Hold : std::uint8_t {
   kMassEvent,
 };
 
+// It needs more evidence or a better record: nothing stands in its way.
+constexpr bool waits(Hold hold) {
+  return hold == Hold::kPersistence || hold == Hold::kRecord;
+}
+
 // What a rule would do that must earn it first.
 struct Advice {
   std::string effect;   // of the taint; empty: nothing, or nothing stronger than what is wanted anyway

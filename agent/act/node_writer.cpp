@@ -14,7 +14,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kMaxMeasured = 1024;  // as ActState promises
-// Two transitions (taint, lift) for each of the four taints an hour that act/decide allows, and some.
+// Two transitions (taint, lift) for each of the four taints an hour that act/decide allows, and as many words
+// on what was held back or advised.
 constexpr std::size_t kMaxPendingEvents = 16;
 // With the backoff this is about half a minute beyond the end of an outage; an event that is refused for
 // another reason (rights, admission) must not be sent for ever.
@@ -54,8 +55,8 @@ bool taint_is_as_wanted(const NodeState& seen, const Decision& wanted) {
 
 // A number in `held_back` is no change.
 bool asks_the_same(const Decision& a, const Decision& b) {
-  return a.generation == b.generation && a.verdict == b.verdict && a.hold == b.hold &&
-         substance_of(a.held_back) == substance_of(b.held_back) && a.advice == b.advice &&
+  return a.generation == b.generation && a.hold == b.hold &&
+         substance_of(a.held_back) == substance_of(b.held_back) && a.advice.effect == b.advice.effect &&
          a.trusted_wall_ns == b.trusted_wall_ns;
 }
 
@@ -100,7 +101,8 @@ NodeWriter::NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeCli
       heartbeat_(options_.heartbeat),
       until_heartbeat_(options_.heartbeat),
       held_back_(options_.held_back),
-      corrections_(options_.first_correction, options_.max_correction),
+      taint_brake_(options_.first_correction, options_.max_correction),
+      status_brake_(options_.first_correction, options_.max_correction),
       backoff_(options_.first_backoff, options_.max_backoff) {
   publish_state();
   thread_ = std::jthread([this] { run(); });
@@ -114,9 +116,12 @@ void NodeWriter::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   // Several snapshots a second say the same; only a change is worth waking the thread.
   if (snapshot->decision.generation == 0) return;
   const auto before = wanted_.get();
-  if (before && asks_the_same(*before, snapshot->decision)) return;
+  const bool same = before && asks_the_same(*before, snapshot->decision);
+  if (same && before->verdict == snapshot->decision.verdict) return;
+  const bool decided = !before || before->generation != snapshot->decision.generation;
   wanted_.set(std::shared_ptr<const Decision>(snapshot, &snapshot->decision));
-  wake_.set(0);
+  // The numbers of a verdict go with the heartbeat, and what is only told does not end a backoff.
+  if (decided || (!same && published_.get()->connected)) wake_.set(0);
 }
 
 void NodeWriter::run() {
@@ -126,9 +131,11 @@ void NodeWriter::run() {
   while (!stop.stop_requested()) {
     milliseconds pause;
     bool asked_to_wait = false;
-    correction_waits_ = corrected_ = false;
+    taint_brake_.begin();
+    status_brake_.begin();
     const Status done = match(wanted_.get());
-    if (corrected_) note_correction();
+    taint_brake_.end();
+    status_brake_.end();
     if (done) {
       if (!state_.last_error.empty())
         spdlog::info("node {}: the API server answers again", options_.node.name);
@@ -169,11 +176,7 @@ milliseconds NodeWriter::pause_after_success() {
   if (const MonotonicNs now = monotonic_now(); held_until_ns_ > now) {
     pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(held_until_ns_ - now)));
   }
-  if (correction_waits_) {
-    const MonotonicNs now = std::min(monotonic_now(), next_correction_ns_);
-    pause =
-        std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(next_correction_ns_ - now)));
-  }
+  pause = std::min({pause, taint_brake_.left(), status_brake_.left()});
   return budget_.owes() || budget_.doubtful() ? std::min(pause, kOwingPause) : pause;
 }
 
@@ -220,8 +223,8 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   if (told_trusted_ns_ != wanted->trusted_wall_ns) tell_trust(*wanted);
   publish_state();
 
-  // All are tried, so that one that is refused does not hold back the others; unless the server asks for a
-  // pause.
+  // A slot that is refused does not hold back the conditions, nor these the events; unless the server asks
+  // for a pause.
   const auto asked_to_wait = [this] { return client_.retry_after().count() > 0; };
   Status kept = keep_slot(*seen, *wanted);
   tell_hold(*wanted);
@@ -230,7 +233,7 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   if (!after && asked_to_wait()) return tl::unexpected(after.error());
   if (after) {
     told_generation_ = wanted->generation;
-    told_verdict_ = wanted->verdict;
+    if (after->our_annotations[kVerdictAnnotation] == wanted->verdict) told_verdict_ = wanted->verdict;
   }
   if (after && (state_.tainted == wanted->taint || !may_taint(*wanted)))
     state_.acked_generation = wanted->generation;
@@ -248,7 +251,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     if (!seen) return seen;
     note_node(*seen, wanted.get());
     if (!asks(wanted.get()) || !may_change_taint(*wanted) || taint_is_as_wanted(*seen, *wanted)) return seen;
-    if (wanted->generation == state_.acked_generation && !may_correct()) return seen;
+    if (wanted->generation == state_.acked_generation && !taint_brake_.frees()) return seen;
     if (wanted->taint && seen->our_taints.empty()) {
       if (monotonic_now() < held_until_ns_ || is_paused(*seen)) return seen;
       const auto answer = ask_for_slot(*seen, newest, "not tainted");
@@ -264,7 +267,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     if (!written) return tl::unexpected(written.error());
     if (*written) {
       ++state_.patches;
-      corrected_ = wanted->generation == state_.acked_generation;
+      if (wanted->generation == state_.acked_generation) taint_brake_.note();
       lifted_ = !wanted->taint;
       note_node(**written, wanted.get());
       return std::move(**written);
@@ -280,18 +283,6 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
   }
   return fail("node " + options_.node.name + ": " + std::to_string(kMaxConflicts) +
               " conflicts in a row with other writers of the node object");
-}
-
-// Whether what was true once, and others have changed since, may be put right now.
-bool NodeWriter::may_correct() {
-  correction_waits_ = monotonic_now() < next_correction_ns_;
-  return !correction_waits_;
-}
-
-void NodeWriter::note_correction() {
-  const MonotonicNs now = monotonic_now();
-  if (now >= next_correction_ns_ + to_ns(options_.max_correction)) corrections_.reset();
-  next_correction_ns_ = now + to_ns(corrections_.next(std::chrono::seconds(0)));
 }
 
 // The breakers: this node was tainted often enough, or the API server is only just back.
@@ -365,7 +356,7 @@ Status NodeWriter::keep_slot(const NodeState& seen, const Decision& wanted) {
 // All of them in one patch when one differs: an object of the node's size is written either way.
 Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wanted) {
   const WallNs now = wall_now();
-  const bool decided = wanted.generation != told_generation_ || wanted.verdict != told_verdict_;
+  const bool decided = wanted.generation != told_generation_;
   // What keeps a slot from being given back is that the node has not changed: this changes it.
   bool due = budget_.owes();
   bool changed = false;
@@ -396,12 +387,13 @@ Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wante
     annotations[kVerdictAnnotation] = wanted.verdict;
   }
   until_heartbeat_ = heartbeat_ - oldest;
-  changed |= !annotations.empty();
-  if (!due && (!changed || (!decided && !may_correct()))) return seen;
+  // The same verdict in newer numbers waits for the heartbeat; one that others have changed does not.
+  changed |= !annotations.empty() && (decided || wanted.verdict == told_verdict_);
+  if (!due && (!changed || (!decided && !status_brake_.frees()))) return seen;
   auto after = node_.write_status(conditions, annotations);
   if (!after) return after;
   ++state_.patches;
-  corrected_ |= changed && !decided;
+  if (changed && !decided) status_brake_.note();
   last_ = *after;
   heartbeat_ = backoff_.jittered(std::chrono::floor<milliseconds>(options_.heartbeat * kHeartbeatSpread),
                                  1 / kHeartbeatSpread);

@@ -91,8 +91,38 @@ private:
   Result<NodeState> match_taint(std::shared_ptr<const Decision>& wanted);
   Result<NodeState> match_status(NodeState seen, const Decision& wanted);
   bool is_paused(const NodeState& seen);
-  bool may_correct();
-  void note_correction();
+  // How often what was true once, and others have changed since, is put right. One match() is begin() to
+  // end().
+  class Brake {
+  public:
+    Brake(std::chrono::milliseconds first, std::chrono::milliseconds most)
+        : pauses_(first, most), most_(most) {}
+    void begin() { waits_ = used_ = false; }
+    bool frees() {
+      waits_ |= monotonic_now() < next_ns_;
+      return !waits_;
+    }
+    void note() { used_ = true; }
+    void end() {
+      if (!used_) return;
+      const MonotonicNs now = monotonic_now();
+      if (now >= next_ns_ + to_ns(most_)) pauses_.reset();
+      next_ns_ = now + to_ns(pauses_.next(std::chrono::seconds(0)));
+    }
+    // Until a correction that waits may go; for ever if none does.
+    std::chrono::milliseconds left() const {
+      if (!waits_) return std::chrono::milliseconds::max();
+      const MonotonicNs now = std::min(monotonic_now(), next_ns_);
+      return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::nanoseconds(next_ns_ - now));
+    }
+
+  private:
+    Backoff pauses_;
+    std::chrono::milliseconds most_;
+    MonotonicNs next_ns_ = 0;
+    bool waits_ = false, used_ = false;
+  };
+
   void hold_back(Hold hold, const std::string& reason, std::chrono::nanoseconds pause);
   Result<TaintBudget::Answer> ask_for_slot(const NodeState& seen, bool newest, const std::string& what);
   Status keep_slot(const NodeState& seen, const Decision& wanted);
@@ -144,9 +174,7 @@ private:
   std::chrono::milliseconds held_back_{0};
   std::uint64_t told_generation_ = 0;  // whose conditions and verdict were true on the node once
   std::string told_verdict_;
-  Backoff corrections_;
-  MonotonicNs next_correction_ns_ = 0;
-  bool correction_waits_ = false, corrected_ = false;  // in the last match()
+  Brake taint_brake_, status_brake_;
   Backoff backoff_;
   bool away_ = false;                 // what the last failure was
   std::unique_ptr<NodeWatch> watch_;  // from the first answer on

@@ -213,8 +213,9 @@ void Assessor::read_telemetry(const Observation& observation) {
   first_ = false;
 }
 
-bool Assessor::lost_lately(Loss& loss, std::uint64_t count, MonotonicNs now) const {
-  if (count > loss.seen && !(first_ && options_.continues)) loss.at_ns = now;
+bool Assessor::lost_lately(Loss& loss, std::uint64_t count, double noise, MonotonicNs now) const {
+  const double lost = count > loss.seen ? static_cast<double>(count - loss.seen) : 0;
+  if (lost > noise && !(first_ && options_.continues)) loss.at_ns = now;
   loss.seen = count;
   return loss.at_ns != 0 && seconds_between(loss.at_ns, now) < kLossMemoryS;
 }
@@ -222,11 +223,13 @@ bool Assessor::lost_lately(Loss& loss, std::uint64_t count, MonotonicNs now) con
 // What is counted as it ends (a wait for a lock) is not, where its start was lost. A start that would have
 // given a latency and no more costs nothing: every count is exact without it.
 void Assessor::read_lost_starts(const Observation& observation) {
-  if (observation.losses.no_task_storage == 0) return;  // as nearly always
+  if (observation.losses.no_task_storage == 0) return;
   const MonotonicNs now = observation.time.monotonic_ns;
+  const double noise = kLostStartsPerS * observation.interval_s;
   for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
     // The columns of counters go first, in their order.
-    if (lost_lately(lost_starts_[i], observation.losses.no_start[i], now)) trust_[i] = kConfidenceAfterLoss;
+    if (lost_lately(lost_starts_[i], observation.losses.no_start[i], noise, now))
+      trust_[i] = kConfidenceAfterLoss;
   }
 }
 
@@ -235,7 +238,7 @@ void Assessor::read_probes(const Observation& observation) {
   for (const ProbeHealth& probe : observation.probes) {
     double trust = probe.state == ProbeState::kDegraded || probe.state == ProbeState::kShed ? 0 : 1;
     if (probe.misses.value_or(0) > 0 &&
-        lost_lately(missed_[probe.name], *probe.misses, observation.time.monotonic_ns)) {
+        lost_lately(missed_[probe.name], *probe.misses, 0, observation.time.monotonic_ns)) {
       trust = std::min(trust, kConfidenceAfterLoss);
     }
     if (trust == 1) continue;

@@ -61,8 +61,8 @@ private:
   void read_telemetry(const Observation& observation);
   void read_lost_starts(const Observation& observation);
   void read_probes(const Observation& observation);
-  // Whether `count`, which only grows, did so lately.
-  bool lost_lately(Loss& loss, std::uint64_t count, MonotonicNs now) const;
+  // Whether `count`, which only grows, did so lately by more than `noise` in a tick.
+  bool lost_lately(Loss& loss, std::uint64_t count, double noise, MonotonicNs now) const;
   // 1 while nothing was lost and all that the score rests on is watched.
   double score_confidence(const std::vector<Reason>& reasons) const;
   // Seconds for which `holds` has been true of (what, entity) without a break; starts at 0.

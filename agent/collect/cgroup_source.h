@@ -36,8 +36,8 @@ public:
   // throttled periods times the period per time passed. page_faults, major_faults and swap_bytes: of all its
   // roots, with all below them; up to 8 s late where they begin to move in a directory that stood still and
   // whose usage does not change by a byte. memory_high_events, memory_max_events, memory_oom_events and
-  // memory_oom_kills: likewise, but never late; v1 has only the second, and counts a limit only where it
-  // stands.
+  // memory_oom_kills: likewise, but never late; v1 has only memory_max_events, and counts a limit only where
+  // it stands.
   void read(const LivingEntity& entity, MonotonicNs now, Gauges& gauges, FileCounts& counts);
   void forget(EntityId entity) { entities_.erase(entity); }
 

@@ -637,7 +637,7 @@ void KernelProbes::read_losses(Losses& losses) const {
     losses.no_task_storage += vedette::load(row.no_task_storage);
     losses.no_detail += vedette::load(row.no_detail);
   }
-  if (losses.no_task_storage == 0) return;  // as nearly always
+  if (losses.no_task_storage == 0) return;
   for (unsigned cpu = 0; cpu < state.cpus; ++cpu) {
     const probe_losses& row = state.losses(cpu);
     for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) losses.no_start[i] += vedette::load(row.no_start[i]);

@@ -23,9 +23,6 @@ constexpr MonotonicNs kScanGapNs = 1'000'000'000;
 // Where the kernel does not say that something changed (v1), and in case it did not.
 constexpr MonotonicNs kScanAnywayNs = 10'000'000'000;
 
-// As long as the longest window of features: until then they would be made of counts that lack something.
-constexpr MonotonicNs kShortNs = 30'000'000'000;
-
 // Of thousands that these keep at a time one in some hundreds finds no room. Their counts would never be
 // known just where much goes on, for the sake of a percent: that they lack something is told (Losses), and
 // lowers what is concluded from them (assess/).
@@ -333,12 +330,13 @@ void LiveSource::find_slotless() {
 }
 
 // Whose start it was nobody knows: of all entities.
-void LiveSource::find_short(const Losses& losses, MonotonicNs now) {
-  if (losses.no_task_storage == 0) return;  // as nearly always
+void LiveSource::find_short(const Losses& losses, double interval_s, MonotonicNs now) {
+  if (losses.no_task_storage == 0) return;
   short_.reset();
   for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
     if (tells_although_short(kCounters[i].origin)) continue;
-    if (losses.no_start[i] != starts_lost_[i]) short_until_ns_[i] = now + kShortNs;
+    const auto lost = static_cast<double>(losses.no_start[i] - starts_lost_[i]);
+    if (lost > kLostStartsPerS * interval_s) short_until_ns_[i] = now + kDoubtNs;
     starts_lost_[i] = losses.no_start[i];
     short_.set(i, now < short_until_ns_[i]);
   }
@@ -564,7 +562,7 @@ Status LiveSource::collect(Observation& observation) {
   if (kernel_) kernel_->read_losses(observation.losses);
   observation.losses.missed_ticks = missed_ticks_;
   observation.losses.log_lost = log_lost_;
-  find_short(observation.losses, now);
+  find_short(observation.losses, observation.interval_s, now);
   lay_out(observation);
   add_totals(observation, now);
   add_events(observation);

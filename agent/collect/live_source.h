@@ -98,7 +98,7 @@ private:
   void read_surveys();
   void read_details();
   void take_mounts(MonotonicNs now);
-  void find_short(const Losses& losses, MonotonicNs now);
+  void find_short(const Losses& losses, double interval_s, MonotonicNs now);
   void lay_out(Observation& observation);
   void add_totals(Observation& observation, MonotonicNs now);
   void read_log(MonotonicNs now);

@@ -139,9 +139,10 @@ Status LogSource::read(MonotonicNs now, std::vector<KernelEvent>& events, FileCo
   if (Status done = file_ ? read_device(now, events, lost) : read_syslog(now, events, lost); !done) {
     return done;
   }
+  if (lost != lost_before) doubt_until_ns_ = now + kDoubtNs;
   for (std::size_t i = 0; i < counted_.size(); ++i) {
     counts.set(log_counters()[i], counted_[i]);
-    if (lost != lost_before) counts.doubt(log_counters()[i]);
+    if (now < doubt_until_ns_) counts.doubt(log_counters()[i]);
   }
   return {};
 }

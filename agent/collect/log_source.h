@@ -66,6 +66,7 @@ private:
   std::string buffer_;  // the whole log, as syslog(2) gives it
   std::string end_;     // of what was read
   MonotonicNs due_ns_ = 0;
+  MonotonicNs doubt_until_ns_ = 0;
   std::vector<std::uint64_t> counted_ = std::vector<std::uint64_t>(log_counters().size());
   std::optional<std::uint64_t> last_sequence_;
   MonotonicNs last_read_ns_ = 0;

@@ -31,8 +31,8 @@ using Buckets = std::array<std::uint64_t, HISTOGRAM_BUCKETS>;
 struct Sample {
   EntityId entity = kNodeEntity;
   std::array<std::uint64_t, COUNTER_COUNT> counters{};
-  // Counters read from files of which this entity has none, or not now, and those of the probes that lost
-  // starts: they are missing, not zero.
+  // Counters read from files of which this entity has none, or not now, and those of locks and memory that
+  // lost more than a few starts: they are missing, not zero.
   std::bitset<COUNTER_COUNT> unknown;
   std::array<Buckets, HISTOGRAM_COUNT> histograms{};
   std::array<double, GAUGE_COUNT> gauges;
@@ -77,6 +77,11 @@ struct ProbeHealth {
   std::uint64_t watched_ns = 0;
   MonotonicNs since_ns = 0;  // when it came into this state; 0: at the start
 };
+
+// More lost starts a second than this, and what a counter lacks for them is no noise.
+inline constexpr double kLostStartsPerS = 10;
+// For so long a count that lacked something is not known: rates look back that far (features/).
+inline constexpr MonotonicNs kDoubtNs = 10'000'000'000;
 
 // All counts are totals since the agent's start.
 struct Losses {

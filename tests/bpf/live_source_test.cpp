@@ -564,8 +564,10 @@ TEST_CASE("What memory.high holds back is counted as the kernel counts it") {
   SteppedChild child(
       cgroup, [] {},
       [] {
-        auto* memory = static_cast<volatile char*>(std::malloc(2 * kHigh));
-        for (std::size_t i = 0; i < 2 * kHigh; i += 4096) memory[i] = 1;
+        // Not more: the kernel lets it wait the longer, the further above it is.
+        constexpr std::size_t kTouched = kHigh + kHigh / 4;
+        auto* memory = static_cast<volatile char*>(std::malloc(kTouched));
+        for (std::size_t i = 0; i < kTouched; i += 4096) memory[i] = 1;
       });
   Observation observation;
   const auto row = [&] { return row_of(observation, cgroup.entity_name()); };

@@ -226,6 +226,7 @@ TEST_CASE("a dead holder's slot stays taken while its node is tainted, and passe
   const json events = server->request("GET", "/apis/events.k8s.io/v1/namespaces/default/events");
   const auto told = std::ranges::count_if(events["items"], [&](const json& event) {
     return event["regarding"]["name"] == pool.nodes[1] && event["reason"] == "NodeTaintHeldBack" &&
+           !event.contains("series") &&
            event["note"].get<std::string>().find("held back: all 1 slots of pool") != std::string::npos;
   });
   CHECK(told == 1);  // of all its tries

@@ -47,11 +47,12 @@ at_least() {
 traced() {
   tracing=/sys/kernel/tracing
   [[ -d $tracing/events ]] || mount -t tracefs tracefs $tracing
+  echo 0 >$tracing/events/enable # of an earlier scenario
   echo >$tracing/trace
   echo "$2" >"$tracing/events/$1/filter"
   echo 1 >"$tracing/events/$1/enable"
 }
-traces() { grep -vc "^#" $tracing/trace; }
+traces() { grep -vc "^#" $tracing/trace || true; }
 exactly() {
   local now
   at_least "$@"

@@ -83,7 +83,7 @@ std::string probes_view(const api::Response& response, const Screen& screen) {
   for (const auto& [signal, number] : lacking) count(("  " + signal + " lacks").c_str(), number);
   count("missed ticks", losses.missed_ticks());
   count("kernel log lines lost", losses.log_lost());
-  count("counts by label without room", losses.no_detail());
+  count("counts by label without room or owner", losses.no_detail());
   return text;
 }
 

@@ -188,7 +188,7 @@ private:
     also(losses.no_task_storage(), " starts without room");
     also(losses.missed_ticks(), " missed ticks");
     also(losses.log_lost(), " log lines lost");
-    also(losses.no_detail(), " counts by label without room");
+    also(losses.no_detail(), " counts by label without room or owner");
     const bool impaired = troubled > 0 || losses.lost() > 0 || losses.no_slot() > 0 || losses.log_lost() > 0;
     row("Telemetry", probes, impaired ? Paint::kYellow : Paint::kPlain);
     for (const api::Probe& probe : status_.troubled_probes()) {

@@ -332,6 +332,47 @@ TEST_CASE("a node is trusted again once the last of its recoveries is a day ago 
   CHECK(quiet.update(at(90'000), {}, {}, known()).trusted_wall_ns == 0);
 }
 
+TEST_CASE("a node is not trusted while its old trouble is there, be it too doubtful to taint") {
+  Decider decider({.mode = Mode::kEnforce, .recovery_s = 100});
+  decider.update(at(1000), {going_on("DiskError", 1000, 0)}, {}, known());
+  CHECK_FALSE(decider.update(at(1200), {}, {}, known()).taint);
+  Condition doubtful = going_on("DiskError", 90'000, 0);
+  doubtful.confidence = 0.1;
+  CHECK(decider.update(at(90'000), {doubtful}, {}, known()).trusted_wall_ns == 0);
+  CHECK(decider.update(at(90'001), {}, {}, known()).trusted_wall_ns == 0);
+
+  // It came back within the day, and a new policy does not care: nobody may say that it was not seen again.
+  Decider relapsed({.mode = Mode::kEnforce, .recovery_s = 100});
+  relapsed.update(at(1000), {going_on("DiskError", 1000, 0)}, {}, known());
+  relapsed.update(at(1200), {}, {}, known());
+  CHECK(relapsed.update(at(50'000), {going_on("DiskError", 50'000, 0)}, {}, known()).taint);
+  relapsed.set_policy(policy_of("{rules: [{reason: DiskError, effect: None}]}"));
+  relapsed.update(at(90'000), {going_on("DiskError", 90'000, 40'000)}, {}, known());
+  CHECK(relapsed.update(at(90'100), {}, {}, known()).trusted_wall_ns == 0);
+}
+
+TEST_CASE("what would not have been set is not held back, and what only waits hides no other reason") {
+  DecideOptions options;
+  options.mode = Mode::kEnforce;
+  options.policy = policy_of("{rules: [{name: r, effect: NoSchedule, for: 10s}]}");
+  Decider decider(options);
+  const auto weak = [](double now, double length_s) {
+    Condition condition = going_on("DiskError", now, length_s);
+    condition.confidence = 0.1;
+    return condition;
+  };
+  CHECK(decider.update(at(1000), {weak(1000, 0)}, {}, known()).hold == Hold::kPersistence);
+  const Decision doubted =
+      decider.update(at(1010), {going_on("TaskHung", 1010, 0), weak(1010, 10)}, {}, known());
+  CHECK(doubted.hold == Hold::kConfidence);
+  CHECK(doubted.held_back.find("DiskError: confidence") == 0);
+
+  ActState vetoed = known();
+  vetoed.local.vetoes["DiskError"] = kForever;
+  CHECK(decider.update(at(1020), {going_on("DiskError", 1020, 0)}, {}, vetoed).hold == Hold::kNone);
+  CHECK(decider.update(at(1030), {going_on("DiskError", 1030, 10)}, {}, vetoed).hold == Hold::kVeto);
+}
+
 TEST_CASE(
     "a watch goes on over a restart and a reboot, and its end while nobody looked is said at the start") {
   ActState found = known();

@@ -257,6 +257,8 @@ TEST_CASE(
 
   scene.observation.losses.no_task_storage = 5;  // of them, two of locks; the others cost a sample each
   scene.observation.losses.no_start[COUNTER_lock_contentions] = 2;
+  CHECK(confidence("lock_contentions.rate") == 1);  // noise
+  scene.observation.losses.no_start[COUNTER_lock_contentions] = 2 + 2 * kLostStartsPerS;
   CHECK(confidence("lock_contentions.rate") == doctest::Approx(0.6));
   CHECK(confidence("lock_wait_ns.rate") == 1);
   CHECK(confidence("tcp_connects.rate") == 1);
