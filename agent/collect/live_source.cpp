@@ -336,7 +336,7 @@ void LiveSource::find_short(const Losses& losses, double interval_s, MonotonicNs
   for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
     if (tells_although_short(kCounters[i].origin)) continue;
     const auto lost = static_cast<double>(losses.no_start[i] - starts_lost_[i]);
-    if (lost > kLostStartsPerS * interval_s) short_until_ns_[i] = now + kDoubtNs;
+    if (lost > options_.lost_starts_per_s * interval_s) short_until_ns_[i] = now + kDoubtNs;
     starts_lost_[i] = losses.no_start[i];
     short_.set(i, now < short_until_ns_[i]);
   }

@@ -36,6 +36,8 @@ struct LiveOptions {
   // At most this many ticks a second because of urgent records: a storm of them may not eat the CPU, and the
   // timer comes anyway.
   double urgent_ticks_per_second = 10;
+  // More lost starts a second make counters of locks and memory unknown.
+  double lost_starts_per_s = kLostStartsPerS;
   // Files cost a millisecond or more per 50 cgroups and change slowly: between two rounds of reading them the
   // last values are repeated.
   FileOptions files;

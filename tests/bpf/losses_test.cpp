@@ -151,6 +151,7 @@ TEST_CASE(
   if (!filesystem.ready()) VEDETTE_SKIP("no ext4 on a loop device here");
   LiveOptions options;
   options.tick_interval = std::chrono::milliseconds(50);
+  options.lost_starts_per_s = 0;
   auto source = LiveSource::make(options);
   REQUIRE(source.has_value());
   Observation observation;
