@@ -34,7 +34,7 @@ std::string text_of(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-double two_digits(double value) {
+double rounded(double value) {
   return std::round(value * 100) / 100;
 }
 
@@ -108,12 +108,12 @@ std::string verdict_json(const Decision& decision, const std::vector<Condition>&
                   {"severity", to_string(condition.severity)},
                   {"since", format_time(condition.since.wall_ns)}};
     if (full) {
-      entry["confidence"] = two_digits(condition.confidence);
+      entry["confidence"] = rounded(condition.confidence);
       entry["message"] = cut_text(condition.message, kMaxSentence);
     }
     if (prediction) {
       entry["entity"] = cut_text(condition.entity->name, kMaxSentence);
-      entry["probability"] = two_digits(condition.probability);
+      entry["probability"] = rounded(condition.probability);
       entry["horizon_s"] = condition.horizon_s;
     }
     size += text_of(entry).size() + 1;  // and its comma
