@@ -27,7 +27,7 @@ struct LogRule {
   Severity severity = Severity::kDegraded;
   std::uint32_t unhealthy_at = 0;
   std::string probe;
-  std::optional<vedette_counter> counter;  // one of log_counters()
+  std::optional<vedette_counter> counter = {};  // one of log_counters()
 };
 
 // The counters of bpf/signals.h that are read from the kernel log, in their order there.

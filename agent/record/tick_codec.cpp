@@ -112,13 +112,8 @@ Result<RecordedSettings> decode_settings(const recording::Settings& message) {
       return fail("the header has an impossible log rule");
     }
     // What lines were counted the recording tells by itself.
-    rules.push_back({entry.pattern(),
-                     entry.reason(),
-                     static_cast<Domain>(entry.domain()),
-                     static_cast<Severity>(entry.severity()),
-                     entry.unhealthy_at(),
-                     entry.probe(),
-                     {}});
+    rules.push_back({entry.pattern(), entry.reason(), static_cast<Domain>(entry.domain()),
+                     static_cast<Severity>(entry.severity()), entry.unhealthy_at(), entry.probe()});
   }
   auto made = LogRules::make(std::move(rules));
   if (!made) return tl::unexpected(made.error());
