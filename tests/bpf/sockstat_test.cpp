@@ -74,7 +74,7 @@ int fill_a_receiver() {
   if (::connect(sender.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) return 2;
   const FileHandle receiver(::accept(listener.get(), nullptr, nullptr));
   ::fcntl(sender.get(), F_SETFL, O_NONBLOCK);
-  const std::vector<char> bytes(64 * 1024);
+  const std::vector<char> bytes(64UL * 1024);
   for (int refused = 0; refused < 200;) {
     if (::send(sender.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0) {
       refused = 0;

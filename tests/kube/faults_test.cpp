@@ -33,7 +33,7 @@ std::string kind_of(const HttpFront::Request& request) {
 // A server that fails each kind of request once, and again from renew() on.
 class Failing {
 public:
-  Failing(ApiServer& server, std::string refused, bool carried_out)
+  Failing(ApiServer& server, const std::string& refused, bool carried_out)
       : front_(server.admin(), [this, refused, carried_out](const HttpFront::Request& request) {
           if (renewed_.exchange(false)) failed_.clear();
           if (!failed_.insert(kind_of(request)).second) return HttpFront::Instead{};
@@ -68,7 +68,7 @@ TEST_CASE("a server that fails, before or after it has done what was asked, cost
       return make_writer(options);
     }
     static std::string labelled(ApiServer& api) {
-      const std::string name = api.make_node("failing");
+      std::string name = api.make_node("failing");
       api.set_taints(name, {kForeign});
       api.request("PATCH", "/api/v1/nodes/" + name,
                   {{"metadata", {{"labels", {{"example.com/failing", name}}}}}});

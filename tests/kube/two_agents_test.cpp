@@ -20,7 +20,7 @@ struct WatchedNode {
       : server(api), name(labelled(api, stem)), history(api.admin(), "example.com/watched=" + name) {}
 
   static std::string labelled(ApiServer& api, const std::string& stem) {
-    const std::string made = api.make_node(stem);
+    std::string made = api.make_node(stem);
     api.set_taints(made, {kForeign});
     api.request("PATCH", "/api/v1/nodes/" + made,
                 {{"metadata", {{"labels", {{"example.com/watched", made}}}}}});
@@ -48,7 +48,7 @@ public:
   }
   Decision tick(double now_s, const std::vector<Condition>& conditions) {
     auto snapshot = std::make_shared<Snapshot>();
-    snapshot->decision = decider_.update({ns(now_s), kWall + ns(now_s)}, conditions, {}, *writer_->state());
+    snapshot->decision = decider_.update({ns(now_s), start_ + ns(now_s)}, conditions, {}, *writer_->state());
     writer_->publish(snapshot);
     generation_ = snapshot->decision.generation;
     return snapshot->decision;
@@ -59,7 +59,7 @@ public:
   static MonotonicNs ns(double s) { return static_cast<MonotonicNs>(s * 1e9); }
 
 private:
-  const WallNs kWall = wall_now();
+  const WallNs start_ = wall_now();
   std::unique_ptr<NodeWriter> writer_;
   Decider decider_;
   std::uint64_t generation_ = 0;
@@ -265,8 +265,9 @@ TEST_CASE("times of a clock that is an hour off hold nothing back and keep nothi
                             {"lastTransitionTime", text}});
     }
     server->request("PATCH", path + "/status", {{"status", {{"conditions", conditions}}}});
-    server->request("PATCH", path,
-                    {{"metadata", {{"annotations", {{"vedette.dev/taint-times", text + " " + text}}}}}});
+    std::string twice = text;
+    twice.append(" ").append(text);
+    server->request("PATCH", path, {{"metadata", {{"annotations", {{"vedette.dev/taint-times", twice}}}}}});
     NodeWriterOptions options = writer_options(server->admin(), node.name);
     options.max_taints_per_hour = 2;
     const auto writer = make_writer(options);

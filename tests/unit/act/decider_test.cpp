@@ -313,7 +313,7 @@ TEST_CASE("after a recovery it watches for a day, and says until when") {
 
 TEST_CASE("a node is trusted again once the last of its recoveries is a day ago and nothing wants a taint") {
   Decider decider({.mode = Mode::kEnforce, .recovery_s = 100});
-  const auto trusted = [&](double now, std::vector<Condition> conditions) {
+  const auto trusted = [&](double now, const std::vector<Condition>& conditions) {
     return decider.update(at(now), conditions, {}, known()).trusted_wall_ns != 0;
   };
   CHECK_FALSE(trusted(1000, {going_on("DiskError", 1000, 0)}));
@@ -446,7 +446,7 @@ TEST_CASE("what is advised only ends like a taint, is none, and is not said besi
       "{rules: [{reason: DiskError, effect: NoSchedule}, "
       "{name: r, effect: NoSchedule, for: 10s, after: {verdicts: 2, precision: 0.9}}]}");
   Decider decider(options);
-  const auto decide = [&](double now, std::vector<Condition> conditions) {
+  const auto decide = [&](double now, const std::vector<Condition>& conditions) {
     return decider.update(at(now), conditions, {}, known());
   };
   // Before it has held, there is nothing to advise.
