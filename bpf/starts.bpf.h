@@ -3,7 +3,8 @@
  * When a task began something that it will end itself: a table by thread id, direct-mapped. It costs a load
  * and a compare, no hash and no allocation, works on every kernel, and survives sleep and migration. Two
  * threads whose ids share the low bits compete for a place: the one that is there stays, the other's start is
- * dropped; who called start_begin() counts that (start_lost(), LACKS()). Each object that includes this has its own table.
+ * dropped; who called start_begin() counts that (start_lost(), LACKS()). Each object that includes this has its
+ * own table.
  */
 #ifndef VEDETTE_STARTS_BPF_H
 #define VEDETTE_STARTS_BPF_H

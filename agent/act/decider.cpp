@@ -127,11 +127,6 @@ void Decider::adopt(const Instant& now, const ActState& act) {
 // Recoveries of a day ago. Once none is left, and nothing wants a taint, the node is trusted again; unless
 // the trouble is there, be it too doubtful to taint.
 void Decider::forget(const Instant& now, const std::vector<Condition>& conditions) {
-  const auto is_there = [&](const std::string& reason) {
-    return std::ranges::any_of(conditions, [&](const Condition& condition) {
-      return condition.reason == reason && condition.entity->kind == EntityKind::kNode;
-    });
-  };
   std::string newest;
   WallNs ended_wall_ns = 0;
   std::erase_if(past_, [&](const auto& entry) {
@@ -142,7 +137,13 @@ void Decider::forget(const Instant& now, const std::vector<Condition>& condition
     }
     return true;
   });
-  if (newest.empty() || !past_.empty() || strongest(true) != claims_.end() || is_there(newest)) return;
+  const auto is_it = [&](const Condition& condition) {
+    return condition.reason == newest && condition.entity->kind == EntityKind::kNode;
+  };
+  if (newest.empty() || !past_.empty() || strongest(true) != claims_.end() ||
+      std::ranges::any_of(conditions, is_it)) {
+    return;
+  }
   decision_.trusted_wall_ns = now.wall_ns;
   decision_.trusted = "recovered from " + newest + " at " + format_time(ended_wall_ns) +
                       ", a day or more ago, and this agent has not seen it again";

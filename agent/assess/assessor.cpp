@@ -200,12 +200,8 @@ void Assessor::read_telemetry(const Observation& observation) {
   const Losses& losses = observation.losses;
   const std::uint64_t lost = std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) +
                              losses.no_slot + losses.log_lost;
-  const MonotonicNs now = observation.time.monotonic_ns;
-  if (lost > losses_seen_.value_or(options_.continues ? lost : 0)) lost_at_ns_ = now;
-  losses_seen_ = lost;
-
-  const bool recently = lost_at_ns_ != 0 && seconds_between(lost_at_ns_, now) < kLossMemoryS;
-  confidence_after_losses_ = recently ? kConfidenceAfterLoss : 1;
+  confidence_after_losses_ =
+      lost_lately(lost_, lost, 0, observation.time.monotonic_ns) ? kConfidenceAfterLoss : 1;
 
   trust_.assign(feature_columns().size(), 1);
   read_lost_starts(observation);

@@ -5,7 +5,6 @@
 #include <array>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -74,8 +73,7 @@ private:
   std::map<Key, Condition> active_;
   // What holds, by a name that outlives all (a rule's reason, a literal).
   std::map<std::pair<std::string_view, EntityId>, MonotonicNs> held_since_;
-  std::optional<std::uint64_t> losses_seen_;  // none before the first tick
-  MonotonicNs lost_at_ns_ = 0;                // 0: never
+  Loss lost_;  // by anybody
   double confidence_after_losses_ = 1;
   std::map<std::string, Loss> missed_;  // by probe: runs
   std::array<Loss, SLOT_COUNTER_COUNT> lost_starts_{};

@@ -123,12 +123,6 @@ bool always_measured() {
   return file.get() == '1';
 }
 
-std::uint64_t process_cpu_ns() {
-  timespec time{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
-}
-
 // "\3www\7example\0", cut where the record ends, as "www.example".
 void print_name(::event& event) {
   std::string name;
@@ -458,7 +452,7 @@ void KernelProbes::State::sample_cost(std::uint64_t now_ns) {
   CostSample cost{.agent = 0, .probes = probes->end_cost(now_ns)};
   const auto online = static_cast<double>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
   for (auto& [probe, share] : cost.probes) share /= online;
-  const std::uint64_t cpu_ns = process_cpu_ns();
+  const std::uint64_t cpu_ns = read_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
   cost.agent =
       static_cast<double>(cpu_ns - agent_cpu_ns) / static_cast<double>(now_ns - agent_since_ns) / online;
   agent_cpu_ns = cpu_ns;
@@ -497,7 +491,7 @@ Result<std::unique_ptr<KernelProbes>> KernelProbes::make(const KernelOptions& op
   if (const Status made = state->make_maps(); !made) return tl::unexpected(made.error());
   state->load_all();
   state->add_up_map_bytes();
-  state->agent_cpu_ns = process_cpu_ns();
+  state->agent_cpu_ns = read_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
   state->agent_since_ns = monotonic_now();
   return std::unique_ptr<KernelProbes>(new KernelProbes(std::move(state)));
 }

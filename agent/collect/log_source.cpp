@@ -28,14 +28,6 @@ constexpr MonotonicNs kSyslogPause = 1000;
 // Enough for a few lines, which with their times are never the same again.
 constexpr std::size_t kEndBytes = 512;
 
-// Not the time that went by: a call that had to wait for a CPU would silence the log for a minute, just when
-// the node is in trouble.
-MonotonicNs thread_cpu_now() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<MonotonicNs>(time.tv_sec) * 1'000'000'000ULL + static_cast<MonotonicNs>(time.tv_nsec);
-}
-
 Status ask_syslog(std::string& text) {
   const int size = ::klogctl(kSyslogSize, nullptr, 0);
   if (size < 0) return fail_errno("syslog(2)");
@@ -177,9 +169,11 @@ Status LogSource::read_device(MonotonicNs now, std::vector<KernelEvent>& events,
 
 Status LogSource::read_syslog(MonotonicNs now, std::vector<KernelEvent>& events, std::uint64_t& lost) {
   if (now < due_ns_) return {};
-  const auto began = thread_cpu_now();
+  // Not the time that went by: a call that had to wait for a CPU would silence the log for a minute, just
+  // when the node is in trouble.
+  const auto began = read_clock_ns(CLOCK_THREAD_CPUTIME_ID);
   if (Status asked = ask_syslog(buffer_); !asked) return asked;
-  due_ns_ = now + kSyslogPause * (thread_cpu_now() - began);
+  due_ns_ = now + kSyslogPause * (read_clock_ns(CLOCK_THREAD_CPUTIME_ID) - began);
   const auto news = find_news(buffer_, end_);
   if (!news) lost += 1;  // at least: what was read last is overwritten, or somebody cleared the log
   std::string_view rest = news.value_or(buffer_);

@@ -41,6 +41,16 @@ CgroupMounts host_mounts() {
   return text ? find_cgroup_mounts(*text) : CgroupMounts();
 }
 
+// The number behind `key` in a file of "key number" lines.
+std::optional<std::uint64_t> number_in(const std::string& file, const std::string& key) {
+  std::ifstream stream(file);
+  std::uint64_t number = 0;
+  for (std::string word; stream >> word >> number;) {
+    if (word == key) return number;
+  }
+  return std::nullopt;
+}
+
 // A cgroup of this test in every hierarchy, removed with it.
 class TestCgroup {
 public:
@@ -81,11 +91,7 @@ public:
   // The number behind `key` in the first of its files of that name that has it.
   std::optional<std::uint64_t> number(const std::string& file, const std::string& key) const {
     for (const auto& directory : directories_) {
-      std::ifstream stream(directory + file);
-      std::uint64_t count = 0;
-      for (std::string word; stream >> word >> count;) {
-        if (word == key) return count;
-      }
+      if (const auto found = number_in(directory + file, key)) return found;
     }
     return std::nullopt;
   }
@@ -94,12 +100,8 @@ public:
     for (const auto& directory : directories_) {
       std::uint64_t count = 0;
       if (std::ifstream(directory + "/memory.failcnt") >> count) return count;
-      std::ifstream events(directory + "/memory.events");
-      for (std::string key; events >> key >> count;) {
-        if (key == "max") return count;
-      }
     }
-    return 0;
+    return number("/memory.events", "max").value_or(0);
   }
   // A zombie's cgroup is busy for a moment.
   void remove() const {
@@ -607,15 +609,6 @@ private:
   bool on_ = false;
 };
 
-std::uint64_t vmstat(const std::string& key) {
-  std::ifstream file("/proc/vmstat");
-  std::uint64_t count = 0;
-  for (std::string word; file >> word >> count;) {
-    if (word == key) return count;
-  }
-  return 0;
-}
-
 TEST_CASE(
     "What a pod beyond its limit leaves in swap, and what the node wrote there, is what the kernel says") {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
@@ -636,7 +629,7 @@ TEST_CASE(
       });
   Observation observation;
   std::uint64_t out = 0;
-  const std::uint64_t before = vmstat("pswpout");
+  const std::uint64_t before = number_in("/proc/vmstat", "pswpout").value();
   const auto count = [&] { out += observation.samples.front().counters[COUNTER_swapped_out_pages]; };
   REQUIRE(tick_until(**made, observation, [&] {
     count();
@@ -645,7 +638,7 @@ TEST_CASE(
   child.step();
   CHECK(tick_until(**made, observation, [&] {
     count();
-    return out > 0 && out == vmstat("pswpout") - before;
+    return out > 0 && out == number_in("/proc/vmstat", "pswpout").value() - before;
   }));
   constexpr double kSwapped = 0.9 * kLimit;  // half of it cannot stay
   CHECK(tick_until(**made, observation,

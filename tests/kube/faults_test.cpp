@@ -5,7 +5,6 @@
 #include "agent/kube/node_watch.h"
 #include "tests/kube/http_front.h"
 #include "tests/kube/scripted_server.h"
-#include "tests/kube/taint_history.h"
 #include "tests/kube/writer.h"
 #include "tests/skip.h"
 
@@ -55,10 +54,9 @@ TEST_CASE("a server that fails, before or after it has done what was asked, cost
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
   struct Run {
     Run(ApiServer& api, int status, bool carried_out)
-        : node(labelled(api)),
+        : node(api, "failing"),
           failing(api, refusal(status, 0), carried_out),
-          writer(impatient(failing.front().client(), node)),
-          history(api.admin(), "example.com/failing=" + node),
+          writer(impatient(failing.front().client(), node.name)),
           tick(*writer) {
       tick.taint("FilesystemError");
     }
@@ -67,17 +65,9 @@ TEST_CASE("a server that fails, before or after it has done what was asked, cost
       options.first_backoff = options.max_backoff = std::chrono::milliseconds(50);
       return make_writer(options);
     }
-    static std::string labelled(ApiServer& api) {
-      std::string name = api.make_node("failing");
-      api.set_taints(name, {kForeign});
-      api.request("PATCH", "/api/v1/nodes/" + name,
-                  {{"metadata", {{"labels", {{"example.com/failing", name}}}}}});
-      return name;
-    }
-    std::string node;
+    WatchedNode node;
     Failing failing;
     std::unique_ptr<NodeWriter> writer;
-    TaintHistory history;
     Tick tick;
   };
   std::vector<std::unique_ptr<Run>> runs;  // at the same time: they wait most of it
@@ -85,25 +75,18 @@ TEST_CASE("a server that fails, before or after it has done what was asked, cost
     for (const int status : {429, 500, 502, 504})
       runs.push_back(std::make_unique<Run>(*server, status, carried_out));
   }
-  const auto slots = [&](const std::string& node) {
-    return server
-        ->request("GET",
-                  "/apis/coordination.k8s.io/v1/namespaces/default/leases?labelSelector=vedette.dev/node%3D" +
-                      node)["items"]
-        .size();
-  };
   for (const auto& run : runs) {
     INFO(run->writer->state()->last_error);
     CHECK(run->tick.acked());
     CHECK(eventually([&] { return run->writer->state()->events_written == 1; }));
-    const json now = server->node(run->node);
+    const json now = run->node.now();
     CHECK(taints_of(now).size() == 2);
     CHECK(taints_of(now).at("example.com/dedicated") == kForeign);
     CHECK(taints_of(now).at(kKey)["value"] == "FilesystemError");
     CHECK(condition_of(now, "VedetteStorageHealthy")->at("status") == "False");
     CHECK(now["metadata"]["annotations"]["vedette.dev/taint-times"].get<std::string>().find(' ') ==
           std::string::npos);
-    CHECK(slots(run->node) == 1);
+    CHECK(run->node.slots() == 1);
     CHECK(run->writer->state()->failures > 4);
     run->failing.renew();
     run->tick.lift();
@@ -112,12 +95,12 @@ TEST_CASE("a server that fails, before or after it has done what was asked, cost
     INFO(run->writer->state()->last_error);
     CHECK(run->tick.acked());
     CHECK(eventually([&] { return run->writer->state()->events_written == 2; }));
-    CHECK(taints_of(server->node(run->node)).count(kKey) == 0);
-    CHECK(taints_of(server->node(run->node)).at("example.com/dedicated") == kForeign);
-    CHECK(eventually([&] { return slots(run->node) == 0; }));
-    CHECK(events_of(*server, run->node).size() == 2);
-    CHECK(run->history.added == 1);
-    CHECK(run->history.gaps == 0);
+    CHECK(taints_of(run->node.now()).count(kKey) == 0);
+    CHECK(taints_of(run->node.now()).at("example.com/dedicated") == kForeign);
+    CHECK(eventually([&] { return run->node.slots() == 0; }));
+    CHECK(events_of(*server, run->node.name).size() == 2);
+    CHECK(run->node.history.added == 1);
+    CHECK(run->node.history.gaps == 0);
   }
 }
 

@@ -13,15 +13,14 @@
 #include <utility>
 #include <vector>
 
-#include <arpa/inet.h>
 #include <doctest/doctest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/base/handle.h"
 #include "agent/kube/client.h"
+#include "tests/kube/loopback.h"
 
 namespace vedette {
 
@@ -39,15 +38,7 @@ public:
   using Hook = std::function<Instead(const Request&)>;
 
   HttpFront(KubeClientOptions server, Hook hook) : server_(std::move(server)), hook_(std::move(hook)) {
-    listener_ = FileHandle(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-    REQUIRE(::listen(listener_.get(), 64) == 0);
-    socklen_t length = sizeof address;
-    REQUIRE(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
-    client_.url = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    client_.url = "http://" + listener_.host;
     thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
   }
 
@@ -62,9 +53,9 @@ private:
   void serve(const std::stop_token& stop) {
     std::vector<std::jthread> connections;
     while (!stop.stop_requested()) {
-      pollfd waiting{listener_.get(), POLLIN, 0};
+      pollfd waiting{listener_.socket.get(), POLLIN, 0};
       if (::poll(&waiting, 1, 20) <= 0) continue;
-      FileHandle peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      FileHandle peer(::accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!peer) continue;
       connections.emplace_back([this, own = std::move(peer)](const std::stop_token& end) mutable {
         answer(own.get(), end);
@@ -163,7 +154,7 @@ private:
   const KubeClientOptions server_;
   const Hook hook_;
   KubeClientOptions client_;
-  FileHandle listener_;
+  LoopbackListener listener_;
   mutable std::mutex mutex_;  // of the hook and the log
   std::vector<Request> requests_;
   std::jthread thread_;

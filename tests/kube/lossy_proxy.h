@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "agent/base/handle.h"
+#include "tests/kube/loopback.h"
 
 namespace vedette {
 
@@ -30,13 +31,7 @@ public:
   LossyProxy(const std::string& url, unsigned one_lost_in, unsigned one_late_in)
       : lost_(one_lost_in), late_(one_late_in) {
     port_ = static_cast<std::uint16_t>(std::stoul(url.substr(url.rfind(':') + 1)));
-    listener_ = FileHandle(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address = loopback(0);
-    REQUIRE(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-    REQUIRE(::listen(listener_.get(), 64) == 0);
-    socklen_t length = sizeof address;
-    REQUIRE(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
-    url_ = "https://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    url_ = "https://" + listener_.host;
     thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
   }
 
@@ -44,21 +39,13 @@ public:
   std::atomic<unsigned> lost{0}, late{0};
 
 private:
-  static sockaddr_in loopback(std::uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(port);
-    return address;
-  }
-
   void serve(const std::stop_token& stop) {
     std::vector<std::jthread> connections;
     std::minstd_rand seeds(1);
     while (!stop.stop_requested()) {
-      pollfd waiting{listener_.get(), POLLIN, 0};
+      pollfd waiting{listener_.socket.get(), POLLIN, 0};
       if (::poll(&waiting, 1, 20) <= 0) continue;
-      FileHandle peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      FileHandle peer(::accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!peer) continue;
       connections.emplace_back([this, seed = seeds(), own = std::move(peer)](
                                    const std::stop_token& end) mutable { carry(std::move(own), seed, end); });
@@ -115,7 +102,7 @@ private:
 
   unsigned lost_, late_;
   std::uint16_t port_ = 0;
-  FileHandle listener_;
+  LoopbackListener listener_;
   std::string url_;
   std::jthread thread_;
 };

@@ -7,7 +7,7 @@
 #include "agent/act/evacuator.h"
 #include "agent/act/node_writer.h"
 #include "agent/kube/pod_watch.h"
-#include "tests/kube/api_server.h"
+#include "tests/kube/writer.h"
 #include "tests/skip.h"
 #include "tools/cli/commands.h"
 
@@ -239,37 +239,23 @@ TEST_CASE(
   server->request("DELETE", accounts + "/doomed");
   CHECK(eventually([&] { return ApiServer::try_request(doomed, "GET", path).first == 401; }));
 
-  NodeWriterOptions options;
-  options.client = token;
-  options.node.name = node;
-  options.budget = {.namespace_name = kNamespace, .share = 1};
-  options.max_backoff = std::chrono::milliseconds(500);
-  const auto writer = NodeWriter::make(options);
-  REQUIRE(writer);
-  const auto publish = [&](bool taint, std::uint64_t generation) {
-    auto snapshot = std::make_shared<Snapshot>();
-    snapshot->decision.mode = Mode::kEnforce;
-    snapshot->decision.taint = taint;
-    snapshot->decision.reason = "FilesystemError";
-    snapshot->decision.generation = generation;
-    (*writer)->publish(snapshot);
-  };
-  const auto acked = [&](std::uint64_t generation) {
-    return eventually([&] { return (*writer)->state()->acked_generation == generation; });
-  };
-  publish(false, 1);
-  REQUIRE(acked(1));
+  NodeWriterOptions options = writer_options(token, node);
+  options.budget.namespace_name = kNamespace;
+  const auto writer = make_writer(options);
+  Tick tick(*writer);
+  tick.lift();
+  REQUIRE(tick.acked());
   give(stale);
-  publish(true, 2);
-  CHECK(eventually([&] { return (*writer)->state()->failures > 2; }));
-  CHECK((*writer)->state()->last_error.find("HTTP 401") != std::string::npos);
+  tick.taint("FilesystemError");
+  CHECK(eventually([&] { return writer->state()->failures > 2; }));
+  CHECK(writer->state()->last_error.find("HTTP 401") != std::string::npos);
   CHECK(taints_of(server->node(node)).count(kKey) == 0);
   give(good);
-  CHECK(acked(2));
+  CHECK(tick.acked());
   CHECK(taints_of(server->node(node)).count(kKey) == 1);
-  publish(false, 3);
-  CHECK(acked(3));
-  CHECK(eventually([&] { return (*writer)->state()->slot.empty(); }));
+  tick.lift();
+  CHECK(tick.acked());
+  CHECK(eventually([&] { return writer->state()->slot.empty(); }));
 }
 
 TEST_CASE("a stolen token of an agent can do nothing else") {

@@ -8,14 +8,13 @@
 #include <utility>
 #include <vector>
 
-#include <arpa/inet.h>
 #include <doctest/doctest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/base/handle.h"
+#include "tests/kube/loopback.h"
 
 namespace vedette {
 
@@ -23,15 +22,7 @@ class ScriptedServer {
 public:
   // The last answer is repeated for ever.
   explicit ScriptedServer(std::vector<std::string> answers) : answers_(std::move(answers)) {
-    listener_ = FileHandle(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-    REQUIRE(::listen(listener_.get(), 16) == 0);
-    socklen_t length = sizeof address;
-    REQUIRE(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
-    url_ = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    url_ = "http://" + listener_.host;
     thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
   }
 
@@ -55,9 +46,9 @@ private:
   void serve(const std::stop_token& stop) {
     std::size_t next = 0;
     while (!stop.stop_requested()) {
-      pollfd waiting{listener_.get(), POLLIN, 0};
+      pollfd waiting{listener_.socket.get(), POLLIN, 0};
       if (::poll(&waiting, 1, 20) <= 0) continue;
-      const FileHandle peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      const FileHandle peer(::accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!peer) continue;
       std::string request;
       char buffer[4096];
@@ -82,7 +73,7 @@ private:
   }
 
   std::vector<std::string> answers_;
-  FileHandle listener_;
+  LoopbackListener listener_;
   std::string url_;
   mutable std::mutex mutex_;
   std::vector<std::string> requests_;

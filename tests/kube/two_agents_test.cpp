@@ -5,7 +5,6 @@
 
 #include "agent/act/decider.h"
 #include "agent/yaml_section.h"
-#include "tests/kube/taint_history.h"
 #include "tests/kube/writer.h"
 #include "tests/skip.h"
 
@@ -13,30 +12,6 @@ using namespace vedette;
 using nlohmann::json;
 
 namespace {
-
-// A node with a foreign taint, whose history is kept.
-struct WatchedNode {
-  WatchedNode(ApiServer& api, const std::string& stem)
-      : server(api), name(labelled(api, stem)), history(api.admin(), "example.com/watched=" + name) {}
-
-  static std::string labelled(ApiServer& api, const std::string& stem) {
-    std::string made = api.make_node(stem);
-    api.set_taints(made, {kForeign});
-    api.request("PATCH", "/api/v1/nodes/" + made,
-                {{"metadata", {{"labels", {{"example.com/watched", made}}}}}});
-    return made;
-  }
-  json now() const { return server.node(name); }
-  std::size_t slots() const {
-    const std::string leases =
-        "/apis/coordination.k8s.io/v1/namespaces/default/leases?labelSelector=vedette.dev/node%3D";
-    return server.request("GET", leases + name)["items"].size();
-  }
-
-  ApiServer& server;
-  const std::string name;
-  TaintHistory history;
-};
 
 // Decides and writes, as the agent's tick and its writer do.
 class OneAgent {

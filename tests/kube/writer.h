@@ -12,6 +12,7 @@
 
 #include "agent/act/node_writer.h"
 #include "tests/kube/api_server.h"
+#include "tests/kube/taint_history.h"
 
 namespace vedette {
 
@@ -19,6 +20,30 @@ inline const nlohmann::json kForeign = {{"key", "example.com/dedicated"},
                                         {"value", "db"},
                                         {"effect", "NoExecute"},
                                         {"timeAdded", "2026-01-02T03:04:05Z"}};
+
+// A node with a foreign taint, whose history is kept.
+struct WatchedNode {
+  WatchedNode(ApiServer& api, const std::string& stem)
+      : server(api), name(labelled(api, stem)), history(api.admin(), "example.com/watched=" + name) {}
+
+  static std::string labelled(ApiServer& api, const std::string& stem) {
+    std::string made = api.make_node(stem);
+    api.set_taints(made, {kForeign});
+    api.request("PATCH", "/api/v1/nodes/" + made,
+                {{"metadata", {{"labels", {{"example.com/watched", made}}}}}});
+    return made;
+  }
+  nlohmann::json now() const { return server.node(name); }
+  std::size_t slots() const {
+    const std::string leases =
+        "/apis/coordination.k8s.io/v1/namespaces/default/leases?labelSelector=vedette.dev/node%3D";
+    return server.request("GET", leases + name)["items"].size();
+  }
+
+  ApiServer& server;
+  const std::string name;
+  TaintHistory history;
+};
 
 inline NodeWriterOptions writer_options(const KubeClientOptions& client, const std::string& node) {
   NodeWriterOptions options;
