@@ -5,7 +5,7 @@
  * probe is loaded; the branch not taken is removed before the verifier sees it.
  *
  * A tracepoint that some kernels lack: write a second program NAME_fallback beside program NAME. The loader
- * takes it only where NAME's tracepoint does not exist.
+ * takes it only where NAME's tracepoint does not exist, or what WALK() is made of.
  */
 #ifndef VEDETTE_COMPAT_BPF_H
 #define VEDETTE_COMPAT_BPF_H
@@ -341,6 +341,35 @@ static __always_inline struct cgroup *bio_owner(struct bio *bio)
 	owner = bio->bi_blkg->blkcg->css.cgroup;
 	return owner->root->hierarchy_id ? 0 : owner;
 }
+
+/* -- maps -------------------------------------------------------------------------------------------- */
+
+/*
+ * A program that walks a map when the agent asks it to (NAME_survey, NAME_flush): `visit(key, value)` is called with
+ * each of its elements. What is at `value` is to be read only. 5.13 brought bpf_for_each_map_elem() (69c087ba6225); before,
+ * an iterator does it, a type of program that not every kernel allows.
+ */
+#define WALK(map, name, visit)                                                      \
+	static long name##_visit(void *map_, void *key, void *value, void *context) \
+	{                                                                           \
+		visit(key, value);                                                  \
+		return 0;                                                           \
+	}                                                                           \
+	SEC("raw_tp")                                                               \
+	int name(void *context)                                                     \
+	{                                                                           \
+		bpf_for_each_map_elem(&map, name##_visit, 0, 0);                    \
+		return 0;                                                           \
+	}                                                                           \
+	SEC("iter/bpf_map_elem")                                                    \
+	int name##_fallback(struct bpf_iter__bpf_map_elem *at)                      \
+	{                                                                           \
+		void *key = at->key, *value = at->value;                            \
+                                                                                    \
+		if (key && value)                                                   \
+			visit(key, value);                                          \
+		return 0;                                                           \
+	}
 
 /* -- hardware ---------------------------------------------------------------------------------------- */
 

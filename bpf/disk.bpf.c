@@ -241,21 +241,16 @@ static __always_inline void count_request(__u64 cgroup_id, struct gendisk *disk,
  */
 #define CLOSED_JIFFIES 250
 
-SEC("iter/bpf_map_elem")
-int device_counts_flush(struct bpf_iter__bpf_map_elem *ctx)
+static __always_inline void flush_place(const __u32 *key, const void *value)
 {
-	__u32 *key = ctx->key;
 	struct device_count *count;
 	__u32 now = bpf_jiffies64();
 	__u64 reads, writes;
-	__u32 place;
+	__u32 place = *key;
 
-	if (!key)
-		return 0;
-	place = *key;
 	count = bpf_map_lookup_elem(&device_counts, &place);
 	if (!count)
-		return 0;
+		return;
 	reads = count->reads - count->moved_reads;
 	writes = count->writes - count->moved_writes;
 	if (reads || writes) {
@@ -272,8 +267,9 @@ int device_counts_flush(struct bpf_iter__bpf_map_elem *ctx)
 		count->wanted_by = 0;
 		count->closed_at = 0;
 	}
-	return 0;
 }
+
+WALK(device_counts, device_counts_flush, flush_place)
 
 struct completion {
 	__u64 cgroup_id;

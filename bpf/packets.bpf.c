@@ -251,18 +251,16 @@ int packet_received(struct __sk_buff *skb)
  * is gone still leads to the next one. If its place was filled again meanwhile, the rest of the bucket is passed
  * over, until the next survey.
  */
-SEC("iter/bpf_map_elem")
-int starts_dns_survey(struct bpf_iter__bpf_map_elem *at)
+static __always_inline void take_if_old(const struct dns_question *key, struct dns_asked *asked)
 {
-	struct dns_question *key = at->key;
-	struct dns_asked *asked = at->value;
 	struct dns_question question;
 
-	if (!key || !asked || bpf_ktime_get_ns() - asked->start_ns < DNS_PATIENCE_NS)
-		return 0;
+	if (bpf_ktime_get_ns() - asked->start_ns < DNS_PATIENCE_NS)
+		return;
 	question = *key;
 	dns_timed_out(&question, asked);
-	return 0;
 }
+
+WALK(starts_dns, starts_dns_survey, take_if_old)
 
 char LICENSE[] SEC("license") = "GPL";

@@ -112,6 +112,15 @@ probe_config* find_config(bpf_object* object) {
   return nullptr;
 }
 
+// What WALK() of bpf/compat.bpf.h makes.
+constexpr std::string_view kWalkSection = "raw_tp";
+
+bool can_walk_maps() {
+  static const bool can =
+      libbpf_probe_bpf_helper(BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_FUNC_for_each_map_elem, nullptr) == 1;
+  return can;
+}
+
 // What stands in for the tracepoints that this kernel does not have; a failure where nothing does.
 tl::expected<std::vector<std::string>, ProbeObject::Failure> find_fallbacks(const std::string& probe,
                                                                             bpf_object* object,
@@ -123,6 +132,7 @@ tl::expected<std::vector<std::string>, ProbeObject::Failure> find_fallbacks(cons
   bpf_object__for_each_program(program, object) {
     const std::string_view section = bpf_program__section_name(program);
     const std::string name = bpf_program__name(program);
+    if (section == kWalkSection && !can_walk_maps()) fallbacks.push_back(name + std::string(kFallback));
     if (!section.starts_with(kTracepointSection) || name.ends_with(kFallback)) continue;
     const std::string_view tracepoint = section.substr(kTracepointSection.size());
     if (tracepoints.names.empty() || tracepoints.names.contains(tracepoint)) {
@@ -145,11 +155,27 @@ constexpr std::string_view kSurvey = "_survey";
 constexpr std::string_view kFlush = "_flush";
 constexpr std::string_view kMapIterator = "iter/bpf_map_elem";
 
+std::string_view without_fallback(std::string_view name) {
+  if (name.ends_with(kFallback)) name.remove_suffix(kFallback.size());
+  return name;
+}
+
+// Whether it is of that kind, in either shape, and was loaded.
+bool is_asked(const bpf_program* program, std::string_view kind) {
+  return bpf_program__autoload(program) && without_fallback(bpf_program__name(program)).ends_with(kind);
+}
+bool is_kept(const bpf_program* program) {
+  return is_asked(program, kSurvey) || is_asked(program, kFlush);
+}
+bool is_iterator(const bpf_program* program) {
+  return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
+}
+
 // NAME_survey and NAME_flush in iter/bpf_map_elem go through the map NAME of its object.
 bpf_link* attach_iterator(bpf_object* object, const bpf_program* program) {
   if (std::string_view(bpf_program__section_name(program)) != kMapIterator)
     return bpf_program__attach(program);
-  std::string name = bpf_program__name(program);
+  std::string name(without_fallback(bpf_program__name(program)));
   for (const std::string_view suffix : {kSurvey, kFlush}) {
     if (name.ends_with(suffix)) name.resize(name.size() - suffix.size());
   }
@@ -176,18 +202,6 @@ Result<bpf_link*> attach_to_cgroups(const bpf_program* program, const std::strin
   if (link != nullptr) return link;
   if (errno == EPERM) return fail(what + ": programs on packets need CAP_NET_ADMIN");
   return fail_libbpf(what, errno);
-}
-
-bool is_iterator(const bpf_program* program) {
-  return bpf_program__expected_attach_type(program) == BPF_TRACE_ITER;
-}
-bool is_iterator(const bpf_program* program, std::string_view suffix) {
-  return is_iterator(program) && bpf_program__autoload(program) &&
-         std::string_view(bpf_program__name(program)).ends_with(suffix);
-}
-// Asked again and again, not once.
-bool is_kept(const bpf_program* program) {
-  return is_iterator(program, kSurvey) || is_iterator(program, kFlush);
 }
 
 // Maps named so hold when something began (bpf/starts.bpf.h).
@@ -313,9 +327,9 @@ tl::expected<ProbeObject, ProbeObject::Failure> ProbeObject::attach(const Embedd
   if (auto attached = result.attach_all(); !attached) return tl::unexpected(attached.error());
   bpf_object__for_each_program(program, object) {
     if (!is_kept(program)) continue;
-    Result<Link> link = result.ask(program);
-    if (!link) return tl::unexpected(link.error());
-    (is_iterator(program, kFlush) ? result.flushes_ : result.surveys_).push_back(std::move(*link));
+    auto asked = result.ask(program);
+    if (!asked) return tl::unexpected(asked.error());
+    (is_asked(program, kFlush) ? result.flushes_ : result.surveys_).push_back(std::move(*asked));
   }
   return result;
 }
@@ -326,7 +340,7 @@ tl::expected<void, ProbeObject::Failure> ProbeObject::attach_all() {
     if (!bpf_program__autoload(program) || is_kept(program)) continue;
     if (is_iterator(program)) {
       // Once is enough: its link may go.
-      if (Result<Link> ran = ask(program); !ran) return tl::unexpected(ran.error());
+      if (const auto ran = ask(program); !ran) return tl::unexpected(ran.error());
       continue;
     }
     const std::string_view section = bpf_program__section_name(program);
@@ -350,13 +364,25 @@ tl::expected<void, ProbeObject::Failure> ProbeObject::attach_all() {
   return {};
 }
 
-Result<ProbeObject::Link> ProbeObject::ask(const bpf_program* program) const {
-  const std::string name = bpf_program__name(program);
-  Link link(attach_iterator(object_.get(), program));
-  if (!link) return fail_libbpf("attach " + name, errno);
-  if (const Status status = run_iterator(link.get(), nullptr); !status)
-    return fail("run " + name + ": " + status.error().text);
-  return link;
+Result<ProbeObject::Asked> ProbeObject::ask(const bpf_program* program) const {
+  Asked asked{.name = bpf_program__name(program), .program = bpf_program__fd(program), .iterator = {}};
+  if (is_iterator(program)) {
+    asked.iterator.reset(attach_iterator(object_.get(), program));
+    if (!asked.iterator) return fail_libbpf("attach " + asked.name, errno);
+  }
+  if (Status ran = run(asked, nullptr); !ran) return tl::unexpected(ran.error());
+  return asked;
+}
+
+Status ProbeObject::run(const Asked& asked, std::vector<survey_record>* records) {
+  if (!asked.iterator) {
+    LIBBPF_OPTS(bpf_test_run_opts, options);
+    if (bpf_prog_test_run_opts(asked.program, &options) != 0) return fail_errno("run " + asked.name);
+    return {};
+  }
+  if (Status read = run_iterator(asked.iterator.get(), records); !read)
+    return fail("run " + asked.name + ": " + read.error().text);
+  return {};
 }
 
 void ProbeObject::detach() {
@@ -377,15 +403,15 @@ Status ProbeObject::reattach() {
 }
 
 Status ProbeObject::survey(std::vector<survey_record>& records) const {
-  for (const auto& link : surveys_) {
-    if (Status read = run_iterator(link.get(), &records); !read) return read;
+  for (const auto& asked : surveys_) {
+    if (Status ran = run(asked, &records); !ran) return ran;
   }
   return {};
 }
 
 Status ProbeObject::flush() const {
-  for (const auto& link : flushes_) {
-    if (Status ran = run_iterator(link.get(), nullptr); !ran) return ran;
+  for (const auto& asked : flushes_) {
+    if (Status ran = run(asked, nullptr); !ran) return ran;
   }
   return {};
 }

@@ -73,12 +73,11 @@ public:
   // 5.12).
   std::optional<std::uint64_t> misses() const;
 
-  // Reads its surveys (iterator programs NAME_survey) and appends what they say. Others of its iterators did
-  // their work when it was attached. An error names the program.
+  // Runs its surveys (programs NAME_survey) and appends what they say. Iterators of other names did their work
+  // when it was attached. An error names the program.
   Status survey(std::vector<survey_record>& records) const;
   bool has_surveys() const { return !surveys_.empty(); }
-  // Has what it gathers in maps of its own moved into the totals and the details (iterator programs
-  // NAME_flush).
+  // Has what it gathers in maps of its own moved into the totals and the details (programs NAME_flush).
   Status flush() const;
 
   // File descriptors of all its maps (shared ones are duplicates): valid as long as the object.
@@ -91,15 +90,22 @@ private:
   };
   using Link = std::unique_ptr<bpf_link, Close>;
   ProbeObject() = default;
+  // What runs whenever it is asked.
+  struct Asked {
+    std::string name;
+    int program = -1;  // is run; or, where there is one, the iterator is read
+    Link iterator;
+  };
   tl::expected<void, Failure> attach_all();
-  // An iterator, having run it.
-  Result<Link> ask(const bpf_program* program) const;
+  // Having run it once.
+  Result<Asked> ask(const bpf_program* program) const;
+  static Status run(const Asked& asked, std::vector<survey_record>* records);
 
   std::string cgroup_mount_;
   std::unique_ptr<bpf_object, Close> object_;
   std::vector<Link> links_;  // goes before the object
-  std::vector<Link> surveys_;
-  std::vector<Link> flushes_;
+  std::vector<Asked> surveys_;
+  std::vector<Asked> flushes_;
 };
 
 }  // namespace vedette

@@ -21,12 +21,11 @@ int BPF_PROG(printed, const char *text)
 }
 
 /* Asked once as the probe is attached, then by each survey. */
-SEC("iter/bpf_map_elem")
-int recursive_survey(struct bpf_iter__bpf_map_elem *at)
+static __always_inline void print(const void *key, const void *value)
 {
-	if (at->key)
-		bpf_printk("vedette test: outer");
-	return 0;
+	bpf_printk("vedette test: outer");
 }
+
+WALK(recursive, recursive_survey, print)
 
 char LICENSE[] SEC("license") = "GPL";
