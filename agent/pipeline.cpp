@@ -39,7 +39,7 @@ void Pipeline::tick(Snapshot& snapshot) {
   }
 
   snapshot.conditions = assessor_.update(snapshot.observation, snapshot.features, snapshot.scores);
-  drop_set_aside(snapshot.conditions, snapshot.observation.time, snapshot.act);
+  decider_.drop_set_aside(snapshot.conditions, snapshot.observation.time, snapshot.act);
   causes_.update(snapshot.observation);
   snapshot.incidents = incidents_.update(snapshot.observation.time, snapshot.conditions, causes_);
   snapshot.decision = decider_.update(snapshot.observation.time, snapshot.conditions,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Everything in which kernels differ, and nothing else: 5.10 is the floor, 6.18 the newest one tried. Each
+ * Everything in which kernels differ, and nothing else: 5.10 is the floor, 7.2 the newest one tried. Each
  * case names the kernel, and the commit where it is known for certain. CO-RE settles every choice when the
  * probe is loaded; the branch not taken is removed before the verifier sees it.
  *
@@ -370,6 +370,33 @@ static __always_inline struct cgroup *bio_owner(struct bio *bio)
 			visit(key, value);                                          \
 		return 0;                                                           \
 	}
+
+/* -- network ----------------------------------------------------------------------------------------- */
+
+/* 6.17: tcp_retransmit_skb tells of what could not be sent as well, by a third argument. */
+struct trace_event_raw_tcp_retransmit_skb___since_6_17 {
+	int err;
+} __attribute__((preserve_access_index));
+
+/* Of tcp_retransmit_skb's arguments: 0, it was sent. */
+static __always_inline int retransmit_error(unsigned long long *args)
+{
+	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb___since_6_17, err))
+		return (int)args[2];
+	return 0;
+}
+
+/*
+ * 6.10: tcp_send_reset may come without a socket. Until 6.12 (838a10bd2ebf, "bpf: Augment raw_tp arguments with
+ * PTR_MAYBE_NULL") the verifier believes that none does, and drops a test of the pointer; of its copy it does not.
+ */
+static __always_inline bool is_null(const void *pointer)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
+	return !address;
+}
 
 /* -- hardware ---------------------------------------------------------------------------------------- */
 

@@ -99,6 +99,7 @@ struct probe_config {
 	unsigned int shared; /* fewer rows than CPUs: every add must be atomic */
 	unsigned int ring_bytes;
 	unsigned long long slow_call_ns;
+	unsigned long long jiffy_ns; /* time between two of the kernel's ticks */
 };
 
 /* What the agent may change while the probes run, in a memory-mapped array of one. */

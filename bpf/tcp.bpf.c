@@ -22,7 +22,7 @@ enum { EEXIST = 17, ENETUNREACH = 101, ECONNRESET = 104, ETIMEDOUT = 110, ECONNR
 
 struct connecting {
 	__u64 sk; /* 0: none was here yet */
-	__u64 start_ns;
+	__u64 since; /* the jiffy: a clock would cost a quarter of all that is done about a connect */
 	__u32 pid;
 	char comm[16];
 	__u32 unused;
@@ -58,6 +58,12 @@ static __always_inline struct connecting *start_of(const struct sock *sk)
 	struct connecting *start = place_of(sk);
 
 	return start && start->sk == (__u64)sk ? start : 0;
+}
+
+/* To the jiffy. */
+static __always_inline __u64 connecting_ns(const struct connecting *start)
+{
+	return (bpf_jiffies64() - start->since) * config.jiffy_ns;
 }
 
 struct destination {
@@ -301,14 +307,14 @@ static __always_inline void connect_begin(const struct sock *sk)
 	if (!start)
 		return;
 	start->sk = (__u64)sk;
-	start->start_ns = bpf_ktime_get_ns();
+	start->since = bpf_jiffies64();
 	start->pid = bpf_get_current_pid_tgid() >> 32;
 	bpf_get_current_comm(start->comm, sizeof(start->comm));
 }
 
 /*
  * From SYN to established. The kernel has just measured it: the first sample of the round trip is that of the SYN.
- * A SYN that was sent again gives none; then it is the clock's to tell.
+ * A SYN that was sent again, after a second or more, gives none; then it is told to the jiffy.
  */
 static __always_inline void observe_connect(struct sock *sk, struct totals *totals_here)
 {
@@ -321,7 +327,7 @@ static __always_inline void observe_connect(struct sock *sk, struct totals *tota
 	}
 	start = start_of(sk);
 	if (start)
-		OBSERVE(totals_here, tcp_connect_latency, bpf_ktime_get_ns() - start->start_ns);
+		OBSERVE(totals_here, tcp_connect_latency, connecting_ns(start));
 }
 
 /* Where another took its place, the SYN that was sent again tells as much. */
@@ -330,7 +336,7 @@ static __always_inline bool was_left_waiting(struct sock *sk, const struct conne
 	struct tcp_sock *tcp;
 
 	if (start)
-		return bpf_ktime_get_ns() - start->start_ns >= UNANSWERED_NS;
+		return connecting_ns(start) >= UNANSWERED_NS;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	return tcp && tcp->total_retrans;
 }
@@ -380,7 +386,7 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int before, int after)
 /* Time-wait and request sockets are smaller than struct sock: there is no cgroup to read in them. */
 static __always_inline __u64 owner_of(const struct sock *sk)
 {
-	if (!sk || sk->__sk_common.skc_state == TCP_TIME_WAIT || sk->__sk_common.skc_state == TCP_NEW_SYN_RECV)
+	if (is_null(sk) || !sk || sk->__sk_common.skc_state == TCP_TIME_WAIT || sk->__sk_common.skc_state == TCP_NEW_SYN_RECV)
 		return ROOT_CGROUP;
 	return sock_cgroup_id(sk);
 }
@@ -388,9 +394,8 @@ static __always_inline __u64 owner_of(const struct sock *sk)
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_retransmit_skb, const struct sock *sk, const struct sk_buff *skb)
 {
-	struct totals *totals_here = totals_of(owner_of(sk));
-
-	COUNT_ANYWHERE(totals_here, tcp_retransmits, 1);
+	if (!retransmit_error(ctx))
+		COUNT_ANYWHERE(totals_of(owner_of(sk)), tcp_retransmits, 1);
 	return 0;
 }
 

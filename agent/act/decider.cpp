@@ -36,37 +36,44 @@ std::string explain(const Condition& condition, const std::string& addition) {
   return text + addition;
 }
 
-WallNs wall_of(MonotonicNs time_ns, const Instant& now) {
-  return now.wall_ns - std::min(now.wall_ns, now.monotonic_ns - std::min(now.monotonic_ns, time_ns));
+// By the monotonic clock, reckoned by the clocks of now; before boot it is negative.
+std::int64_t monotonic_of(WallNs time_ns, const Instant& now) {
+  return static_cast<std::int64_t>(now.monotonic_ns) - static_cast<std::int64_t>(now.wall_ns - time_ns);
 }
 
 MonotonicNs nanoseconds(double value_s) {
   return static_cast<MonotonicNs>(value_s * kNsPerSecond);
 }
 
-bool is_set_aside(const OperatorSay& say, WallNs evidence_wall_ns, const Instant& now) {
-  // A mark in the future is no mark yet: it would hide what nobody has seen.
-  return say.healthy_wall_ns != 0 && say.healthy_wall_ns <= now.wall_ns &&
-         evidence_wall_ns <= say.healthy_wall_ns;
-}
-
 }  // namespace
-
-void drop_set_aside(std::vector<Condition>& conditions, const Instant& now, const ActState& act) {
-  const OperatorSay say = merged(act.annotated, act.local);
-  std::erase_if(conditions, [&](const Condition& condition) {
-    return condition.entity->kind == EntityKind::kNode &&
-           is_set_aside(say, wall_of(condition.evidence_ns, now), now);
-  });
-}
 
 Decider::Decider(DecideOptions options) : options_(std::move(options)) {
   decision_.mode = options_.mode;
 }
 
+void Decider::listen(const Instant& now, const ActState& act) {
+  say_ = merged(act.annotated, act.local);
+  if (say_.healthy_wall_ns != healthy_wall_ns_) {
+    healthy_wall_ns_ = say_.healthy_wall_ns;
+    healthy_ns_.reset();
+  }
+  // A mark in the future is no mark yet: it would hide what nobody has seen.
+  if (!healthy_ns_ && healthy_wall_ns_ != 0 && healthy_wall_ns_ <= now.wall_ns)
+    healthy_ns_ = monotonic_of(healthy_wall_ns_, now);
+}
+
+void Decider::drop_set_aside(std::vector<Condition>& conditions, const Instant& now, const ActState& act) {
+  listen(now, act);
+  std::erase_if(conditions, [&](const Condition& condition) {
+    return condition.entity->kind == EntityKind::kNode &&
+           is_set_aside(static_cast<std::int64_t>(condition.evidence_ns));
+  });
+}
+
 Decision Decider::update(const Instant& now, const std::vector<Condition>& conditions,
                          const std::vector<EntityPtr>& entities, const ActState& act) {
-  say_ = merged(act.annotated, act.local);
+  listen(now, act);
+  decision_.said = act.annotated;
   record_ = act.record;
   decision_.paused = say_.paused_until_wall_ns > now.wall_ns;
   adopt(now, act);
@@ -76,10 +83,13 @@ Decision Decider::update(const Instant& now, const std::vector<Condition>& condi
   decision_.judgements.clear();
   for (auto& [reason, claim] : claims_) claim.active = false;
   forget(now, conditions);
+  const bool ready = seen_state_ || options_.mode == Mode::kObserve;
   for (const Condition& condition : conditions) {
-    decision_.judgements.push_back(judge(condition, entities, now));
+    decision_.judgements.push_back(ready ? judge(condition, entities, now)
+                                         : Judgement{condition.reason, condition.entity->name, "", false,
+                                                     "waits: the node object was not read yet"});
   }
-  expire(now);
+  expire(now, entities);
   const std::uint64_t generation = decision_.generation;
   decide(now, act);
   advise();
@@ -95,7 +105,7 @@ void Decider::adopt(const Instant& now, const ActState& act) {
   seen_state_ = true;
   found_ = act.found_conditions;
   found_until_ns_ = now.monotonic_ns + nanoseconds(options_.recovery_s);
-  found_wall_ns_ = now.wall_ns;
+  found_ns_ = static_cast<std::int64_t>(now.monotonic_ns);
   double recovery_s = options_.recovery_s;
   for (const Remembered& one : remembered_of(act.found_verdict)) {
     const bool over = one.recovery_s <= 0;
@@ -110,7 +120,7 @@ void Decider::adopt(const Instant& now, const ActState& act) {
   adopted_reason_ = act.taint_reason;
   Claim& found = claims_[adopted_reason_];
   found.effect = parse_effect(act.taint_effect).value_or(Effect::kNoSchedule);
-  found.evidence_wall_ns = act.tainted_since_wall_ns;
+  found.seen_ns = monotonic_of(act.tainted_since_wall_ns, now);
   found.message = "set before this agent started";
   found.since_ns = now.monotonic_ns;
   found.recovery_s = recovery_s;
@@ -186,7 +196,7 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
   // But for what is said against it.
   const bool acts = evidence_s >= rule.for_s && (rule.effect != Effect::kNone || escalated);
 
-  const std::string objected = objection(condition.reason, wall_of(condition.evidence_ns, now), now);
+  const std::string objected = objection(condition.reason, static_cast<std::int64_t>(condition.evidence_ns), now);
   if (!objected.empty()) {
     judgement.why = "does nothing: " + objected;
     if (acts && lack.empty()) hold_back(Hold::kVeto, condition.reason + ": " + objected);
@@ -214,6 +224,7 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
   std::string why;
   const Effect effect = spared(escalated ? rule.escalate_to : rule.effect, entities, why);
   Claim& made = claim(condition, rule, effect, lack.empty(), now);
+  made.escalated = escalated;
   if (!made.earned) {
     const std::string unearned = "its rule " + rule.name + " " + lack;
     made.message = explain(condition, why + "; advised only, for " + unearned);
@@ -261,15 +272,20 @@ Decider::Claim& Decider::claim(const Condition& condition, const PolicyRule& rul
   claim.effect = effect;
   claim.recovery_s = recovery_s;
   claim.evidence_ns = condition.evidence_ns;
-  claim.evidence_wall_ns = wall_of(condition.evidence_ns, now);
+  claim.seen_ns = static_cast<std::int64_t>(condition.evidence_ns);
+  claim.about.emplace();
+  claim.about->reason = condition.reason;
+  claim.about->domain = condition.domain;
+  claim.about->evidence = condition.evidence;
+  claim.about->severity = condition.severity;
   claim.until_ns = std::max(condition.evidence_ns + nanoseconds(recovery_s),
                             now.monotonic_ns + nanoseconds(condition.recovers_in_s));
   claim.active = true;
   return claim;
 }
 
-std::string Decider::objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const {
-  if (is_set_aside(say_, evidence_wall_ns, now)) {
+std::string Decider::objection(const std::string& reason, std::int64_t seen_ns, const Instant& now) const {
+  if (is_set_aside(seen_ns)) {
     return "marked healthy at " + format_time(say_.healthy_wall_ns) + ", no evidence since";
   }
   const auto veto = say_.vetoes.find(reason);
@@ -284,11 +300,30 @@ void Decider::withdraw(const std::string& reason, std::string why) {
   past_.erase(reason);
 }
 
-void Decider::expire(const Instant& now) {
+// What the policy, the record and the pods of now make of a claim whose condition is gone. Why it ends; empty: it
+// stands, be it milder.
+std::string Decider::review(Claim& claim, const std::vector<EntityPtr>& entities) const {
+  if (!claim.about) return "";
+  const Policy& policy = *options_.policy;
+  const std::size_t number = policy.find(*claim.about);
+  if (number == policy.rules.size()) return "the policy was changed";
+  const PolicyRule& rule = policy.rules[number];
+  const Effect effect = claim.escalated ? rule.escalate_to : rule.effect;
+  if (effect == Effect::kNone) return "the policy was changed";
+  const std::string lack = rule.lacks(record_);
+  if (claim.earned && !lack.empty()) return "its rule " + lack;
+  std::string why;
+  claim.effect = spared(effect, entities, why);
+  return "";
+}
+
+void Decider::expire(const Instant& now, const std::vector<EntityPtr>& entities) {
   for (auto position = claims_.begin(); position != claims_.end();) {
-    const auto& [reason, claim] = *position;
-    // No relapse: an operator says that there was nothing.
-    if (std::string why = objection(reason, claim.evidence_wall_ns, now); !why.empty()) {
+    auto& [reason, claim] = *position;
+    // No relapse: an operator says that there was nothing, or the policy does.
+    std::string why = objection(reason, claim.seen_ns, now);
+    if (why.empty() && !claim.active) why = review(claim, entities);
+    if (!why.empty()) {
       ended_by_ = std::move(why);
       past_.erase(reason);
       position = claims_.erase(position);
@@ -330,8 +365,13 @@ void Decider::hold_back(Hold hold, std::string why) {
 
 void Decider::decide(const Instant& now, const ActState& act) {
   while (!taints_.empty() && taints_.front() + kHourNs <= now.monotonic_ns) taints_.pop_front();
+  if (decision_.generation == 0) {
+    if (!act.known && options_.mode != Mode::kObserve) return;
+    decision_.since_wall_ns = now.wall_ns;
+    decision_.generation = 1;
+  }
   const auto cause = strongest(true);
-  if (decision_.paused && decision_.generation != 0) {
+  if (decision_.paused) {
     if (cause != claims_.end() && !decision_.taint) {
       decision_.hold = Hold::kPause;
       decision_.held_back = cause->first + ": paused " + until_text(say_.paused_until_wall_ns);
@@ -346,9 +386,6 @@ void Decider::decide(const Instant& now, const ActState& act) {
       decision_.since_wall_ns = now.wall_ns;
       decision_.evidence_ns = 0;
       ++decision_.generation;
-    } else if (decision_.generation == 0 && (act.known || options_.mode == Mode::kObserve)) {
-      decision_.since_wall_ns = now.wall_ns;
-      decision_.generation = 1;
     }
     return;
   }
@@ -413,7 +450,7 @@ std::vector<Remembered> Decider::remembered() const {
 std::vector<WantedCondition> Decider::wanted_conditions(const std::vector<Condition>& conditions,
                                                         const Instant& now) const {
   std::vector<WantedCondition> wanted = node_conditions(conditions);
-  if (is_set_aside(say_, found_wall_ns_, now)) return wanted;
+  if (is_set_aside(found_ns_)) return wanted;
   for (const WantedCondition& found : found_) {
     const bool stands =
         found.reason == adopted_reason_ ? claims_.contains(found.reason) : now.monotonic_ns < found_until_ns_;
@@ -444,6 +481,7 @@ bool Decider::describe_node(const std::vector<Condition>& conditions, const Inst
 }
 
 std::string Decider::next(const Instant& now) const {
+  if (decision_.generation == 0) return "waits for the API server: the node object was not read yet";
   const std::string verb = options_.mode == Mode::kEnforce ? "will" : "would";
   if (decision_.paused) {
     return "paused " + until_text(say_.paused_until_wall_ns) + ": " +

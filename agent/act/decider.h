@@ -3,9 +3,11 @@
 // only.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,10 +29,6 @@ struct DecideOptions {
   double recovery_s = 300;
 };
 
-// Drops the node's conditions whose newest evidence an operator has seen and set aside: nobody is to be told
-// again.
-void drop_set_aside(std::vector<Condition>& conditions, const Instant& now, const ActState& act);
-
 class Decider {
 public:
   explicit Decider(DecideOptions options);
@@ -38,9 +36,12 @@ public:
   // From the next update() on.
   void set_policy(std::shared_ptr<const Policy> policy) { options_.policy = std::move(policy); }
 
-  // `conditions` are those that count (drop_set_aside). `act` is what the writer knew when the tick began,
-  // `entities` what is on the node. Generation 0 until the node's present state is known (or, in observe
-  // mode, until the first tick).
+  // Drops the node's conditions whose newest evidence an operator has seen and set aside: nobody is to be told
+  // again. Goes before update(), with the same `act`: what the writer knew when the tick began.
+  void drop_set_aside(std::vector<Condition>& conditions, const Instant& now, const ActState& act);
+
+  // `conditions` are those that count, `entities` what is on the node. Generation 0, and nothing is judged, until
+  // the node's present state is known (or, in observe mode, until the first tick): it may say that nothing counts.
   Decision update(const Instant& now, const std::vector<Condition>& conditions,
                   const std::vector<EntityPtr>& entities, const ActState& act);
 
@@ -50,7 +51,10 @@ private:
     Effect effect = Effect::kNone;
     std::string message;
     MonotonicNs evidence_ns = 0;
-    WallNs evidence_wall_ns = 0;
+    std::int64_t seen_ns = 0;  // the same moment; of one that was found it may be before boot
+    // What a rule looks at; none: that of one that was found is not known.
+    std::optional<Condition> about;
+    bool escalated = false;
     MonotonicNs since_ns = 0;
     MonotonicNs until_ns = 0;
     double recovery_s = 0;
@@ -71,10 +75,14 @@ private:
   Effect spared(Effect effect, const std::vector<EntityPtr>& entities, std::string& why) const;
   Claim& claim(const Condition& condition, const PolicyRule& rule, Effect effect, bool earned,
                const Instant& now);
+  void listen(const Instant& now, const ActState& act);
+  // `seen_ns` by the monotonic clock, which nobody sets.
+  bool is_set_aside(std::int64_t seen_ns) const { return healthy_ns_ && seen_ns <= *healthy_ns_; }
   // Why an operator will not have it count; empty: nobody said so.
-  std::string objection(const std::string& reason, WallNs evidence_wall_ns, const Instant& now) const;
+  std::string objection(const std::string& reason, std::int64_t seen_ns, const Instant& now) const;
   void withdraw(const std::string& reason, std::string why);
-  void expire(const Instant& now);
+  std::string review(Claim& claim, const std::vector<EntityPtr>& entities) const;
+  void expire(const Instant& now, const std::vector<EntityPtr>& entities);
   Claims::const_iterator strongest(bool earned) const;
   void hold_back(Hold hold, std::string why);
   void decide(const Instant& now, const ActState& act);
@@ -88,6 +96,9 @@ private:
   DecideOptions options_;
   Decision decision_;
   OperatorSay say_;     // as of this tick
+  // Its mark "healthy", and when that was: reckoned once, so that a clock that is set later moves nothing.
+  WallNs healthy_wall_ns_ = 0;
+  std::optional<std::int64_t> healthy_ns_;
   TrackRecord record_;  // likewise
   Claims claims_;
   std::string ended_by_;              // why the last claim ended, if not by recovery
@@ -99,7 +110,7 @@ private:
   std::vector<WantedCondition>
       found_;                       // not healthy when this process began; they end with their claim, or ...
   MonotonicNs found_until_ns_ = 0;  // ... then
-  WallNs found_wall_ns_ = 0;
+  std::int64_t found_ns_ = 0;
   std::string adopted_reason_;  // of the taint that was found; empty: none
 };
 

@@ -80,6 +80,7 @@ struct Remembered {
 // The desired state of the node object, level-triggered: the writer makes it so, however often it must try.
 struct Decision {
   Mode mode = Mode::kObserve;
+  OperatorSay said;     // the node's annotations as they were taken into account
   bool paused = false;  // by an operator: the taint on the node stays as it is, whatever is wanted
   bool taint = false;   // vedette.dev/unhealthy wanted on the node
   std::string effect = "NoSchedule";        // of the taint; without one, the last it had

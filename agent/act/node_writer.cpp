@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 
+#include "agent/act/policy.h"
+
 namespace vedette {
 namespace {
 
@@ -24,6 +26,7 @@ constexpr unsigned kMaxEventAttempts = 8;
 constexpr unsigned kMaxConflicts = 64;
 constexpr milliseconds kConflictPause{4};  // about one GET + PATCH of a competitor
 constexpr double kHeartbeatSpread = 1.2;
+constexpr milliseconds kStuckPause{1'000};
 constexpr milliseconds kOwingPause{1'000};  // a slot that is to be given back: someone may need it
 constexpr std::size_t kMaxTaintValue = 63;  // of a label value
 // As long as the API server keeps an event that nothing renews (--event-ttl): later there is none to
@@ -55,7 +58,7 @@ bool taint_is_as_wanted(const NodeState& seen, const Decision& wanted) {
 
 // A number in `held_back` is no change.
 bool asks_the_same(const Decision& a, const Decision& b) {
-  return a.generation == b.generation && a.hold == b.hold &&
+  return a.generation == b.generation && a.said == b.said && a.hold == b.hold &&
          substance_of(a.held_back) == substance_of(b.held_back) && a.advice.effect == b.advice.effect &&
          a.trusted_wall_ns == b.trusted_wall_ns;
 }
@@ -115,6 +118,7 @@ NodeWriter::~NodeWriter() {
 void NodeWriter::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   // Several snapshots a second say the same; only a change is worth waking the thread.
   if (snapshot->decision.generation == 0) return;
+  decided_ns_ = monotonic_now();
   const auto before = wanted_.get();
   const bool same = before && asks_the_same(*before, snapshot->decision);
   if (same && before->verdict == snapshot->decision.verdict) return;
@@ -131,6 +135,16 @@ void NodeWriter::run() {
   while (!stop.stop_requested()) {
     milliseconds pause;
     bool asked_to_wait = false;
+    if (const double silent_s = stuck_s(); silent_s > 0) {
+      char text[64];
+      std::snprintf(text, sizeof text, "nothing was judged for %.0f s: nothing is renewed", silent_s);
+      if (!std::exchange(stuck_, true)) spdlog::error("node {}: {}", options_.node.name, text);
+      state_.last_error = text;
+      publish_state();
+      wake_.wait(wake_version_, stop, kStuckPause);
+      continue;
+    }
+    stuck_ = false;
     taint_brake_.begin();
     status_brake_.begin();
     const Status done = match(wanted_.get());
@@ -165,6 +179,13 @@ void NodeWriter::run() {
   }
 }
 
+// Seconds since the newest decision, if the tick thread must be stuck; else 0.
+double NodeWriter::stuck_s() const {
+  const MonotonicNs decided = decided_ns_;
+  const MonotonicNs now = monotonic_now();
+  return decided != 0 && now > decided + to_ns(options_.stuck) ? seconds_between(decided, now) : 0;
+}
+
 milliseconds NodeWriter::pause_after_success() {
   if (!watch_) {
     auto made =
@@ -175,6 +196,9 @@ milliseconds NodeWriter::pause_after_success() {
   milliseconds pause = watch_ && watch_->node() ? until_heartbeat_ : backoff_.jittered(options_.resync, 0.75);
   if (const MonotonicNs now = monotonic_now(); held_until_ns_ > now) {
     pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(held_until_ns_ - now)));
+  }
+  if (const MonotonicNs now = monotonic_now(); settle_until_ns_ > now) {
+    pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(settle_until_ns_ - now)));
   }
   pause = std::min({pause, taint_brake_.left(), status_brake_.left()});
   return budget_.owes() || budget_.doubtful() ? std::min(pause, kOwingPause) : pause;
@@ -213,9 +237,17 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
     publish_state();
     if (!asks(wanted.get())) return {};
   }
+  // What is refused does not hold back what comes after it (a slot or a taint the conditions, these the events),
+  // unless nobody answers, or the server asks for a pause.
+  const auto gives_up = [this] { return client_.away() || client_.retry_after().count() > 0; };
   auto seen = match_taint(wanted);
-  if (!seen) return tl::unexpected(seen.error());
   if (!asks(wanted.get())) return {};
+  if (!seen && gives_up()) return tl::unexpected(seen.error());
+  Status kept;
+  if (!seen) {
+    kept = tl::unexpected(seen.error());
+    seen = last_;
+  }
   const std::string effect = wanted->taint ? wanted->effect : "";
   const bool done = state_.taint_effect == effect || (wanted->mode == Mode::kAdvise && !wanted->paused);
   if (done && announced_ != effect) tell_taint(*wanted);
@@ -223,14 +255,11 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   if (told_trusted_ns_ != wanted->trusted_wall_ns) tell_trust(*wanted);
   publish_state();
 
-  // A slot that is refused does not hold back the conditions, nor these the events; unless the server asks
-  // for a pause.
-  const auto asked_to_wait = [this] { return client_.retry_after().count() > 0; };
-  Status kept = keep_slot(*seen, *wanted);
+  if (kept) kept = keep_slot(*seen, *wanted);
   tell_hold(*wanted);
-  if (!kept && asked_to_wait()) return kept;
+  if (!kept && gives_up()) return kept;
   auto after = match_status(std::move(*seen), *wanted);
-  if (!after && asked_to_wait()) return tl::unexpected(after.error());
+  if (!after && gives_up()) return tl::unexpected(after.error());
   if (after) {
     told_generation_ = wanted->generation;
     if (after->our_annotations[kVerdictAnnotation] == wanted->verdict) told_verdict_ = wanted->verdict;
@@ -252,6 +281,9 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     note_node(*seen, wanted.get());
     if (!asks(wanted.get()) || !may_change_taint(*wanted) || taint_is_as_wanted(*seen, *wanted)) return seen;
     if (wanted->generation == state_.acked_generation && !taint_brake_.frees()) return seen;
+    // The node says what was not yet known when this was decided: perhaps to leave it alone.
+    if (wanted->said != state_.annotated) return seen;
+    if (is_harsher(*seen, *wanted) && monotonic_now() < settle_until_ns_) return seen;
     if (wanted->taint && seen->our_taints.empty()) {
       if (monotonic_now() < held_until_ns_ || is_paused(*seen)) return seen;
       const auto answer = ask_for_slot(*seen, newest, "not tainted");
@@ -283,6 +315,15 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
   }
   return fail("node " + options_.node.name + ": " + std::to_string(kMaxConflicts) +
               " conflicts in a row with other writers of the node object");
+}
+
+// To evict pods, say, where the taint only kept new ones away.
+bool NodeWriter::is_harsher(const NodeState& seen, const Decision& wanted) const {
+  if (!wanted.taint || seen.our_taints.empty()) return false;
+  const auto strength = [](const std::string& effect) { return parse_effect(effect).value_or(Effect::kNone); };
+  return std::ranges::all_of(seen.our_taints, [&](const Taint& present) {
+    return strength(present.effect) < strength(wanted.effect);
+  });
 }
 
 // The breakers: this node was tainted often enough, or the API server is only just back.

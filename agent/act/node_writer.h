@@ -3,6 +3,7 @@
 // thread calls publish(); a thread of its own does everything else; state() is safe from any thread.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <map>
@@ -58,6 +59,9 @@ struct NodeWriterOptions {
   std::chrono::milliseconds settle{30'000};
   // After a mass event: long enough for a human to look, or for the cause to pass.
   std::chrono::milliseconds mass_pause{600'000};
+  // Without a decision for so long (a tick lasts half a second) the agent is stuck: then nothing is renewed in its
+  // name, so that the taint can be seen to be nobody's.
+  std::chrono::milliseconds stuck{120'000};
 };
 
 class NodeWriter final : public Sink {
@@ -84,6 +88,8 @@ private:
 
   NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeClient client);
   void run();
+  double stuck_s() const;
+  bool is_harsher(const NodeState& seen, const Decision& wanted) const;
   Status match(std::shared_ptr<const Decision> wanted);
   Result<NodeState> look(bool newest);
   std::chrono::milliseconds pause_after_success();
@@ -150,6 +156,7 @@ private:
   TaintBudget budget_;
 
   Latest<Decision> wanted_;
+  std::atomic<MonotonicNs> decided_ns_{0};  // when the tick thread last said what it wants
   Latest<int> wake_;  // set when wanted_ or what the watch sees of the node has changed
   Latest<ActState> published_;
 
@@ -177,6 +184,7 @@ private:
   Brake taint_brake_, status_brake_;
   Backoff backoff_;
   bool away_ = false;                 // what the last failure was
+  bool stuck_ = false;                // as was said
   std::unique_ptr<NodeWatch> watch_;  // from the first answer on
   std::jthread thread_;               // last: it uses all of the above
 };

@@ -162,11 +162,11 @@ Result<TaintBudget::Answer> TaintBudget::acquire(const NodeState& seen) {
   }
   reason_ += ", by " + holders(taken);
   const WallNs now = wall_now();
-  const bool mass = std::all_of(taken.begin(), taken.end(), [&](const SlotLease& slot) {
-    return now < slot.acquired_ns + to_ns(options_.mass_window);
-  });
+  const auto fresh = std::ranges::count_if(
+      taken, [&](const SlotLease& slot) { return now < slot.acquired_ns + to_ns(options_.mass_window); });
+  const bool mass = 2 * static_cast<std::size_t>(fresh) > taken.size();
   if (mass) {
-    reason_ += ", all within " + std::to_string(options_.mass_window.count()) +
+    reason_ += ", " + std::to_string(fresh) + " of them within " + std::to_string(options_.mass_window.count()) +
                " s: what befalls so many at once is no fault of one node";
   }
   return mass ? Answer::kMassEvent : Answer::kRefused;

@@ -55,7 +55,7 @@ public:
     kGranted,    // a taint may be added now, under the version of `seen` and no other
     kReadAgain,  // there is a slot of ours: read the node, then ask again
     kRefused,    // reason() says why
-    kMassEvent,  // likewise, and all slots were taken just now
+    kMassEvent,  // likewise, and most slots were taken just now
   };
   // Before each patch that adds a taint. `newest`: `seen` was read after whatever this did last. A new lease
   // may record an older version: the patch under it just fails. In one that is held it could replace the

@@ -156,6 +156,7 @@ struct Assessor::Proof {
   Severity floor = Severity::kDegraded;  // severity below `unhealthy_at`
   bool suffers = false;                  // as in Condition
   double probability = 0;                // likewise
+  bool again = false;                    // what was counted before
 };
 
 Assessor::Assessor(AssessOptions options) : options_(std::move(options)) {}
@@ -171,7 +172,7 @@ void Assessor::file(const Proof& proof, const Instant& now) {
     condition.since = now;
     condition.first_evidence_ns = proof.time_ns;
   }
-  ++condition.count;
+  if (!proof.again) ++condition.count;
   condition.entity = proof.entity;
   condition.probability = proof.probability;
   condition.horizon_s = proof.probability > 0 ? kRiskHorizonS : 0;
@@ -320,6 +321,8 @@ void Assessor::read_events(const Observation& observation) {
     }
     for (const EventRule& rule : kEventRules) {
       if (rule.type != event.type || (rule.applies != nullptr && !rule.applies(event))) continue;
+      // The kernel reports a task for as long as it hangs, every two minutes.
+      const bool again = event.type == EVENT_hung_task && !hung_.insert(event.pid).second;
       file({rule.reason,
             rule.domain,
             Evidence::kEvent,
@@ -329,7 +332,10 @@ void Assessor::read_events(const Observation& observation) {
             event.time_ns,
             describe(event),
             {},
-            rule.severity},
+            rule.severity,
+            false,
+            0,
+            again},
            observation.time);
       break;
     }
@@ -366,7 +372,7 @@ void Assessor::read_levels(const FeatureTable& features) {
             Evidence::kLevel,
             0,
             entity,
-            1,
+            trust_[columns[i]],
             features.time.monotonic_ns,
             describe(rule, value, of_node),
             {},
@@ -411,11 +417,21 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
 void Assessor::read_outcomes(const Observation& observation) {
   for (auto& [key, condition] : active_) {
     // In the tick that announces it, it was no prediction.
-    if (condition.evidence != Evidence::kRisk || condition.came_true ||
+    if (condition.evidence == Evidence::kEvent || condition.came_true ||
         condition.since.monotonic_ns == observation.time.monotonic_ns) {
       continue;
     }
     const EntityId entity = key.second;
+    if (condition.evidence != Evidence::kRisk) {
+      // A level or an anomaly is no prediction, but one that hard evidence of the same domain followed was right.
+      condition.came_true = std::ranges::any_of(active_, [&](const auto& other) {
+        const Condition& event = other.second;
+        return other.first.second == entity && event.evidence == Evidence::kEvent &&
+               event.domain == condition.domain && event.severity == Severity::kUnhealthy &&
+               event.since.monotonic_ns > condition.since.monotonic_ns;
+      });
+      continue;
+    }
     const bool killed = std::ranges::any_of(observation.events, [&](const KernelEvent& event) {
       return event.type == EVENT_oom_kill && event.entity == entity;
     });
@@ -450,6 +466,7 @@ std::vector<Condition> Assessor::update(const Observation& observation, const Fe
     const bool scored = condition.evidence == Evidence::kRisk || condition.evidence == Evidence::kAnomaly;
     const double recovery_s = scored ? options_.score_recovery_s : options_.recovery_s;
     if (quiet_s >= recovery_s) {
+      if (condition.reason == kTaskHung) hung_.clear();
       position = active_.erase(position);
       continue;
     }

@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -77,6 +78,7 @@ private:
   double confidence_after_losses_ = 1;
   std::map<std::string, Loss> missed_;  // by probe: runs
   std::array<Loss, SLOT_COUNTER_COUNT> lost_starts_{};
+  std::set<std::uint32_t> hung_;  // pids, while TaskHung lasts
   bool first_ = true;  // tick
   // By feature column: 1, less after losses, 0 while its probe is degraded or shed.
   std::vector<double> trust_;

@@ -44,11 +44,12 @@ inline bool is_timeout(const KernelEvent& scsi_error) {
 }
 
 // OOM kills are missing here: whose trouble one is depends on whose limit was hit (assessor.cpp).
+inline constexpr std::string_view kTaskHung = "TaskHung";
 inline constexpr std::array<EventRule, 13> kEventRules{{
     // The filesystem contradicts itself: whatever is written next may be lost. One is enough.
     {EVENT_ext4_error, "FilesystemError", Domain::kStorage, 1},
     // One task may wait for one dead NFS server; three mean that a resource of the node is gone.
-    {EVENT_hung_task, "TaskHung", Domain::kKernel, 3},
+    {EVENT_hung_task, kTaskHung, Domain::kKernel, 3},
     // A single bad sector is remapped by the disk; errors that go on are not.
     {EVENT_block_error, "DiskError", Domain::kStorage, 3},
     // Below the retries of driver and block layer: what could not be helped comes as a block_error as well.

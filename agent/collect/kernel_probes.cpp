@@ -148,6 +148,13 @@ struct CloseRing {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
 
+// The coarse clock moves once in a jiffy (KTIME_LOW_RES).
+std::uint64_t jiffy_ns() {
+  timespec step{};
+  ::clock_getres(CLOCK_MONOTONIC_COARSE, &step);
+  return static_cast<std::uint64_t>(step.tv_nsec);
+}
+
 }  // namespace
 
 struct KernelProbes::State {
@@ -320,7 +327,8 @@ void KernelProbes::State::load_all() {
                                                                  .lanes = lanes,
                                                                  .shared = lanes < cpus ? 1U : 0U,
                                                                  .ring_bytes = options.ring_bytes,
-                                                                 .slow_call_ns = to_ns(options.slow_call)},
+                                                                 .slow_call_ns = to_ns(options.slow_call),
+                                                                 .jiffy_ns = jiffy_ns()},
                                                       .cgroup_mount = cgroup_mount,
                                                       .modules = options.modules,
                                                       .modules_period = options.modules_period});

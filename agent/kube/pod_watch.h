@@ -22,7 +22,7 @@ namespace vedette {
 struct PodWatchOptions {
   KubeClientOptions client;
   std::string node_name;
-  // Pods asked for at once: what keeps a node's start-up from a peak of memory (.5 MB of JSON a page).
+  // Pods asked for at once, where the server heeds it (from its cache it answers with all of them).
   unsigned page = 50;
   // How long the server keeps one watch, drawn anew from this to its double: ends that are spread over a
   // cluster's agents, and long beside the cost of starting one.

@@ -237,10 +237,12 @@ void Journal::note_conditions(const Snapshot& snapshot) {
                        condition.message,
                        condition.came_true};
     if (condition.came_true) entry.outcome = Outcome::kConfirmed;
-    if (snapshot.decision.policy) {
+    // Only what the rule could have acted on is its record.
+    if (snapshot.decision.policy && condition.entity->kind == EntityKind::kNode) {
       const Policy& policy = *snapshot.decision.policy;
       const std::size_t rule = policy.find(condition);
-      if (rule < policy.rules.size()) entry.rule = policy.rules[rule].name;
+      if (rule < policy.rules.size() && condition.confidence >= policy.rules[rule].confidence)
+        entry.rule = policy.rules[rule].name;
     }
     for (const Incident& incident : snapshot.incidents) {
       const bool inside = std::ranges::any_of(incident.conditions, [&](const IncidentCondition& part) {

@@ -221,7 +221,8 @@ bool probe_works(const Observation& observation, const std::string& name) {
   return false;
 }
 
-TEST_CASE("A process in a cgroup of its own is seen with its memory, its descriptors and its private mount") {
+TEST_CASE("A process in a cgroup of its own is seen with its memory, its descriptors and its private mount" *
+          doctest::test_suite("cgroup proc mounts")) {
   struct statx root {};
   if (::statx(AT_FDCWD, "/", 0, STATX_TYPE, &root) != 0 ||
       (root.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0) {
@@ -428,7 +429,8 @@ TEST_CASE("What the probes count of a cgroup without a slot is not known, instea
   }
 }
 
-TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel log tells of it") {
+TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel log tells of it" *
+          doctest::test_suite("memory log")) {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("oom");
   if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
@@ -477,7 +479,8 @@ TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel 
   CHECK((log_seen || !log_works));
 }
 
-TEST_CASE("The pages a process touches are the faults of its cgroup, and the node counts them too") {
+TEST_CASE("The pages a process touches are the faults of its cgroup, and the node counts them too" *
+          doctest::test_suite("cgroup")) {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("faults");
   if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
@@ -518,7 +521,8 @@ TEST_CASE("The pages a process touches are the faults of its cgroup, and the nod
   CHECK(of_node >= faults);
 }
 
-TEST_CASE("A CPU quota that holds a pod back: its share of time, and how much of the quota is used") {
+TEST_CASE("A CPU quota that holds a pod back: its share of time, and how much of the quota is used" *
+          doctest::test_suite("cgroup")) {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("quota");
   // A twentieth of one CPU, in periods of 100 ms: so much it gets on a busy machine, too.
@@ -553,7 +557,8 @@ TEST_CASE("A CPU quota that holds a pod back: its share of time, and how much of
   CHECK(of(GAUGE_cpu_limit_use) == doctest::Approx(20 * of(GAUGE_cpu_cores)));
 }
 
-TEST_CASE("What memory.high holds back is counted as the kernel counts it") {
+TEST_CASE("What memory.high holds back is counted as the kernel counts it" *
+          doctest::test_suite("cgroup")) {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("high");
   constexpr std::size_t kHigh = 8UL * 1024 * 1024;
@@ -609,8 +614,8 @@ private:
   bool on_ = false;
 };
 
-TEST_CASE(
-    "What a pod beyond its limit leaves in swap, and what the node wrote there, is what the kernel says") {
+TEST_CASE("What a pod beyond its limit leaves in swap, and what the node wrote there, is what the kernel says" *
+          doctest::test_suite("cgroup kernel")) {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("swap");
   const SwapFile swap;
@@ -686,7 +691,8 @@ private:
   std::string device_;
 };
 
-TEST_CASE("A real ext4 that stops taking writes is a read-only mount, as the kernel log says") {
+TEST_CASE("A real ext4 that stops taking writes is a read-only mount, as the kernel log says" *
+          doctest::test_suite("mounts log")) {
   if (::geteuid() != 0) VEDETTE_SKIP("mounting needs root");
   const LoopMount disk;
   if (!disk.mounted()) VEDETTE_SKIP("no ext4 can be mounted on a loop device here");

@@ -193,7 +193,8 @@ TEST_CASE("moves between CPUs are counted") {
   CHECK(heard.in(cgroup).counters[COUNTER_migrations] <= kMoves + 3);  // on its way to the first CPU
 }
 
-TEST_CASE("a wait for a lock of the kernel is counted once, with its time, and slow calls by their name") {
+TEST_CASE("a wait for a lock of the kernel is counted once, with its time, and slow calls by their name" *
+          doctest::test_suite("locks")) {
   const LoopFilesystem filesystem;
   if (!filesystem.ready()) VEDETTE_SKIP("no ext4 on a loop device here");
   const auto probes = attach();

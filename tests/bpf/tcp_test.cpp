@@ -245,6 +245,58 @@ TEST_CASE("a peer that never answers: the SYN is sent again, then the connect ha
   CHECK(std::string(failures[0].text) == "192.0.2.7");
 }
 
+TEST_CASE("who gives up on a peer that left it waiting for a second has failed, who changes its mind has not") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const int status = run_in(
+      cgroup,
+      [] {
+        const auto begin = [] {
+          const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+          sockaddr_in address{};
+          address.sin_family = AF_INET;
+          address.sin_port = htons(80);
+          ::inet_pton(AF_INET, "192.0.2.7", &address.sin_addr);
+          (void)::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+          return fd;
+        };
+        ::close(begin());
+        const int fd = begin();
+        ::usleep(1'100'000);
+        ::close(fd);
+        return 0;
+      },
+      own_network(kEmptyNetwork + " && ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near"));
+  if (no_network(status)) VEDETTE_SKIP("no network namespace or veth here");
+  REQUIRE(status == 0);
+  CHECK(heard.in(cgroup).counters[COUNTER_tcp_connect_failures] == 1);
+  CHECK(heard.in(cgroup).counters[COUNTER_tcp_connects_timed_out] == 1);
+}
+
+TEST_CASE("a segment that cannot be sent again is none that was") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const int status = run_in(
+      cgroup,
+      [] {
+        const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(80);
+        ::inet_pton(AF_INET, "192.0.2.7", &address.sin_addr);
+        (void)::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+        if (shell("ip link set near down") != 0) return 97;
+        ::usleep(2'500'000);  // the SYN's first repetition is due after one second
+        return 0;
+      },
+      own_network(kEmptyNetwork + " && ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near"));
+  if (no_network(status)) VEDETTE_SKIP("no network namespace or veth here");
+  REQUIRE(status == 0);
+  CHECK(heard.in(cgroup).counters[COUNTER_tcp_retransmits] == 0);
+}
+
 TEST_CASE("without a way to the peer, a connect is unreachable") {
   const auto probes = attach();
   Heard heard(*probes);

@@ -104,6 +104,29 @@ TEST_CASE("a server that fails, before or after it has done what was asked, cost
   }
 }
 
+TEST_CASE("a taint, or a slot, that is refused for good leaves the conditions and the reason why to be read") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  for (const std::string& refused : {std::string("/leases"), std::string("/api/v1/nodes/refused")}) {
+    const std::string node = server->make_node("refused");
+    const HttpFront front(server->admin(), [&](const HttpFront::Request& request) {
+      const bool hit = request.path.find(refused) != std::string::npos &&
+                       request.path.find("/status") == std::string::npos && request.method != "GET";
+      return HttpFront::Instead{hit ? refusal(403, 0) : "", false};
+    });
+    const auto writer = make_writer(front.client(), node);
+    Tick tick(*writer);
+    tick.taint("FilesystemError");
+    CHECK(eventually([&] {
+      const auto condition = condition_of(server->node(node), "VedetteStorageHealthy");
+      return condition && condition->at("status") == "False";
+    }));
+    CHECK(taints_of(server->node(node)).count(kKey) == 0);
+    CHECK(eventually([&] { return writer->state()->last_error.find("403") != std::string::npos; }));
+    CHECK(writer->state()->acked_generation == 0);
+  }
+}
+
 TEST_CASE("a server that asks for a pause gets it, whatever there is to say and whatever happens meanwhile") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());

@@ -144,6 +144,57 @@ TEST_CASE("what an operator annotates is known at the next look, and a pause kee
   CHECK(taints_of(server->node(node)).count(kKey) == 1);
 }
 
+TEST_CASE("when nothing is judged any more, nothing is renewed; when it is again, all is put right") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("stuck");
+  NodeWriterOptions options = writer_options(server->admin(), node);
+  options.stuck = std::chrono::milliseconds(1500);
+  options.heartbeat = std::chrono::milliseconds(200);
+  const auto writer = make_writer(options);
+  Tick tick(*writer);
+  tick.taint("TaskHung");
+  REQUIRE(tick.acked());
+  REQUIRE(eventually(
+      [&] { return writer->state()->last_error.find("nothing was judged for") != std::string::npos; }));
+  server->set_taints(node, json::array());
+  const auto patches = writer->state()->patches;
+  REQUIRE(eventually([&] { return writer->state()->last_error.find("for 4 s") != std::string::npos; }));
+  CHECK(writer->state()->patches == patches);
+  CHECK(taints_of(server->node(node)).count(kKey) == 0);
+  CHECK(eventually([&] {
+    tick.republish();
+    return taints_of(server->node(node)).count(kKey) == 1;
+  }));
+  CHECK(eventually([&] {
+    tick.republish();
+    return writer->state()->last_error.empty();
+  }));
+}
+
+TEST_CASE("a taint that was wanted before an annotation was heard waits for who has heard it") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("unheard");
+  server->request("PATCH", "/api/v1/nodes/" + node,
+                  {{"metadata", {{"annotations", {{"vedette.dev/pause", "true"}}}}}});
+  const auto writer = make_writer(server->admin(), node);
+  REQUIRE(eventually([&] { return writer->state()->known; }));
+  Tick tick(*writer);
+  tick.hear(false);
+  tick.taint("TaskHung");
+  // The rest of what it says is written in the same round, after the taint would have been.
+  REQUIRE(eventually([&] {
+    const auto condition = condition_of(server->node(node), "VedetteStorageHealthy");
+    return condition && condition->at("status") == "False";
+  }));
+  CHECK(taints_of(server->node(node)).count(kKey) == 0);
+  tick.hear(true);
+  tick.republish();
+  REQUIRE(tick.acked());
+  CHECK(taints_of(server->node(node)).count(kKey) == 1);
+}
+
 TEST_CASE("the same taint again is a series of one event, or a new event where the first is gone") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());

@@ -93,6 +93,8 @@ public:
     publish();
   }
   void pause(bool paused) { decision_.paused = paused; }
+  // It has not yet heard what the node's annotations say.
+  void hear(bool hears) { hears_ = hears; }
   void advise(const std::string& effect, const std::string& message) {
     decision_.advice = {effect, effect.empty() ? "" : "TaskHung", message};
     republish();
@@ -119,6 +121,7 @@ public:
   // The same decision in other words.
   void republish() {
     auto snapshot = std::make_shared<Snapshot>();
+    if (hears_) decision_.said = writer_.state()->annotated;
     snapshot->decision = decision_;
     writer_.publish(snapshot);
   }
@@ -129,6 +132,7 @@ public:
 private:
   NodeWriter& writer_;
   Decision decision_;
+  bool hears_ = true;
 };
 
 inline std::vector<nlohmann::json> events_of(ApiServer& server, const std::string& node) {

@@ -12,6 +12,11 @@ metric() {
   wget -qO- http://127.0.0.1:9111/metrics |
     awk -v name="$1{" 'index($1, name) == 1 && (!/entity=/ || /entity="node"/) { sum += $2 } END { printf "%.6f\n", sum }'
 }
+# gauge NAME: the node's value, or that there is none.
+gauge() {
+  wget -qO- http://127.0.0.1:9111/metrics |
+    awk -v name="$1{" 'index($1, name) == 1 && /entity="node"/ { value = $2 } END { print value == "" ? "missing" : value }'
+}
 # records TYPE: how many of these records the probes sent.
 records() {
   wget -qO- http://127.0.0.1:9111/metrics |
@@ -59,6 +64,13 @@ exactly() {
   sleep 1 # whatever would be too many has its tick, too
   now=$("${@:3}")
   awk -v a="$1" -v b="$2" -v c="$now" 'BEGIN { exit !(c - a == b) }' || fail "${*:3}: $1 before, $now after, expected exactly $2 more"
+}
+becomes() { # becomes VALUE COMMAND…: that is what COMMAND prints, at the latest in 20 s
+  local limit=$((SECONDS + 20)) now
+  until now=$("${@:2}") && [[ $now == "$1" ]]; do
+    ((SECONDS < limit)) || fail "${*:2}: $now, expected $1"
+    sleep .3
+  done
 }
 condition() { # condition REASON: the agent says so, about the node
   local limit=$((SECONDS + 10))

@@ -63,7 +63,9 @@ std::vector<Hook> hooks_of(const vedette::EmbeddedProbe& probe, const btf* kerne
     };
     Hook hook = hook_of(program);
     const std::string name = bpf_program__name(program);
-    if (hook.attach_type == BPF_TRACE_ITER || name.ends_with(kFallback)) continue;
+    // What only runs when it is asked is no hook.
+    const bool is_asked = hook.attach_type == BPF_TRACE_ITER || hook.section.find('/') == std::string::npos;
+    if (is_asked || name.ends_with(kFallback)) continue;
     if (is_missing(kernel, hook)) {
       const bpf_program* fallback =
           bpf_object__find_program_by_name(object.get(), (name + std::string(kFallback)).c_str());

@@ -57,15 +57,77 @@ ActState known() {
 
 }  // namespace
 
-TEST_CASE("nothing is decided before the node's state is known, unless there is evidence") {
+TEST_CASE("nothing is decided before the node's state is known, whatever the evidence") {
   Decider decider({.mode = Mode::kEnforce});
   CHECK(decider.update(at(1), {}, {}, {}).generation == 0);
   CHECK(decider.update(at(2), {}, {}, known()).generation == 1);
 
   Decider hurried({.mode = Mode::kEnforce});
-  const Decision decision = hurried.update(at(1), {unhealthy_node(900'000'000)}, {}, {});
-  CHECK(decision.generation == 1);
-  CHECK(decision.taint);
+  const Decision early = hurried.update(at(1), {unhealthy_node(900'000'000)}, {}, {});
+  CHECK(early.generation == 0);
+  CHECK_FALSE(early.taint);
+  CHECK(early.next == "waits for the API server: the node object was not read yet");
+  REQUIRE(early.judgements.size() == 1);
+  CHECK(early.judgements[0].why == "waits: the node object was not read yet");
+  CHECK(hurried.update(at(2), {unhealthy_node(900'000'000)}, {}, known()).taint);
+}
+
+TEST_CASE("what the node says when it is first read counts for evidence from before: a pause, a veto, a taint") {
+  const auto first = [](const ActState& found) {
+    Decider decider({.mode = Mode::kEnforce});
+    decider.update(at(1), {unhealthy_node(900'000'000)}, {}, {});
+    return decider.update(at(2), {unhealthy_node(900'000'000)}, {}, found);
+  };
+  ActState paused = known();
+  paused.annotated.paused_until_wall_ns = kForever;
+  const Decision under_pause = first(paused);
+  CHECK(under_pause.generation == 1);
+  CHECK_FALSE(under_pause.taint);
+  CHECK(under_pause.hold == Hold::kPause);
+  CHECK(under_pause.said == paused.annotated);
+
+  ActState vetoed = known();
+  vetoed.annotated.vetoes["FilesystemError"] = kForever;
+  CHECK_FALSE(first(vetoed).taint);
+
+  ActState tainted = known();
+  tainted.tainted = tainted.adopted = true;
+  tainted.taint_reason = "DiskError";
+  tainted.taint_effect = "NoExecute";
+  const Decision adopted = first(tainted);
+  CHECK(adopted.reason == "DiskError");
+  CHECK(adopted.effect == "NoExecute");
+}
+
+TEST_CASE("a claim whose condition is gone ends when the policy drops its rule, and is milder beside a critical pod") {
+  Decider decider({.mode = Mode::kEnforce,
+                   .policy = policy_of("{rules: [{evidence: event, effect: NoExecute}]}")});
+  decider.update(at(1), {}, {}, known());
+  CHECK(decider.update(at(2), {unhealthy_node(1'900'000'000)}, {}, known()).effect == "NoExecute");
+  CHECK(decider.update(at(10), {}, {}, known()).effect == "NoExecute");
+  decider.set_policy(policy_of("{rules: [{evidence: event, effect: NoExecute}], critical: [shop/*]}"));
+  CHECK(decider.update(at(11), {}, {pod("shop", "till")}, known()).effect == "NoSchedule");
+  decider.set_policy(policy_of("{rules: [{evidence: event, effect: None}]}"));
+  const Decision ended = decider.update(at(12), {}, {}, known());
+  CHECK_FALSE(ended.taint);
+  CHECK(ended.message == "the policy was changed");
+}
+
+TEST_CASE("a clock that is set does not undo the mark \"healthy\"") {
+  Decider decider({.mode = Mode::kEnforce});
+  ActState act = known();
+  const auto judged = [&](double seconds, double clock_ahead_s) {
+    Instant now = at(seconds);
+    now.wall_ns = static_cast<WallNs>(static_cast<double>(now.wall_ns) + clock_ahead_s * 1e9);
+    std::vector<Condition> conditions{unhealthy_node(4'000'000'000)};
+    decider.drop_set_aside(conditions, now, act);
+    return decider.update(now, conditions, {}, act).taint;
+  };
+  CHECK(judged(5, 0));
+  act.annotated.healthy_wall_ns = at(6).wall_ns;
+  CHECK_FALSE(judged(7, 0));
+  CHECK_FALSE(judged(8, 3600));
+  CHECK_FALSE(judged(9, -3600));
 }
 
 TEST_CASE("evidence taints once, newer evidence keeps the generation, recovery lifts") {
@@ -412,7 +474,7 @@ TEST_CASE(
   options.policy =
       policy_of("{rules: [{name: r, effect: NoSchedule, after: {verdicts: 2, precision: 0.9}}]}");
   Decider decider(options);
-  ActState act;
+  ActState act = known();
   const auto decide = [&](double now_s) {
     return decider.update(at(now_s), {unhealthy_node(static_cast<MonotonicNs>(now_s * 1e9))}, {}, act);
   };

@@ -152,7 +152,7 @@ TEST_CASE("a node marked healthy loses its taint and its conditions until new ev
   Decider decider({.mode = Mode::kEnforce});
   ActState act = connected();
   const auto update = [&](double now, std::vector<Condition> conditions) {
-    drop_set_aside(conditions, instant(now), act);
+    decider.drop_set_aside(conditions, instant(now), act);
     return decider.update(instant(now), conditions, {}, act);
   };
   CHECK(update(10, {evidence("DiskError", 9)}).taint);
@@ -173,7 +173,7 @@ TEST_CASE("a node marked healthy loses its taint and its conditions until new ev
   pod->kind = EntityKind::kPod;
   std::vector<Condition> of_pod{evidence("OOMKilled", 9)};
   of_pod[0].entity = pod;
-  drop_set_aside(of_pod, instant(12), act);
+  decider.drop_set_aside(of_pod, instant(12), act);
   CHECK(of_pod.size() == 1);
 }
 
@@ -184,9 +184,9 @@ TEST_CASE(
   act.annotated.healthy_wall_ns = wall(50);
   CHECK(decider.update(instant(10), {evidence("DiskError", 9)}, {}, act).taint);
   std::vector<Condition> old{evidence("DiskError", 9)};
-  drop_set_aside(old, instant(49), act);
+  decider.drop_set_aside(old, instant(49), act);
   CHECK(old.size() == 1);
-  drop_set_aside(old, instant(50), act);
+  decider.drop_set_aside(old, instant(50), act);
   CHECK(old.empty());
   CHECK_FALSE(decider.update(instant(50), old, {}, act).taint);
 
