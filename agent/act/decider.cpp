@@ -196,7 +196,8 @@ Judgement Decider::judge(const Condition& condition, const std::vector<EntityPtr
   // But for what is said against it.
   const bool acts = evidence_s >= rule.for_s && (rule.effect != Effect::kNone || escalated);
 
-  const std::string objected = objection(condition.reason, static_cast<std::int64_t>(condition.evidence_ns), now);
+  const std::string objected =
+      objection(condition.reason, static_cast<std::int64_t>(condition.evidence_ns), now);
   if (!objected.empty()) {
     judgement.why = "does nothing: " + objected;
     if (acts && lack.empty()) hold_back(Hold::kVeto, condition.reason + ": " + objected);
@@ -300,8 +301,8 @@ void Decider::withdraw(const std::string& reason, std::string why) {
   past_.erase(reason);
 }
 
-// What the policy, the record and the pods of now make of a claim whose condition is gone. Why it ends; empty: it
-// stands, be it milder.
+// What the policy, the record and the pods of now make of a claim whose condition is gone. Why it ends;
+// empty: it stands, be it milder.
 std::string Decider::review(Claim& claim, const std::vector<EntityPtr>& entities) const {
   if (!claim.about) return "";
   const Policy& policy = *options_.policy;

@@ -36,12 +36,13 @@ public:
   // From the next update() on.
   void set_policy(std::shared_ptr<const Policy> policy) { options_.policy = std::move(policy); }
 
-  // Drops the node's conditions whose newest evidence an operator has seen and set aside: nobody is to be told
-  // again. Goes before update(), with the same `act`: what the writer knew when the tick began.
+  // Drops the node's conditions whose newest evidence an operator has seen and set aside: nobody is to be
+  // told again. Goes before update(), with the same `act`: what the writer knew when the tick began.
   void drop_set_aside(std::vector<Condition>& conditions, const Instant& now, const ActState& act);
 
-  // `conditions` are those that count, `entities` what is on the node. Generation 0, and nothing is judged, until
-  // the node's present state is known (or, in observe mode, until the first tick): it may say that nothing counts.
+  // `conditions` are those that count, `entities` what is on the node. Generation 0, and nothing is judged,
+  // until the node's present state is known (or, in observe mode, until the first tick): it may say that
+  // nothing counts.
   Decision update(const Instant& now, const std::vector<Condition>& conditions,
                   const std::vector<EntityPtr>& entities, const ActState& act);
 
@@ -95,7 +96,7 @@ private:
 
   DecideOptions options_;
   Decision decision_;
-  OperatorSay say_;     // as of this tick
+  OperatorSay say_;  // as of this tick
   // Its mark "healthy", and when that was: reckoned once, so that a clock that is set later moves nothing.
   WallNs healthy_wall_ns_ = 0;
   std::optional<std::int64_t> healthy_ns_;

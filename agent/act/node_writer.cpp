@@ -198,7 +198,8 @@ milliseconds NodeWriter::pause_after_success() {
     pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(held_until_ns_ - now)));
   }
   if (const MonotonicNs now = monotonic_now(); settle_until_ns_ > now) {
-    pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(settle_until_ns_ - now)));
+    pause =
+        std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(settle_until_ns_ - now)));
   }
   pause = std::min({pause, taint_brake_.left(), status_brake_.left()});
   return budget_.owes() || budget_.doubtful() ? std::min(pause, kOwingPause) : pause;
@@ -237,8 +238,8 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
     publish_state();
     if (!asks(wanted.get())) return {};
   }
-  // What is refused does not hold back what comes after it (a slot or a taint the conditions, these the events),
-  // unless nobody answers, or the server asks for a pause.
+  // What is refused does not hold back what comes after it (a slot or a taint the conditions, these the
+  // events), unless nobody answers, or the server asks for a pause.
   const auto gives_up = [this] { return client_.away() || client_.retry_after().count() > 0; };
   auto seen = match_taint(wanted);
   if (!asks(wanted.get())) return {};
@@ -255,7 +256,7 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   if (told_trusted_ns_ != wanted->trusted_wall_ns) tell_trust(*wanted);
   publish_state();
 
-  if (kept) kept = keep_slot(*seen, *wanted);
+  if (Status slot = keep_slot(*seen, *wanted); kept) kept = std::move(slot);
   tell_hold(*wanted);
   if (!kept && gives_up()) return kept;
   auto after = match_status(std::move(*seen), *wanted);
@@ -320,7 +321,9 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
 // To evict pods, say, where the taint only kept new ones away.
 bool NodeWriter::is_harsher(const NodeState& seen, const Decision& wanted) const {
   if (!wanted.taint || seen.our_taints.empty()) return false;
-  const auto strength = [](const std::string& effect) { return parse_effect(effect).value_or(Effect::kNone); };
+  const auto strength = [](const std::string& effect) {
+    return parse_effect(effect).value_or(Effect::kNone);
+  };
   return std::ranges::all_of(seen.our_taints, [&](const Taint& present) {
     return strength(present.effect) < strength(wanted.effect);
   });

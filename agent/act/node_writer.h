@@ -59,8 +59,8 @@ struct NodeWriterOptions {
   std::chrono::milliseconds settle{30'000};
   // After a mass event: long enough for a human to look, or for the cause to pass.
   std::chrono::milliseconds mass_pause{600'000};
-  // Without a decision for so long (a tick lasts half a second) the agent is stuck: then nothing is renewed in its
-  // name, so that the taint can be seen to be nobody's.
+  // Without a decision for so long (a tick lasts half a second) the agent is stuck: then nothing is renewed
+  // in its name, so that the taint can be seen to be nobody's.
   std::chrono::milliseconds stuck{120'000};
 };
 
@@ -157,7 +157,7 @@ private:
 
   Latest<Decision> wanted_;
   std::atomic<MonotonicNs> decided_ns_{0};  // when the tick thread last said what it wants
-  Latest<int> wake_;  // set when wanted_ or what the watch sees of the node has changed
+  Latest<int> wake_;                        // set when wanted_ or what the watch sees of the node has changed
   Latest<ActState> published_;
 
   // Of the writer's thread from here on.

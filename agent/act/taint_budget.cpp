@@ -166,7 +166,8 @@ Result<TaintBudget::Answer> TaintBudget::acquire(const NodeState& seen) {
       taken, [&](const SlotLease& slot) { return now < slot.acquired_ns + to_ns(options_.mass_window); });
   const bool mass = 2 * static_cast<std::size_t>(fresh) > taken.size();
   if (mass) {
-    reason_ += ", " + std::to_string(fresh) + " of them within " + std::to_string(options_.mass_window.count()) +
+    reason_ += ", " + std::to_string(fresh) + " of them within " +
+               std::to_string(options_.mass_window.count()) +
                " s: what befalls so many at once is no fault of one node";
   }
   return mass ? Answer::kMassEvent : Answer::kRefused;

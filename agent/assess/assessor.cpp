@@ -415,15 +415,17 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
 }
 
 void Assessor::read_outcomes(const Observation& observation) {
-  for (auto& [key, condition] : active_) {
+  for (auto& entry : active_) {
+    Condition& condition = entry.second;
+    const EntityId entity = entry.first.second;
     // In the tick that announces it, it was no prediction.
     if (condition.evidence == Evidence::kEvent || condition.came_true ||
         condition.since.monotonic_ns == observation.time.monotonic_ns) {
       continue;
     }
-    const EntityId entity = key.second;
     if (condition.evidence != Evidence::kRisk) {
-      // A level or an anomaly is no prediction, but one that hard evidence of the same domain followed was right.
+      // A level or an anomaly is no prediction, but one that hard evidence of the same domain followed was
+      // right.
       condition.came_true = std::ranges::any_of(active_, [&](const auto& other) {
         const Condition& event = other.second;
         return other.first.second == entity && event.evidence == Evidence::kEvent &&

@@ -79,7 +79,7 @@ private:
   std::map<std::string, Loss> missed_;  // by probe: runs
   std::array<Loss, SLOT_COUNTER_COUNT> lost_starts_{};
   std::set<std::uint32_t> hung_;  // pids, while TaskHung lasts
-  bool first_ = true;  // tick
+  bool first_ = true;             // tick
   // By feature column: 1, less after losses, 0 while its probe is degraded or shed.
   std::vector<double> trust_;
 };

@@ -73,8 +73,8 @@ public:
   // 5.12).
   std::optional<std::uint64_t> misses() const;
 
-  // Runs its surveys (programs NAME_survey) and appends what they say. Iterators of other names did their work
-  // when it was attached. An error names the program.
+  // Runs its surveys (programs NAME_survey) and appends what they say. Iterators of other names did their
+  // work when it was attached. An error names the program.
   Status survey(std::vector<survey_record>& records) const;
   bool has_surveys() const { return !surveys_.empty(); }
   // Has what it gathers in maps of its own moved into the totals and the details (programs NAME_flush).

@@ -78,8 +78,8 @@ Status PodWatch::list() {
     std::string path = "/api/v1/pods?fieldSelector=" + url_encode("spec.nodeName=" + options_.node_name) +
                        "&limit=" + std::to_string(options_.page);
     if (!token.empty()) path += "&continue=" + url_encode(token);
-    // The first one as old as the server's cache has it, so that it costs no etcd anything: the watch brings the
-    // rest. What follows a gap must be newer than that.
+    // The first one as old as the server's cache has it, so that it costs no etcd anything: the watch brings
+    // the rest. What follows a gap must be newer than that.
     if (state_.lists == 0 && token.empty()) path += "&resourceVersion=0";
     auto reply = client_.get(path);
     if (!reply) return tl::unexpected(reply.error());

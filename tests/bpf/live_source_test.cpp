@@ -557,8 +557,7 @@ TEST_CASE("A CPU quota that holds a pod back: its share of time, and how much of
   CHECK(of(GAUGE_cpu_limit_use) == doctest::Approx(20 * of(GAUGE_cpu_cores)));
 }
 
-TEST_CASE("What memory.high holds back is counted as the kernel counts it" *
-          doctest::test_suite("cgroup")) {
+TEST_CASE("What memory.high holds back is counted as the kernel counts it" * doctest::test_suite("cgroup")) {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("high");
   constexpr std::size_t kHigh = 8UL * 1024 * 1024;
@@ -614,8 +613,9 @@ private:
   bool on_ = false;
 };
 
-TEST_CASE("What a pod beyond its limit leaves in swap, and what the node wrote there, is what the kernel says" *
-          doctest::test_suite("cgroup kernel")) {
+TEST_CASE(
+    "What a pod beyond its limit leaves in swap, and what the node wrote there, is what the kernel says" *
+    doctest::test_suite("cgroup kernel")) {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("swap");
   const SwapFile swap;

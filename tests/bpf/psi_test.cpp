@@ -26,7 +26,9 @@ int compete() {
 
 }  // namespace
 
-TEST_CASE("the share of time that tasks waited for a CPU is what the kernel's totals say, of a pod and of the node") {
+TEST_CASE(
+    "the share of time that tasks waited for a CPU is what the kernel's totals say, of a pod and of the "
+    "node") {
   const Cgroup cgroup(attach()->cgroup_mount());
   const std::string of_pod = cgroup.path() + "/cpu.pressure";
   const std::string of_node = "/proc/pressure/cpu";

@@ -245,7 +245,8 @@ TEST_CASE("a peer that never answers: the SYN is sent again, then the connect ha
   CHECK(std::string(failures[0].text) == "192.0.2.7");
 }
 
-TEST_CASE("who gives up on a peer that left it waiting for a second has failed, who changes its mind has not") {
+TEST_CASE(
+    "who gives up on a peer that left it waiting for a second has failed, who changes its mind has not") {
   const auto probes = attach();
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());

@@ -104,7 +104,8 @@ TEST_CASE("a server that fails, before or after it has done what was asked, cost
   }
 }
 
-TEST_CASE("a taint, or a slot, that is refused for good leaves the conditions and the reason why to be read") {
+TEST_CASE(
+    "a taint, or a slot, that is refused for good leaves the conditions and the reason why to be read") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
   for (const std::string& refused : {std::string("/leases"), std::string("/api/v1/nodes/refused")}) {

@@ -72,7 +72,8 @@ TEST_CASE("nothing is decided before the node's state is known, whatever the evi
   CHECK(hurried.update(at(2), {unhealthy_node(900'000'000)}, {}, known()).taint);
 }
 
-TEST_CASE("what the node says when it is first read counts for evidence from before: a pause, a veto, a taint") {
+TEST_CASE(
+    "what the node says when it is first read counts for evidence from before: a pause, a veto, a taint") {
   const auto first = [](const ActState& found) {
     Decider decider({.mode = Mode::kEnforce});
     decider.update(at(1), {unhealthy_node(900'000'000)}, {}, {});
@@ -99,9 +100,11 @@ TEST_CASE("what the node says when it is first read counts for evidence from bef
   CHECK(adopted.effect == "NoExecute");
 }
 
-TEST_CASE("a claim whose condition is gone ends when the policy drops its rule, and is milder beside a critical pod") {
-  Decider decider({.mode = Mode::kEnforce,
-                   .policy = policy_of("{rules: [{evidence: event, effect: NoExecute}]}")});
+TEST_CASE(
+    "a claim whose condition is gone ends when the policy drops its rule, and is milder beside a critical "
+    "pod") {
+  Decider decider(
+      {.mode = Mode::kEnforce, .policy = policy_of("{rules: [{evidence: event, effect: NoExecute}]}")});
   decider.update(at(1), {}, {}, known());
   CHECK(decider.update(at(2), {unhealthy_node(1'900'000'000)}, {}, known()).effect == "NoExecute");
   CHECK(decider.update(at(10), {}, {}, known()).effect == "NoExecute");

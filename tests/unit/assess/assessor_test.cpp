@@ -66,7 +66,9 @@ private:
 
 }  // namespace
 
-TEST_CASE("one task that hangs for long is one, however often the kernel reports it; three are the node's trouble") {
+TEST_CASE(
+    "one task that hangs for long is one, however often the kernel reports it; three are the node's "
+    "trouble") {
   Scene scene;
   std::vector<Condition> conditions;
   for (int i = 0; i < 5; ++i) {
