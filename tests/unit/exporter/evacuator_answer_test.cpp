@@ -49,7 +49,8 @@ TEST_CASE("without Kubernetes nothing is planned or evicted, and only root may h
   }
   CHECK(response.error().code() == api::Error::FAILED);
   CHECK(response.error().text().find("http://127.0.0.1:1") != std::string::npos);
-  // An answer is given once. (The first may have come at once, without a ticket; then that is one nobody has.)
+  // An answer is given once. (The first may have come at once, without a ticket; then that is one nobody
+  // has.)
   if (plan.plan().ticket() == 0) plan.mutable_plan()->set_ticket(1);
   CHECK(ask(plan, false, evacuator->get()).error().text().find("ask again") != std::string::npos);
 }
