@@ -30,8 +30,10 @@ struct KubeClientOptions {
   std::size_t max_body_bytes = 16U << 20;
   // One watch event holds one object, and JSON is about twice the stored protobuf.
   std::size_t max_line_bytes = 4U << 20;
-  // Bookmarks come once a minute: two missing ones and some are silence.
-  std::chrono::milliseconds watch_silence{150'000};
+  // Longer than any watch of ours lasts (watch_seconds, twice at most): the server ends it by its time.
+  // Silence before that says nothing: there are no bookmarks where no object of the kind has changed since
+  // the watch began. A line that is cut is noticed by TCP's keepalive, within two minutes.
+  std::chrono::milliseconds watch_silence{630'000};
 };
 
 struct KubeReply {
