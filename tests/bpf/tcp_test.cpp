@@ -43,6 +43,21 @@ const std::string kEmptyNetwork =
     "ip link add near type veth peer name far && ip addr add 192.0.2.1/24 dev near && "
     "ip link set near up && ip link set far up";
 
+// 192.0.2.7 is a neighbour that is not there: what is sent to it is thrown away.
+const std::string kSilentPeer =
+    kEmptyNetwork + " && ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near";
+
+// To it; nothing is waited for.
+int begin_connect() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(80);
+  ::inet_pton(AF_INET, "192.0.2.7", &address.sin_addr);
+  (void)::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  return fd;
+}
+
 // Refused connects to 127.0.0.1 at `port`, or from an IPv6 socket to ::ffff:127.0.0.1.
 bool is_refused(std::uint16_t port, int family) {
   const FileHandle fd(::socket(family, SOCK_STREAM, 0));
@@ -227,8 +242,7 @@ TEST_CASE("a peer that never answers: the SYN is sent again, then the connect ha
         if (errno != ETIMEDOUT) return 97;
         return sent_again_of_this_network();
       },
-      // A neighbour that is not there: what is sent to it is thrown away.
-      own_network(kEmptyNetwork + " && ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near"));
+      own_network(kSilentPeer));
   if (no_network(status)) VEDETTE_SKIP("no network namespace or veth here");
   const int sent_again = WEXITSTATUS(status);
   REQUIRE(sent_again > 0);
@@ -253,22 +267,13 @@ TEST_CASE(
   const int status = run_in(
       cgroup,
       [] {
-        const auto begin = [] {
-          const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-          sockaddr_in address{};
-          address.sin_family = AF_INET;
-          address.sin_port = htons(80);
-          ::inet_pton(AF_INET, "192.0.2.7", &address.sin_addr);
-          (void)::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
-          return fd;
-        };
-        ::close(begin());
-        const int fd = begin();
+        ::close(begin_connect());
+        const int fd = begin_connect();
         ::usleep(1'100'000);
         ::close(fd);
         return 0;
       },
-      own_network(kEmptyNetwork + " && ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near"));
+      own_network(kSilentPeer));
   if (no_network(status)) VEDETTE_SKIP("no network namespace or veth here");
   REQUIRE(status == 0);
   CHECK(heard.in(cgroup).counters[COUNTER_tcp_connect_failures] == 1);
@@ -282,17 +287,12 @@ TEST_CASE("a segment that cannot be sent again is none that was") {
   const int status = run_in(
       cgroup,
       [] {
-        const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = htons(80);
-        ::inet_pton(AF_INET, "192.0.2.7", &address.sin_addr);
-        (void)::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+        begin_connect();
         if (shell("ip link set near down") != 0) return 97;
         ::usleep(2'500'000);  // the SYN's first repetition is due after one second
         return 0;
       },
-      own_network(kEmptyNetwork + " && ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near"));
+      own_network(kSilentPeer));
   if (no_network(status)) VEDETTE_SKIP("no network namespace or veth here");
   REQUIRE(status == 0);
   CHECK(heard.in(cgroup).counters[COUNTER_tcp_retransmits] == 0);
