@@ -345,9 +345,9 @@ static __always_inline struct cgroup *bio_owner(struct bio *bio)
 /* -- maps -------------------------------------------------------------------------------------------- */
 
 /*
- * A program that walks a map when the agent asks it to (NAME_survey, NAME_flush): `visit(key, value)` is called with
- * each of its elements. What is at `value` is to be read only. 5.13 brought bpf_for_each_map_elem() (69c087ba6225); before,
- * an iterator does it, a type of program that not every kernel allows.
+ * A program that walks a map when the agent asks it to (NAME_survey, NAME_flush): `visit(key, value)` is called
+ * with each of its elements. What is at `value` is to be read only. 5.13 brought bpf_for_each_map_elem()
+ * (69c087ba6225); before, an iterator does it, a type of program that not every kernel allows.
  */
 #define WALK(map, name, visit)                                                      \
 	static long name##_visit(void *map_, void *key, void *value, void *context) \

@@ -386,7 +386,9 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int before, int after)
 /* Time-wait and request sockets are smaller than struct sock: there is no cgroup to read in them. */
 static __always_inline __u64 owner_of(const struct sock *sk)
 {
-	if (is_null(sk) || !sk || sk->__sk_common.skc_state == TCP_TIME_WAIT || sk->__sk_common.skc_state == TCP_NEW_SYN_RECV)
+	/* The second test is for the verifiers that ask for it. */
+	if (is_null(sk) || !sk || sk->__sk_common.skc_state == TCP_TIME_WAIT ||
+	    sk->__sk_common.skc_state == TCP_NEW_SYN_RECV)
 		return ROOT_CGROUP;
 	return sock_cgroup_id(sk);
 }

@@ -5,8 +5,9 @@
  *
  * Who may interrupt whom: the programs of one tracepoint never nest on a CPU (since 6.1 the kernel skips the
  * inner run and counts a miss; before, none of ours did in any test), but an interrupt or softirq may run
- * another one between the load and the store of a `+=`. So COUNT() is for counters that only task context or only the scheduler (interrupts off) touches, and
- * COUNT_ANYWHERE(), an atomic add, for all others. A migration cannot come between: it is disabled.
+ * another one between the load and the store of a `+=`. So COUNT() is for counters that only task context or
+ * only the scheduler (interrupts off) touches, and COUNT_ANYWHERE(), an atomic add, for all others. A migration
+ * cannot come between: it is disabled.
  */
 #ifndef VEDETTE_TOTALS_BPF_H
 #define VEDETTE_TOTALS_BPF_H

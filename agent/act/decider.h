@@ -96,11 +96,11 @@ private:
 
   DecideOptions options_;
   Decision decision_;
-  OperatorSay say_;  // as of this tick
-  // Its mark "healthy", and when that was: reckoned once, so that a clock that is set later moves nothing.
+  OperatorSay say_;     // as of this tick
+  TrackRecord record_;  // likewise
+  // The mark "healthy", and when that was: reckoned once, so that a clock that is set later moves nothing.
   WallNs healthy_wall_ns_ = 0;
   std::optional<std::int64_t> healthy_ns_;
-  TrackRecord record_;  // likewise
   Claims claims_;
   std::string ended_by_;              // why the last claim ended, if not by recovery
   std::map<std::string, Past> past_;  // claims to taint that ended within the last day

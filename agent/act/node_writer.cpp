@@ -56,6 +56,17 @@ bool taint_is_as_wanted(const NodeState& seen, const Decision& wanted) {
          seen.our_taints[0].effect == wanted.effect;
 }
 
+// To evict pods, say, where the taint only kept new ones away.
+bool is_harsher(const NodeState& seen, const Decision& wanted) {
+  if (!wanted.taint || seen.our_taints.empty()) return false;
+  const auto strength = [](const std::string& effect) {
+    return parse_effect(effect).value_or(Effect::kNone);
+  };
+  return std::ranges::all_of(seen.our_taints, [&](const Taint& present) {
+    return strength(present.effect) < strength(wanted.effect);
+  });
+}
+
 // A number in `held_back` is no change.
 bool asks_the_same(const Decision& a, const Decision& b) {
   return a.generation == b.generation && a.said == b.said && a.hold == b.hold &&
@@ -194,12 +205,10 @@ milliseconds NodeWriter::pause_after_success() {
   }
   // Without a watch it asks; spread, so that a rack that was powered on together does not stay together.
   milliseconds pause = watch_ && watch_->node() ? until_heartbeat_ : backoff_.jittered(options_.resync, 0.75);
-  if (const MonotonicNs now = monotonic_now(); held_until_ns_ > now) {
-    pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(held_until_ns_ - now)));
-  }
-  if (const MonotonicNs now = monotonic_now(); settle_until_ns_ > now) {
-    pause =
-        std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(settle_until_ns_ - now)));
+  const MonotonicNs now = monotonic_now();
+  for (const MonotonicNs until : {held_until_ns_, settle_until_ns_}) {
+    if (until > now)
+      pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(until - now)));
   }
   pause = std::min({pause, taint_brake_.left(), status_brake_.left()});
   return budget_.owes() || budget_.doubtful() ? std::min(pause, kOwingPause) : pause;
@@ -316,17 +325,6 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
   }
   return fail("node " + options_.node.name + ": " + std::to_string(kMaxConflicts) +
               " conflicts in a row with other writers of the node object");
-}
-
-// To evict pods, say, where the taint only kept new ones away.
-bool NodeWriter::is_harsher(const NodeState& seen, const Decision& wanted) const {
-  if (!wanted.taint || seen.our_taints.empty()) return false;
-  const auto strength = [](const std::string& effect) {
-    return parse_effect(effect).value_or(Effect::kNone);
-  };
-  return std::ranges::all_of(seen.our_taints, [&](const Taint& present) {
-    return strength(present.effect) < strength(wanted.effect);
-  });
 }
 
 // The breakers: this node was tainted often enough, or the API server is only just back.

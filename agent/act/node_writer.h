@@ -53,8 +53,8 @@ struct NodeWriterOptions {
   // New taints an hour, by the times on the Node itself: it outlives the process, so that one that crashes
   // again and again taints no more often (act/decider counts what it decides, in observe mode too).
   unsigned max_taints_per_hour = 4;
-  // After the API server was away so long, what was seen meanwhile may be the outage itself: no new taint for
-  // a while, in which the verdict must hold.
+  // After the API server was away so long, what was seen meanwhile may be the outage itself: for a while
+  // no taint is set or made harsher, and the verdict must hold.
   std::chrono::milliseconds outage{120'000};
   std::chrono::milliseconds settle{30'000};
   // After a mass event: long enough for a human to look, or for the cause to pass.
@@ -89,7 +89,6 @@ private:
   NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeClient client);
   void run();
   double stuck_s() const;
-  bool is_harsher(const NodeState& seen, const Decision& wanted) const;
   Status match(std::shared_ptr<const Decision> wanted);
   Result<NodeState> look(bool newest);
   std::chrono::milliseconds pause_after_success();

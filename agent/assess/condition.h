@@ -34,7 +34,8 @@ struct Condition {
   double recovers_in_s = 0;
   double probability = 0;  // a prediction: of a failure within horizon_s; 0: it is none
   double horizon_s = 0;
-  // A prediction: what it announced has come since (an OOM kill, no descriptor or no disk space left).
+  // A prediction: what it announced has come since (an OOM kill, no descriptor or no disk space left). A
+  // level or an anomaly: hard evidence of the same domain has.
   bool came_true = false;
   std::string message;               // one sentence with numbers
   std::vector<std::string> details;  // contributions: "memory_use 0.97 (+2.1)"

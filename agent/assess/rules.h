@@ -43,8 +43,9 @@ inline bool is_timeout(const KernelEvent& scsi_error) {
   return scsi_error.text == "timeout";
 }
 
-// OOM kills are missing here: whose trouble one is depends on whose limit was hit (assessor.cpp).
 inline constexpr std::string_view kTaskHung = "TaskHung";
+
+// OOM kills are missing here: whose trouble one is depends on whose limit was hit (assessor.cpp).
 inline constexpr std::array<EventRule, 13> kEventRules{{
     // The filesystem contradicts itself: whatever is written next may be lost. One is enough.
     {EVENT_ext4_error, "FilesystemError", Domain::kStorage, 1},
