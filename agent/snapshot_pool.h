@@ -26,6 +26,12 @@ public:
   }
 
 private:
+  // Pods that came and went by the thousand leave no memory behind that nobody needs any more.
+  template <typename Rows>
+  static void fit(Rows& rows) {
+    if (rows.capacity() / 2 > rows.size()) rows.shrink_to_fit();
+  }
+
   // One at rest is enough: the other is with the readers.
   struct Shelf {
     std::mutex mutex;
@@ -35,6 +41,8 @@ private:
       std::unique_ptr<Snapshot> used(given);
       auto samples = std::move(used->observation.samples);
       auto values = std::move(used->features.values);
+      fit(samples);
+      fit(values);
       *used = Snapshot{};
       used->observation.samples = std::move(samples);
       used->features.values = std::move(values);

@@ -219,6 +219,23 @@ static __always_inline bool mark_victim_has_task(void)
 	return bpf_core_field_exists(struct trace_event_raw_mark_victim___since_6_9, anon_rss);
 }
 
+/* 5.14: a memory policy's nodes left its union (269fbe72cded). */
+struct mempolicy___before_5_14 {
+	union {
+		nodemask_t nodes;
+	} v;
+} __attribute__((preserve_access_index));
+struct mempolicy___since_5_14 {
+	nodemask_t nodes;
+} __attribute__((preserve_access_index));
+
+static __always_inline const void *policy_nodes(const struct mempolicy *policy)
+{
+	if (bpf_core_field_exists(struct mempolicy___since_5_14, nodes))
+		return (const void *)policy + bpf_core_field_offset(struct mempolicy___since_5_14, nodes);
+	return (const void *)policy + bpf_core_field_offset(struct mempolicy___before_5_14, v.nodes);
+}
+
 /* 6.2: rss_stat became an array of per-CPU counters (f1a7941243c1), of which `count` is the settled part. */
 struct percpu_counter {
 	__s64 count;

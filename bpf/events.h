@@ -14,7 +14,7 @@
 	EVENT(exec,            0, "A program was executed; text: its file") \
 	EVENT(signal_exit,     0, "A process was ended by a signal; value: the signal") \
 	EVENT(oom_kill,        1, "The OOM killer chose a victim; value: enum oom_cause, extra: its resident kB") \
-	EVENT(slow_call,       0, "A task was blocked uninterruptibly for long; value: ns, extra: system call or -1; text: disk or kernel") \
+	EVENT(slow_call,       0, "A task was blocked for long; value: ns, extra: system call or -1; text: for what (disk, kernel, network, lock, other)") \
 	EVENT(connect_failed,  0, "A TCP connect failed; value: errno, extra: port; text: address") \
 	EVENT(new_destination, 0, "A first TCP connect to this peer lately; extra: port; text: address") \
 	EVENT(dns_failed,      0, "A DNS query failed; value: response code, or -1 for no answer in 5 s; text: name") \
@@ -31,8 +31,14 @@
 #define VEDETTE_ENUM_EVENT(name, ...) EVENT_##name,
 enum vedette_event { VEDETTE_EVENTS(VEDETTE_ENUM_EVENT) EVENT_COUNT };
 
-/* Whose limit the OOM killer enforced. */
-enum oom_cause { OOM_UNKNOWN = 0, OOM_CGROUP_LIMIT = 1, OOM_NODE = 2 };
+/* Whose limit the OOM killer enforced: only OOM_NODE is a node without memory. */
+enum oom_cause {
+	OOM_UNKNOWN = 0,
+	OOM_CGROUP_LIMIT = 1,
+	OOM_NODE = 2,
+	OOM_CPUSET = 3, /* the NUMA nodes that its cpuset allows, */
+	OOM_POLICY = 4, /* or its own memory policy */
+};
 
 #define EVENT_TEXT_BYTES 64
 

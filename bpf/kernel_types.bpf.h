@@ -72,7 +72,7 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
-enum cgroup_subsys_id { memory_cgrp_id = 4 };
+enum cgroup_subsys_id { cpuset_cgrp_id = 0, memory_cgrp_id = 4 };
 
 struct page_counter {
 	atomic_long_t usage;
@@ -83,6 +83,20 @@ struct page_counter {
 struct mem_cgroup {
 	struct cgroup_subsys_state css;
 	struct page_counter memory;
+};
+
+/* A set of NUMA nodes: as many bits as the configuration allows nodes. */
+typedef struct {
+	unsigned long bits[1];
+} nodemask_t;
+
+struct cpuset {
+	struct cgroup_subsys_state css;
+	nodemask_t effective_mems;
+};
+
+struct mempolicy {
+	unsigned short mode;
 };
 
 struct mm_struct;
@@ -121,6 +135,8 @@ struct task_struct {
 	struct sched_info sched_info;
 	struct sched_entity se;
 	struct css_set *cgroups;
+	nodemask_t mems_allowed;
+	struct mempolicy *mempolicy;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
 	struct task_struct *group_leader;

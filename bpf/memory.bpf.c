@@ -11,16 +11,22 @@
 #define MAX_DEPTH 16
 #define PAGE_KIB 4 /* 4 KiB pages: x86, and arm64 as distributions build it */
 
-static __always_inline struct page_counter *memory_of(struct task_struct *task)
+/* Null: none. */
+static __always_inline struct cgroup_subsys_state *css_of(struct task_struct *task, __u64 subsystem)
 {
-	__u64 id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
-	void *place = (void *)set + bpf_core_field_offset(set->subsys) + id * sizeof(void *);
+	void *place = (void *)set + bpf_core_field_offset(set->subsys) + subsystem * sizeof(void *);
 	struct cgroup_subsys_state *css;
 
-	if (bpf_probe_read_kernel(&css, sizeof(css), place) || !css)
-		return 0;
-	return &((struct mem_cgroup *)css)->memory; /* css is its first member */
+	return bpf_probe_read_kernel(&css, sizeof(css), place) ? 0 : css;
+}
+
+static __always_inline struct page_counter *memory_of(struct task_struct *task)
+{
+	struct cgroup_subsys_state *css =
+		css_of(task, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
+
+	return css ? &((struct mem_cgroup *)css)->memory : 0; /* css is its first member */
 }
 
 /*
@@ -50,23 +56,76 @@ static __always_inline bool is_within(struct page_counter *counter, struct page_
 	return 0;
 }
 
+/* At most 1,024 NUMA nodes (CONFIG_NODES_SHIFT is 10 at most). */
+#define MAX_NODE_WORDS 16
+
+/* Whether `nodes`, a nodemask_t in the kernel, lacks one that the root's cpuset has: all nodes with memory. */
+static __always_inline bool lacks_nodes(const void *nodes, const void *all)
+{
+	for (__u32 i = 0; i < MAX_NODE_WORDS; i++) {
+		unsigned long has = 0, root = 0;
+
+		if (i * sizeof(has) >= bpf_core_field_size(struct cpuset, effective_mems))
+			break;
+		bpf_probe_read_kernel(&has, sizeof(has), nodes + i * sizeof(has));
+		bpf_probe_read_kernel(&root, sizeof(root), all + i * sizeof(root));
+		if (root & ~has)
+			return 1;
+	}
+	return 0;
+}
+
+#define MPOL_BIND 2
+
+/*
+ * Not the whole node, but the part of it in which the current task, the one that needed memory, may allocate.
+ * (A policy that mbind() set for a mapping is not seen: without a cpuset that counts as the node's.)
+ */
+static __always_inline enum oom_cause oom_of_part(struct task_struct *task)
+{
+	struct cgroup_subsys_state *css, *parent;
+	struct mempolicy *policy;
+	const void *all;
+
+	if (!bpf_core_type_exists(struct cpuset) || !bpf_core_field_exists(task->mems_allowed) ||
+	    !bpf_core_enum_value_exists(enum cgroup_subsys_id, cpuset_cgrp_id))
+		return OOM_NODE;
+	css = css_of(task, bpf_core_enum_value(enum cgroup_subsys_id, cpuset_cgrp_id));
+	for (int i = 0; i < MAX_DEPTH && css; i++) {
+		parent = BPF_CORE_READ(css, parent);
+		if (!parent)
+			break;
+		css = parent;
+	}
+	if (!css)
+		return OOM_NODE;
+	all = &((struct cpuset *)css)->effective_mems; /* css is its first member */
+	if (bpf_core_field_exists(task->mempolicy)) {
+		policy = BPF_CORE_READ(task, mempolicy);
+		if (policy && BPF_CORE_READ(policy, mode) == MPOL_BIND && lacks_nodes(policy_nodes(policy), all))
+			return OOM_POLICY;
+	}
+	return lacks_nodes(&task->mems_allowed, all) ? OOM_CPUSET : OOM_NODE;
+}
+
 /*
  * The OOM killer does not say for whom it works. For a cgroup: some level above the victim is at its limit,
- * and the task that needed memory, the current one, is below that level too. Otherwise the node was out of
- * memory. A victim whose own cgroup happens to be full while the node runs out is told apart by the second
- * half, unless it was the one that asked.
+ * and the task that needed memory, the current one, is below that level too. Otherwise it may be for those who
+ * share some NUMA nodes, and else the node was out of memory. A victim whose own cgroup happens to be full while
+ * the node runs out is told apart by the second half, unless it was the one that asked.
  */
 static __always_inline enum oom_cause oom_cause(struct task_struct *victim)
 {
+	struct task_struct *current = (struct task_struct *)bpf_get_current_task();
 	struct page_counter *full;
 
 	if (!bpf_core_type_exists(struct mem_cgroup) ||
 	    !bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
-		return OOM_NODE;
+		return oom_of_part(current);
 	full = counter_at_limit(memory_of(victim));
-	if (full && is_within(memory_of((struct task_struct *)bpf_get_current_task()), full))
+	if (full && is_within(memory_of(current), full))
 		return OOM_CGROUP_LIMIT;
-	return OOM_NODE;
+	return oom_of_part(current);
 }
 
 SEC("tp_btf/mark_victim")

@@ -64,6 +64,8 @@ static __always_inline void falls_asleep(__u32 tid, __u64 now, enum wait_kind wa
 			ADD_ANYWHERE(lost->no_start[COUNTER_blocked_disk_ns + wait], 1);
 		if (wait == WAIT_DISK)
 			LACKS(lost, slow_calls);
+		else if (wait != WAIT_SLEEP)
+			LACKS(lost, slow_waits);
 		return;
 	}
 	place->since_ns = now;
@@ -82,25 +84,46 @@ static __always_inline enum wait_kind wait_of(struct task_struct *task, long sta
 	return traits->class_plus_1 ? traits->wait : WAIT_OTHER;
 }
 
-static __always_inline void slow_call(struct task_struct *task, __u64 cgroup_id, struct totals *totals_here,
-				      __u64 blocked_ns)
+static __always_inline void say_slow_call(struct task_struct *task, long call, enum wait_kind wait,
+					  __u64 blocked_ns)
 {
-	long call = task_syscall(task);
-	struct event *event;
+	struct event *event = event_begin(EVENT_slow_call);
 
-	COUNT(totals_here, slow_calls, 1);
-	count_detail(DETAIL_slow_calls_by_name, cgroup_id, call, 1);
-	event = event_begin(EVENT_slow_call);
 	if (!event)
 		return;
 	event_task(event, task);
 	event->value = blocked_ns;
 	event->extra = call;
-	if (BPF_CORE_READ_BITFIELD(task, in_iowait))
+	if (wait == WAIT_NETWORK)
+		__builtin_memcpy(event->text, "network", 8);
+	else if (wait == WAIT_LOCK)
+		__builtin_memcpy(event->text, "lock", 5);
+	else if (wait == WAIT_OTHER)
+		__builtin_memcpy(event->text, "other", 6);
+	else if (BPF_CORE_READ_BITFIELD(task, in_iowait))
 		__builtin_memcpy(event->text, "disk", 5);
 	else
 		__builtin_memcpy(event->text, "kernel", 7);
 	event_send(event, EVENT_slow_call);
+}
+
+/* Rare: a call, so that sched_switch stays short. */
+static __noinline int slow_call(struct task_struct *task, __u64 cgroup_id, enum wait_kind wait, __u64 blocked_ns)
+{
+	struct totals *totals_here = totals_of(cgroup_id);
+	long call = task_syscall(task);
+
+	if (wait == WAIT_DISK) {
+		COUNT(totals_here, slow_calls, 1);
+		count_detail(DETAIL_slow_calls_by_name, cgroup_id, call, 1);
+	} else if (traits_of(call)->prompt) {
+		COUNT(totals_here, slow_waits, 1);
+		count_detail(DETAIL_slow_waits_by_name, cgroup_id, call, 1);
+	} else {
+		return 0;
+	}
+	say_slow_call(task, call, wait, blocked_ns);
+	return 0;
 }
 
 static __always_inline void wakes_up(struct task_struct *task, __u64 cgroup_id, struct totals *totals_here,
@@ -122,11 +145,10 @@ static __always_inline void wakes_up(struct task_struct *task, __u64 cgroup_id, 
 	if (!totals_here || wait >= WAIT_COUNT)
 		return;
 	ADD_HERE(totals_here->counter[COUNTER_blocked_disk_ns + wait], blocked_ns);
-	if (wait != WAIT_DISK)
-		return;
-	OBSERVE_IRQS_OFF(totals_here, blocked_disk_latency, blocked_ns);
-	if (blocked_ns >= config.slow_call_ns)
-		slow_call(task, cgroup_id, totals_here, blocked_ns);
+	if (wait == WAIT_DISK)
+		OBSERVE_IRQS_OFF(totals_here, blocked_disk_latency, blocked_ns);
+	if (blocked_ns >= config.slow_call_ns && wait != WAIT_SLEEP)
+		slow_call(task, cgroup_id, wait, blocked_ns);
 }
 
 /* Interrupts are off and no other program writes these counters: COUNT() is exact. */

@@ -97,7 +97,9 @@
 	COUNTER(pcie_errors,            aer,      "errors",   NODE, "Errors PCI Express devices reported") \
 	COUNTER(scsi_errors,            scsi,     "commands", NODE, "SCSI commands that ended with an error") \
 	COUNTER(scsi_timeouts,          scsi,     "commands", NODE, "SCSI commands that timed out") \
-	COUNTER(nvme_errors,            nvme,     "commands", NODE, "NVMe commands that ended with an error")
+	COUNTER(nvme_errors,            nvme,     "commands", NODE, "NVMe commands that ended with an error") \
+	COUNTER(slow_waits,             sched,    "calls",    POD,  "Calls that waited slow_call_ms or longer, interruptibly, for an answer or for room: connect, send, write, flock, a filesystem in user space, ...") \
+	COUNTER(disk_wait_ns,           disk,     "ns",       POD,  "Time block requests took, added up: in a second, the mean number in flight")
 
 #define VEDETTE_FILE_COUNTERS(FILE_COUNTER) \
 	FILE_COUNTER(page_faults,         cgroup,   "faults",   POD,  "Page faults") \
@@ -110,7 +112,7 @@
 	FILE_COUNTER(cpu_cycles,          pmu,      "cycles",   NODE, "Cycles of all CPUs that were not idle, where the machine counts them") \
 	FILE_COUNTER(cpu_instructions,    pmu,      "instructions", NODE, "Instructions all CPUs completed, where the machine counts them") \
 	FILE_COUNTER(cache_misses,        pmu,      "misses",   NODE, "Times all CPUs had to wait for memory beyond their caches, where the machine counts them") \
-	FILE_COUNTER(allocation_failures, log,      "failures", NODE, "Page allocations the kernel log reports as failed") \
+	FILE_COUNTER(allocation_failures, log,      "failures", POD,  "Page allocations the kernel log reports as failed") \
 	FILE_COUNTER(softnet_squeezes,    netdev,   "rounds",   NODE, "Times packet processing used up its turn with packets left") \
 	FILE_COUNTER(softnet_drops,       netdev,   "packets",  NODE, "Packets dropped because a CPU's queue was full") \
 	FILE_COUNTER(nic_errors,          netdev,   "packets",  NODE, "Packets that network devices received or sent with an error") \
@@ -130,7 +132,8 @@
 	FILE_COUNTER(soft_lockups,        log,      "lockups",  NODE, "Reports in the kernel log of a CPU stuck in the kernel") \
 	FILE_COUNTER(rcu_stalls,          log,      "stalls",   NODE, "RCU stalls the kernel log reports") \
 	FILE_COUNTER(kernel_bugs,         log,      "bugs",     NODE, "Oopses, BUGs and warnings of the kernel's own code in its log") \
-	FILE_COUNTER(xfs_errors,          log,      "errors",   NODE, "Errors XFS reports in the kernel log")
+	FILE_COUNTER(xfs_errors,          log,      "errors",   NODE, "Errors XFS reports in the kernel log") \
+	FILE_COUNTER(container_restarts,  pods,     "restarts", POD,  "Times a container was started again, as the kubelet reports them (Kubernetes)")
 
 #define VEDETTE_HISTOGRAMS(HISTOGRAM) \
 	HISTOGRAM(syscall_latency,        syscalls, "ns", POD, "Time in a system call; one call in about 32 is timed") \
@@ -194,7 +197,9 @@
 	DETAIL(disk_timeouts_by_device,  disk,    "requests", POD,  DEVICE, "Block requests that failed because the device did not answer, by device") \
 	DETAIL(deaths_by_signal,         process, "exits",    POD,  SIGNAL, "Processes ended by a signal, by signal") \
 	DETAIL(packets_dropped_by_reason, drops,  "packets",  NODE, REASON, "Packets the kernel dropped, by its own reason") \
-	DETAIL(tcp_connects_by_server,   tcp,     "connects", POD,  SERVER, "TCP connections to others on this node, by who accepted them")
+	DETAIL(tcp_connects_by_server,   tcp,     "connects", POD,  SERVER, "TCP connections to others on this node, by who accepted them") \
+	DETAIL(slow_waits_by_name,       sched,   "calls",    POD,  CALL,   "Calls that waited slow_call_ms or longer for an answer or for room, by system call") \
+	DETAIL(disk_wait_by_device_ns,   disk,    "ns",       POD,  DEVICE, "Time block requests took, added up, by device: in a second, the mean number in flight")
 /* clang-format on */
 
 /* What a detail's label is: how the agent turns its number into a word. */

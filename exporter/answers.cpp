@@ -746,7 +746,10 @@ std::string describe(const KernelEvent& event) {
     case EVENT_oom_kill: {
       const char* where = event.value == OOM_CGROUP_LIMIT ? " at its cgroup's memory limit"
                           : event.value == OOM_NODE       ? " because the node was out of memory"
-                                                          : "";
+                          : event.value == OOM_CPUSET     ? " because the NUMA nodes of its cpuset were full"
+                          : event.value == OOM_POLICY
+                              ? " because the NUMA nodes of its memory policy were full"
+                              : "";
       std::snprintf(buffer, sizeof buffer, ", %.0f MiB resident", static_cast<double>(event.extra) / 1024);
       return std::string("was killed by the OOM killer") + where + buffer;
     }

@@ -33,6 +33,11 @@ bool is_nanoseconds(std::string_view unit) {
   return unit == "ns";
 }
 
+std::string with_seconds(std::string name) {
+  if (name.ends_with("_ns")) name.erase(name.size() - 3);
+  return name.ends_with("_seconds") ? name : name + "_seconds";
+}
+
 Labels entity_labels(const Entity& entity) {
   Labels labels{{"entity", clean_text(entity.name)}, {"kind", std::string(to_string(entity.kind))}};
   if (!entity.namespace_name.empty()) labels.push_back({"namespace", clean_text(entity.namespace_name)});
@@ -216,13 +221,14 @@ private:
     const TotalsCopy& totals = input_.totals;
     for (std::size_t i = 0; i < kDetails.size(); ++i) {
       const DetailInfo& detail = kDetails[i];
-      begin("vedette_" + std::string(detail.name) + "_total", std::string(detail.help), MetricType::Counter);
+      begin(metric_name(detail), std::string(detail.help), MetricType::Counter);
+      const double scale = is_nanoseconds(detail.unit) ? 1 / kNsPerSecond : 1;
       const auto add = [&](const Labels& owner, const std::vector<DetailTotals::Count>& counts) {
         for (const DetailTotals::Count& count : counts) {
           if (count.detail != static_cast<vedette_detail>(i)) continue;
           Labels labels = owner;
           labels.push_back({std::string(label_name(detail.label)), count.label});
-          value(std::move(labels), static_cast<double>(count.count));
+          value(std::move(labels), static_cast<double>(count.count) * scale);
         }
       };
       for (const TotalsCopy::Series& series : totals.own) add(entity_labels(*series.entity), series.details);
@@ -497,14 +503,16 @@ std::string metric_name(const SignalInfo& signal) {
   const auto ends_with_suffix = [&](std::string_view suffix) {
     if (!name.ends_with(suffix)) name += suffix;
   };
-  if (is_nanoseconds(signal.unit)) {
-    if (name.ends_with("_ns")) name.erase(name.size() - 3);
-    ends_with_suffix("_seconds");
-  }
+  if (is_nanoseconds(signal.unit)) name = with_seconds(std::move(name));
   if (signal.unit == "bytes") ends_with_suffix("_bytes");
   if (!adds_up(signal.unit)) ends_with_suffix("_ratio");
   if (signal.kind == SignalKind::kCounter) name += "_total";
   return name;
+}
+
+std::string metric_name(const DetailInfo& detail) {
+  const std::string name = "vedette_" + std::string(detail.name);
+  return (is_nanoseconds(detail.unit) ? with_seconds(name) : name) + "_total";
 }
 
 void for_each_family(const MetricsInput& input, const std::function<void(const MetricFamily&)>& emit) {

@@ -18,6 +18,7 @@ namespace vedette {
 // The name in Prometheus' conventions, base units in the suffix: runqueue_wait_ns ->
 // vedette_runqueue_wait_seconds_total, memory_use -> vedette_memory_use_ratio.
 std::string metric_name(const SignalInfo& signal);
+std::string metric_name(const DetailInfo& detail);
 
 struct MetricsInput {
   const Snapshot& snapshot;

@@ -49,6 +49,21 @@ std::string scsi_device(std::int64_t code) {
                std::to_string(code & 0xffff)});
 }
 
+const char* oom_limit(std::int64_t cause) {
+  switch (cause) {
+    case OOM_CGROUP_LIMIT:
+      return "at its own memory limit";
+    case OOM_NODE:
+      return "the node is out of memory";
+    case OOM_CPUSET:
+      return "the NUMA nodes of its cpuset are out of memory";
+    case OOM_POLICY:
+      return "the NUMA nodes of its memory policy are out of memory";
+    default:
+      return "out of memory";
+  }
+}
+
 std::string who(const KernelEvent& event) {
   return event.comm.empty() ? "a task" : join({event.comm, " (pid ", std::to_string(event.pid), ")"});
 }
@@ -285,38 +300,23 @@ void Assessor::read_events(const Observation& observation) {
       continue;
     }
     if (event.type == EVENT_oom_kill) {
-      // Only a node without memory is the node's trouble; at a pod's own limit, or where the kernel does not
-      // say whose limit it was, it is the pod's.
+      // Only a node without memory is the node's trouble; at a pod's own limit, among those who share some of
+      // its NUMA nodes, or where the kernel does not say whose limit it was, it is the pod's.
       const EntityPtr* pod = find_entity(observation.entities, event.entity);
-      const bool of_node = event.value == OOM_NODE || pod == nullptr;
-      const std::string victim =
-          join({who(event), " was killed, ", std::to_string(event.extra), " kB resident"});
-      if (of_node) {
-        file({"NodeOutOfMemory",
-              Domain::kMemory,
-              Evidence::kEvent,
-              event.value == OOM_NODE ? 1U : 0U,
-              node,
-              1,
-              event.time_ns,
-              join({"the node is out of memory: ", victim}),
-              {},
-              Severity::kDegraded,
-              true},
-             observation.time);
-      } else {
-        file({"OOMKilled",
-              Domain::kMemory,
-              Evidence::kEvent,
-              0,
-              *pod,
-              1,
-              event.time_ns,
-              join({event.value == OOM_CGROUP_LIMIT ? "at its own memory limit: " : "out of memory: ",
-                    victim}),
-              {}},
-             observation.time);
-      }
+      const bool of_node = event.value == OOM_NODE;
+      file({of_node ? "NodeOutOfMemory" : "OOMKilled",
+            Domain::kMemory,
+            Evidence::kEvent,
+            of_node ? 1U : 0U,
+            of_node || pod == nullptr ? node : *pod,
+            1,
+            event.time_ns,
+            join({oom_limit(event.value), ": ", who(event), " was killed, ", std::to_string(event.extra),
+                  " kB resident"}),
+            {},
+            Severity::kDegraded,
+            of_node},
+           observation.time);
       continue;
     }
     for (const EventRule& rule : kEventRules) {

@@ -24,6 +24,12 @@ public:
     last_[i] = total;
   }
 
+  // `n` more of a counter whose source tells them one by one; 0: none, which is known.
+  void add(vedette_counter counter, std::uint64_t n) {
+    added_[place(counter)] += n;
+    known_.set(place(counter));
+  }
+
   // There is nothing to read any more: unknown until set again.
   void forget(vedette_counter counter) { known_.reset(place(counter)); }
 

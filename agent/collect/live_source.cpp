@@ -345,6 +345,12 @@ void LiveSource::find_short(const Losses& losses, double interval_s, MonotonicNs
 void LiveSource::read_entity(EntityState& state, const LivingEntity& living, MonotonicNs now) {
   state.gauges.fill(kMissing);
   files_.read(living, now, state.gauges, state.counts);
+  if (const auto restarts = table_.restarts(living.entity->id)) {
+    const auto added = *restarts - std::min(state.restarts, *restarts);
+    state.restarts = *restarts;
+    state.counts.add(COUNTER_container_restarts, added);
+    node_counts_.add(COUNTER_container_restarts, added);
+  }
   state.read = true;
   if (!files_.processes(living.entity->id).empty()) state.active = true;
 }
@@ -356,6 +362,7 @@ void LiveSource::read_files(MonotonicNs now) {
     node_gauges_.fill(kMissing);
     files_.read_node(now, node_gauges_, node_counts_);
     for (const auto& living : living_) read_entity(states_[living.entity->id], living, now);
+    if (pods_version_ != 0) node_counts_.add(COUNTER_container_restarts, 0);
     files_.watch_mounts(living_);
     if (kernel_) {
       read_surveys();
@@ -497,7 +504,23 @@ void LiveSource::read_log(MonotonicNs now) {
   if (const auto read = log_->read(now, log_events_, node_counts_, log_lost_); !read) {
     log_reason_ = read.error().text;
     log_.reset();
-    for (const vedette_counter counter : log_counters()) node_counts_.forget(counter);
+    for (const vedette_counter counter : log_counters()) {
+      node_counts_.forget(counter);
+      for (auto& [id, state] : states_) state.counts.forget(counter);
+    }
+    return;
+  }
+  for (const vedette_counter counter : log_counters()) {
+    if (kCounters[counter].scope != Scope::kPod) continue;
+    for (auto& [id, state] : states_) {
+      state.counts.add(counter, 0);
+      if (log_->doubts(now)) state.counts.doubt(counter);
+    }
+  }
+  for (const LogCount& count : log_->of_cgroups()) {
+    const auto entity = table_.find_directory(count.cgroup);
+    const auto state = entity ? states_.find(entity->id) : states_.end();
+    if (state != states_.end()) state->second.counts.add(count.counter, 1);
   }
 }
 
@@ -537,6 +560,13 @@ void LiveSource::add_health(Observation& observation) const {
     for (const auto name : names) probes.push_back({std::string(name), state, kernel_reason_, 0, 0});
   }
   files_.add_health(probes);
+  if (options_.pods == nullptr)
+    probes.push_back({"pods", ProbeState::kOff, "only the API server tells of restarts", 0, 0});
+  else if (pods_version_ == 0)
+    probes.push_back(
+        {"pods", ProbeState::kDegraded, "the API server has told no pods of this node yet", 0, 0});
+  else
+    probes.push_back({"pods", ProbeState::kAttached, {}, 0, 0});
   probes.push_back({"log", log_ ? ProbeState::kAttached : ProbeState::kDegraded, log_reason_, 0, 0});
 }
 

@@ -78,6 +78,7 @@ private:
     EntityPtr entity;
     Gauges gauges;
     FileCounts counts;
+    std::uint64_t restarts = 0;  // of its containers, as told last
     bool alive = true;
     // Seen with a process or a count: a slice that only groups others, or an empty cgroup, is nobody.
     bool active = false;

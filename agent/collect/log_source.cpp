@@ -102,6 +102,14 @@ std::optional<std::string_view> find_news(std::string_view text, std::string_vie
   return text.substr(found + end.size());
 }
 
+std::string_view named_cgroup(std::string_view message) {
+  constexpr std::string_view kBefore = ",cpuset=";
+  const auto begin = message.find(kBefore);
+  if (begin == std::string_view::npos) return {};
+  const auto name = message.substr(begin + kBefore.size());
+  return name.substr(0, name.find(','));
+}
+
 bool is_trouble(const LogRecord& record, const LogRule* rule) {
   if (!record.from_kernel) return false;
   return rule != nullptr ? !rule->reason.empty() : record.level <= kLevelError;
@@ -128,13 +136,14 @@ Result<LogSource> LogSource::make(const std::string& path, std::shared_ptr<const
 Status LogSource::read(MonotonicNs now, std::vector<KernelEvent>& events, FileCounts& counts,
                        std::uint64_t& lost) {
   const std::uint64_t lost_before = lost;
+  of_cgroups_.clear();
   if (Status done = file_ ? read_device(now, events, lost) : read_syslog(now, events, lost); !done) {
     return done;
   }
   if (lost != lost_before) doubt_until_ns_ = now + kDoubtNs;
   for (std::size_t i = 0; i < counted_.size(); ++i) {
     counts.set(log_counters()[i], counted_[i]);
-    if (now < doubt_until_ns_) counts.doubt(log_counters()[i]);
+    if (doubts(now)) counts.doubt(log_counters()[i]);
   }
   return {};
 }
@@ -196,7 +205,11 @@ void LogSource::take(const LogRecord& record, MonotonicNs now, std::vector<Kerne
   // Whatever a rule of the user's makes of the line: each counter once.
   for (std::size_t i = 0; i < counted_.size(); ++i) {
     const auto counts = [&](const LogRule* rule) { return rule->counter == log_counters()[i]; };
-    if (std::ranges::any_of(rules, counts)) ++counted_[i];
+    if (!std::ranges::any_of(rules, counts)) continue;
+    ++counted_[i];
+    if (kCounters[log_counters()[i]].scope != Scope::kPod) continue;
+    if (const auto cgroup = named_cgroup(record.message); !cgroup.empty())
+      of_cgroups_.push_back({log_counters()[i], std::string(cgroup)});
   }
   if (!is_trouble(record, rules.empty() ? nullptr : rules.front())) return;
   KernelEvent event;

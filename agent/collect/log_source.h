@@ -38,8 +38,17 @@ std::optional<LogRecord> parse_syslog_line(std::string_view line);
 // What follows `end`, the last bytes of an earlier reading, in `text`; nothing if that is no longer there.
 std::optional<std::string_view> find_news(std::string_view text, std::string_view end);
 
+// "…,cpuset=NAME,mems_allowed=0": the directory of the task's cgroup, where a line names it so; else empty.
+std::string_view named_cgroup(std::string_view message);
+
 // A line of the kernel that `rule` names, or of level err or worse that no rule knows (null).
 bool is_trouble(const LogRecord& record, const LogRule* rule);
+
+// A line that was counted, of a task in a cgroup.
+struct LogCount {
+  vedette_counter counter;
+  std::string cgroup;  // the last part of its path
+};
 
 class LogSource {
 public:
@@ -55,6 +64,10 @@ public:
   // them to `lost`; what may have stood there is not known then. Counts log_counters(). Reads a bounded
   // number of lines; the rest waits for the next call.
   Status read(MonotonicNs now, std::vector<KernelEvent>& events, FileCounts& counts, std::uint64_t& lost);
+  // What the last read() counted by signals that pods have, too, where the line says whose task it was.
+  const std::vector<LogCount>& of_cgroups() const { return of_cgroups_; }
+  // Whether lines were lost so short ago that no count is known.
+  bool doubts(MonotonicNs now) const { return now < doubt_until_ns_; }
 
 private:
   Status read_device(MonotonicNs now, std::vector<KernelEvent>& events, std::uint64_t& lost);
@@ -68,6 +81,7 @@ private:
   MonotonicNs due_ns_ = 0;
   MonotonicNs doubt_until_ns_ = 0;
   std::vector<std::uint64_t> counted_ = std::vector<std::uint64_t>(log_counters().size());
+  std::vector<LogCount> of_cgroups_;
   std::optional<std::uint64_t> last_sequence_;
   MonotonicNs last_read_ns_ = 0;
 };

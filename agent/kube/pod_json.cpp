@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
 #include <functional>
 #include <set>
 
@@ -50,6 +51,8 @@ WatchedPod parse_watched_pod(const json& object) {
     const json& statuses = child(child(object, "status"), list);
     if (!statuses.is_array()) return;
     for (const json& status : statuses) {
+      if (const json& count = child(status, "restartCount"); count.is_number_unsigned())
+        pod.info.restarts += count.get<std::uint64_t>();
       const std::string id = text_at(status, "containerID");  // "containerd://0123…"
       const std::size_t scheme = id.find("://");
       if (scheme == std::string::npos) continue;

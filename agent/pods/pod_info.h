@@ -2,6 +2,7 @@
 // pods/PodTable through a Latest<PodList>. Plain values; immutable once set, so any thread may read them.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,8 @@ struct PodInfo {
   // Of the template it was made of: a Deployment's pod-template-hash, a StatefulSet's or DaemonSet's
   // controller-revision-hash; empty: neither.
   std::string revision{};
+  // Times its containers were started again, all together.
+  std::uint64_t restarts = 0;
 };
 
 struct PodList {

@@ -166,8 +166,11 @@ void PodTable::set_pods(const PodList& list) {
   containers_.clear();
   for (const auto& pod : list.pods) {
     pods_[pod.uid] = pod;
+    if (!listed_) restarts_before_[pod.uid] = pod.restarts;
     for (const auto& container : pod.containers) containers_[container.id] = {pod.uid, container.name};
   }
+  listed_ = true;
+  std::erase_if(restarts_before_, [&](const auto& pod) { return !pods_.contains(pod.first); });
   for (auto& [id, cgroup] : cgroups_) {
     // A container whose path has no uid (cgroupsPerQOS off): only the API knows whose it is.
     if (cgroup.container_id.empty()) continue;
@@ -214,6 +217,27 @@ bool PodTable::is_alive(CgroupId id) const {
 std::string PodTable::container_name(CgroupId id) const {
   const auto found = cgroups_.find(id);
   return found == cgroups_.end() ? std::string() : found->second.container_name;
+}
+
+std::optional<std::uint64_t> PodTable::restarts(EntityId id) const {
+  const auto owner = owners_.find(id);
+  if (owner == owners_.end() || owner->second.entity->kind != EntityKind::kPod) return std::nullopt;
+  const auto pod = pods_.find(owner->second.entity->uid);
+  if (pod == pods_.end()) return std::nullopt;
+  const auto before = restarts_before_.find(pod->first);
+  return pod->second.restarts -
+         (before == restarts_before_.end() ? 0 : std::min(before->second, pod->second.restarts));
+}
+
+EntityPtr PodTable::find_directory(std::string_view name) const {
+  EntityId found = kNodeEntity;
+  for (const auto& [id, cgroup] : cgroups_) {
+    const std::string_view path = cgroup.path;
+    if (!cgroup.alive || path.substr(path.rfind('/') + 1) != name || cgroup.owner == found) continue;
+    if (found != kNodeEntity) return nullptr;
+    found = cgroup.owner;
+  }
+  return found == kNodeEntity ? nullptr : entity(found);
 }
 
 std::string_view PodTable::path(CgroupId id) const {

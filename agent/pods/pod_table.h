@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -57,6 +58,11 @@ public:
   bool is_alive(CgroupId id) const;
   // Name of the container whose cgroup it is, or was; empty where there is none, or the API has not told yet.
   std::string container_name(CgroupId id) const;
+  // How often containers of this pod were started again since the first list of pods; none where the API has
+  // not told.
+  std::optional<std::uint64_t> restarts(EntityId id) const;
+  // The one living entity with a cgroup in a directory of this name; null for the node, and for several.
+  EntityPtr find_directory(std::string_view name) const;
   // Path of a known cgroup, empty if unknown.
   std::string_view path(CgroupId id) const;
   // Newest value of an entity that find() answered before; null when all its cgroups are forgotten.
@@ -104,6 +110,9 @@ private:
   std::unordered_map<std::string, EntityId> by_key_;
   std::deque<Death> deaths_;                       // oldest first
   std::unordered_map<std::string, PodInfo> pods_;  // by uid
+  std::unordered_map<std::string, std::uint64_t>
+      restarts_before_;  // by uid: as the first list of pods had them
+  bool listed_ = false;
   struct Contained {
     std::string uid;
     std::string name;

@@ -75,6 +75,20 @@ private:
   std::map<std::tuple<unsigned, std::uint64_t, int>, std::uint64_t> counts_;
 };
 
+// The least and the most time that what stands in the histograms of reads and writes took together.
+std::pair<std::uint64_t, std::uint64_t> bounds_ns(const CgroupTotals& totals) {
+  std::uint64_t least = 0;
+  std::uint64_t most = 0;
+  for (const vedette_histogram histogram : {HISTOGRAM_disk_read_latency, HISTOGRAM_disk_write_latency}) {
+    for (std::size_t i = 0; i < HISTOGRAM_BUCKETS; ++i) {
+      const std::uint64_t count = totals.histograms[histogram][i];
+      least += i == 0 ? 0 : count << (i + 9);
+      most += count << (i + 10);
+    }
+  }
+  return {least, most};
+}
+
 // Bytes beside the page cache: each call is one bio. Runs in the child; false: errno says why.
 bool transfer(const std::string& device, bool write, std::size_t size, std::size_t offset) {
   const FileHandle disk(::open(device.c_str(), (write ? O_WRONLY : O_RDONLY) | O_DIRECT | O_CLOEXEC));
@@ -159,26 +173,42 @@ TEST_CASE("reads and writes of a disk are counted exactly, with bytes, times and
   CHECK(details.of(DETAIL_disk_requests_by_device, cgroup, device) == 50);
   CHECK(details.of(DETAIL_disk_bytes_by_device, cgroup, device) == 80 * kDiskPage);
   CHECK(details.of(DETAIL_disk_errors_by_device, cgroup, device) == 0);
+  // All were timed: what they took together lies between the bounds of their buckets.
+  const auto [least_ns, most_ns] = bounds_ns(totals);
+  CHECK(totals.counters[COUNTER_disk_wait_ns] >= least_ns);
+  CHECK(totals.counters[COUNTER_disk_wait_ns] <= most_ns);
+  CHECK(details.of(DETAIL_disk_wait_by_device_ns, cgroup, device) == totals.counters[COUNTER_disk_wait_ns]);
   const std::vector<std::uint64_t> after = disk.kernel_counts();
   CHECK(after[0] - before[0] == 20);
   CHECK(after[4] - before[4] == 30);
 }
 
-TEST_CASE("of a thousand reads in a row each is counted, and at least those of one jiffy are timed") {
+TEST_CASE("of a thousand reads in a row each is counted, some are timed, and their time stands for all") {
   const LoopDisk disk;
   if (!disk.ready()) VEDETTE_SKIP("no loop device here");
   const auto probes = attach();
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());
-  REQUIRE(run_in(cgroup, [&] {
-            for (std::size_t i = 0; i < 1000; ++i) {
-              if (!transfer(disk.device(), false, kDiskPage, i % 16 * kDiskPage)) return 1;
-            }
-            return 0;
-          }) == 0);
-  CHECK(heard.in(cgroup).counters[COUNTER_disk_reads] == 1000);
-  CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_read_latency) >= 32);
-  CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_read_latency) <= 1000);
+  constexpr std::uint64_t kReads = 1000;
+  const auto read = [&](std::uint64_t times) {
+    return run_in(cgroup, [&] {
+      for (std::size_t i = 0; i < times; ++i) {
+        if (!transfer(disk.device(), false, kDiskPage, i % 16 * kDiskPage)) return 1;
+      }
+      return 0;
+    });
+  };
+  REQUIRE(read(1) == 0);
+  CHECK(heard.in(cgroup).counters[COUNTER_disk_reads] == 1);  // from now on it has a place for its counts
+  REQUIRE(read(kReads - 1) == 0);
+  const CgroupTotals& totals = heard.in(cgroup);
+  CHECK(totals.counters[COUNTER_disk_reads] == kReads);
+  const std::uint64_t timed = heard.observed(cgroup.id(), HISTOGRAM_disk_read_latency);
+  CHECK(timed >= 32);
+  CHECK(timed <= kReads);
+  const auto [least_ns, most_ns] = bounds_ns(totals);
+  CHECK(totals.counters[COUNTER_disk_wait_ns] >= least_ns * (kReads - 1) / timed * 99 / 100);
+  CHECK(totals.counters[COUNTER_disk_wait_ns] <= most_ns * kReads / (timed - 1));
 }
 
 TEST_CASE(

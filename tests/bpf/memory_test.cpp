@@ -1,4 +1,6 @@
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "tests/bpf/bpf_fixture.h"
 
@@ -24,12 +26,48 @@ std::unique_ptr<Cgroup> limited(const std::string& v2_mount) {
   return cgroup;
 }
 
-int eat_memory() {
-  constexpr std::size_t kBytes = 4 * kLimit;
-  auto* memory =
-      static_cast<char*>(::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  for (std::size_t at = 0; at < kBytes; at += 4096) memory[at] = 1;
+int eat_memory(std::size_t bytes = 4 * kLimit) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  auto* memory = static_cast<char*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kFlags, -1, 0));
+  for (std::size_t at = 0; at < bytes; at += 4096) memory[at] = 1;
   return 0;
+}
+
+// The last NUMA node, if it is not the only one and small enough to be filled; 0: there is none such.
+struct SmallNode {
+  int number = 0;
+  std::size_t bytes = 0;
+};
+SmallNode small_node() {
+  SmallNode node;
+  for (int number = 1;; ++number) {
+    std::ifstream info("/sys/devices/system/node/node" + std::to_string(number) + "/meminfo");
+    std::size_t kilobytes = 0;
+    for (std::string word; info >> word && kilobytes == 0;) {
+      if (word == "MemTotal:") info >> kilobytes;
+    }
+    if (kilobytes == 0) break;
+    node = {number, kilobytes * 1024};
+  }
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  return node.bytes < kMost ? node : SmallNode{};
+}
+
+// One process fills a NUMA node beyond which `confine` does not let it allocate: what cause is told of its
+// end?
+std::int64_t cause_of_full_node(const SmallNode& node, KernelProbes& probes, const Cgroup& cgroup,
+                                const std::function<bool()>& confine) {
+  Heard heard(probes);
+  const int status = run_in(cgroup, [&] {
+    if (!write_text("/proc/self/oom_score_adj", "1000") || !confine()) return 1;
+    return eat_memory(node.bytes);
+  });
+  REQUIRE(WIFSIGNALED(status));
+  REQUIRE(WTERMSIG(status) == SIGKILL);
+  CHECK(heard.in(cgroup).counters[COUNTER_oom_kills] == 1);
+  const std::vector<RawEvent> kills = heard.events(EVENT_oom_kill, cgroup.id());
+  REQUIRE(kills.size() == 1);
+  return kills[0].value;
 }
 
 }  // namespace
@@ -49,7 +87,7 @@ TEST_CASE(
   // What it shares with this process counts as its too.
   std::int64_t shared_pages = 0;
   std::ifstream("/proc/self/statm").ignore(64, ' ') >> shared_pages;
-  Child child(cgroups, eat_memory);
+  Child child(cgroups, [] { return eat_memory(); });
   const pid_t pid = child.pid();
   const int status = child.wait();
   REQUIRE(WIFSIGNALED(status));
@@ -69,6 +107,23 @@ TEST_CASE(
   CHECK(kills[0].pid == static_cast<unsigned>(pid));
   CHECK(kills[0].extra > 8L * 1024);  // kB resident: most of the 16 MiB
   CHECK(kills[0].extra < 24L * 1024 + shared_pages * ::sysconf(_SC_PAGESIZE) / 1024);
+}
+
+TEST_CASE("an OOM kill for want of memory on some NUMA nodes is told from one of the whole node") {
+  const SmallNode node = small_node();
+  if (node.number == 0) VEDETTE_SKIP("no second NUMA node small enough to be filled");
+  const auto probes = attach();
+  REQUIRE(health_of(*probes, "memory").state == ProbeState::kAttached);
+  const std::string& mount = probes->cgroup_mount();
+  const Cgroup of_policy(mount);
+  CHECK(cause_of_full_node(node, *probes, of_policy, [&] {
+          const unsigned long nodes = 1UL << node.number;
+          return ::syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 8 * sizeof(nodes)) == 0;
+        }) == OOM_POLICY);
+  if (!write_text(mount + "/cgroup.subtree_control", "+cpuset")) VEDETTE_SKIP("no cpuset controller in v2");
+  const Cgroup of_cpuset(mount);
+  REQUIRE(write_text(of_cpuset.path() + "/cpuset.mems", std::to_string(node.number)));
+  CHECK(cause_of_full_node(node, *probes, of_cpuset, [] { return true; }) == OOM_CPUSET);
 }
 
 TEST_CASE("each zone that a task compacts is a stall of its cgroup, with its time") {

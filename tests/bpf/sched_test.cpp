@@ -5,6 +5,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -134,6 +135,63 @@ TEST_CASE("each kind of wait is put down to what was waited for, and lasts as lo
   // Its first read(), where it waits to be let go, began before it was in this cgroup, but ended in it.
   CHECK(waits.totals.counters[COUNTER_blocked_other_ns] >= 100 * kMs);
   CHECK(waits.totals.counters[COUNTER_slow_calls] == 0);
+}
+
+TEST_CASE(
+    "a call that waits long for room or for a lock is a slow wait with its name, one that waits for work is "
+    "none") {
+  const auto probes = attach();
+  REQUIRE(health_of(*probes, "sched").state == ProbeState::kAttached);
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  std::array<int, 2> full{};
+  std::array<int, 2> empty{};
+  REQUIRE(::pipe2(full.data(), O_CLOEXEC | O_NONBLOCK) == 0);
+  REQUIRE(::pipe2(empty.data(), O_CLOEXEC) == 0);
+  std::array<char, 4096> page{};
+  while (::write(full[1], page.data(), page.size()) > 0) continue;
+  ::fcntl(full[1], F_SETFL, 0);
+  const FileHandle lock(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  REQUIRE(::flock(lock.get(), LOCK_EX) == 0);
+  const auto sleeps_in = [](const Child& child, long call) {
+    return eventually([&] {
+      return read_text("/proc/" + std::to_string(child.pid()) + "/syscall")
+          .starts_with(std::to_string(call) + " ");
+    });
+  };
+  const auto long_enough = [] { std::this_thread::sleep_for(std::chrono::milliseconds(200)); };
+
+  Child writer({&cgroup}, [&] { return ::write(full[1], page.data(), page.size()) > 0 ? 0 : 1; });
+  Child locker({&cgroup}, [&] {
+    const FileHandle same(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    return ::syscall(SYS_flock, same.get(), LOCK_EX) == 0 ? 0 : 1;
+  });
+  Child reader({&cgroup}, [&] { return ::read(empty[0], page.data(), 1) == 1 ? 0 : 1; });
+  REQUIRE(sleeps_in(writer, SYS_write));
+  REQUIRE(sleeps_in(locker, SYS_flock));
+  REQUIRE(sleeps_in(reader, SYS_read));
+  long_enough();
+  while (::read(full[0], page.data(), page.size()) > 0) continue;
+  REQUIRE(::flock(lock.get(), LOCK_UN) == 0);
+  REQUIRE(::write(empty[1], "x", 1) == 1);
+  REQUIRE(writer.wait() == 0);
+  REQUIRE(locker.wait() == 0);
+  REQUIRE(reader.wait() == 0);
+
+  CHECK(heard.in(cgroup).counters[COUNTER_slow_waits] == 2);
+  CHECK(heard.in(cgroup).counters[COUNTER_slow_calls] == 0);
+  std::map<std::int64_t, std::string> told;
+  for (const RawEvent& event : heard.events(EVENT_slow_call, cgroup.id())) {
+    told[event.extra] = event.text;
+    CHECK(event.value >= static_cast<std::int64_t>(200 * kMs));
+  }
+  CHECK(told == std::map<std::int64_t, std::string>{{SYS_write, "other"}, {SYS_flock, "lock"}});
+  std::map<int, std::uint64_t> by_name;
+  probes->read_details([&](const detail_key& key, std::uint64_t added) {
+    if (key.detail == DETAIL_slow_waits_by_name && key.cgroup_id == cgroup.id()) by_name[key.label] += added;
+  });
+  CHECK(by_name == std::map<int, std::uint64_t>{{SYS_write, 1}, {SYS_flock, 1}});
+  for (const int end : {full[0], full[1], empty[0], empty[1]}) ::close(end);
 }
 
 TEST_CASE("time on the run queue, switches and involuntary switches are those that the kernel counts") {

@@ -71,7 +71,8 @@ bool is_refused(std::uint16_t port, int family) {
   return result < 0 && errno == ECONNREFUSED;
 }
 
-// The kernel's own count of repeated SYNs in this network namespace; -1: it has none.
+// The kernel's own count of repeated SYNs in this network namespace, less those that could not be sent; -1:
+// it has none.
 int sent_again_of_this_network() {
   std::ifstream file("/proc/self/net/netstat");
   std::string names;
@@ -81,10 +82,13 @@ int sent_again_of_this_network() {
   std::istringstream name_stream(names);
   std::istringstream value_stream(values);
   std::string value;
+  int repeated = -1;
+  int failed = 0;
   for (std::string name; name_stream >> name && value_stream >> value;) {
-    if (name == "TCPSynRetrans") return std::stoi(value);
+    if (name == "TCPSynRetrans") repeated = std::stoi(value);
+    if (name == "TCPRetransFail") failed = std::stoi(value);
   }
-  return -1;
+  return repeated - failed;
 }
 
 }  // namespace

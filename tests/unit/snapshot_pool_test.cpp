@@ -27,6 +27,19 @@ TEST_CASE("a snapshot that nobody reads any more lends its memory to a new one, 
   CHECK_FALSE(again->act.known);
 }
 
+TEST_CASE("pods that came and went by the thousand leave no memory behind") {
+  SnapshotPool pool;
+  std::shared_ptr<Snapshot> crowd = pool.take();
+  crowd->observation.samples.resize(500);
+  crowd->observation.samples.resize(20);
+  crowd->features.values.resize(100'000);
+  crowd->features.values.resize(4'000);
+  crowd.reset();
+  const std::shared_ptr<Snapshot> again = pool.take();
+  CHECK(again->observation.samples.capacity() == 20);
+  CHECK(again->features.values.capacity() == 4'000);
+}
+
 TEST_CASE("a reader may outlive the pool") {
   std::shared_ptr<const Snapshot> reader;
   {

@@ -17,6 +17,11 @@ gauge() {
   wget -qO- http://127.0.0.1:9111/metrics |
     awk -v name="$1{" 'index($1, name) == 1 && /entity="node"/ { value = $2 } END { print value == "" ? "missing" : value }'
 }
+# labelled NAME LABEL: the sum of a metric's series with this label, such as 'device="8:0"'; "missing" where there is none.
+labelled() {
+  wget -qO- http://127.0.0.1:9111/metrics |
+    awk -v name="$1{" -v label="$2" 'index($1, name) == 1 && index($0, label) { sum += $NF; found = 1 } END { print found ? sum : "missing" }'
+}
 # records TYPE: how many of these records the probes sent.
 records() {
   wget -qO- http://127.0.0.1:9111/metrics |

@@ -127,8 +127,9 @@ TEST_CASE("one ext4 error makes the node unhealthy at once, until the recovery t
 }
 
 TEST_CASE(
-    "an OOM kill at a pod's own limit, or of unknown cause, is the pod's trouble and never the node's") {
-  for (const std::int64_t cause : {OOM_CGROUP_LIMIT, OOM_UNKNOWN}) {
+    "an OOM kill at a pod's own limit, on its NUMA nodes, or of unknown cause, is the pod's, never the "
+    "node's") {
+  for (const std::int64_t cause : {OOM_CGROUP_LIMIT, OOM_CPUSET, OOM_POLICY, OOM_UNKNOWN}) {
     Scene scene;
     for (int i = 0; i < 5; ++i) scene.event(EVENT_oom_kill, 1, cause);
     const std::vector<Condition> conditions = scene.tick();

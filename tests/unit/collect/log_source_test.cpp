@@ -109,6 +109,15 @@ TEST_CASE("Lines become events of the node in order, and overwritten ones are co
   CHECK(events[2].time_ns == 3 * kSecond);
 }
 
+TEST_CASE("The cgroup that a line of the kernel names is found") {
+  CHECK(named_cgroup("nginx: page allocation failure: order:9, mode:0x0(), "
+                     "nodemask=(null),cpuset=cri-containerd-0123.scope,mems_allowed=0-1") ==
+        "cri-containerd-0123.scope");
+  CHECK(named_cgroup("x: vmalloc error: size 1, nodemask=(null),cpuset=/,mems_allowed=0") == "/");
+  CHECK(named_cgroup("cpuset=").empty());
+  CHECK(named_cgroup("").empty());
+}
+
 TEST_CASE("Lines of the kernel are counted by what they tell, whatever is made of them") {
   std::array<int, 2> ends{};
   REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends.data()) == 0);
@@ -134,6 +143,8 @@ TEST_CASE("Lines of the kernel are counted by what they tell, whatever is made o
   CHECK(sample.counters[COUNTER_kernel_bugs] == 0);
   CHECK(!sample.unknown.test(COUNTER_kernel_bugs));
   say("4", "kworker/u4:1: page allocation failure: order:5, mode:0x40a20(GFP_ATOMIC)");
+  say("4",
+      "nginx: vmalloc error: size 9, mode:0xcc0(GFP_KERNEL), nodemask=(null),cpuset=a.scope,mems_allowed=0");
   say("0", "watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [stress:1234]");
   say("3", "rcu: INFO: rcu_preempt self-detected stall on CPU");
   say("3", "rcu: \t1-....: (5249 ticks this GP) idle=4f2/1/0x4000000000000000");
@@ -147,7 +158,10 @@ TEST_CASE("Lines of the kernel are counted by what they tell, whatever is made o
   say("1", "XFS (dm-0): Metadata corruption detected at xfs_agf_read_verify+0x6d/0x110 [xfs], block 0x1");
   say("12", "XFS (dm-0): Metadata corruption detected, says a program");
   read(2 * kSecond);
-  CHECK(sample.counters[COUNTER_allocation_failures] == 1);
+  CHECK(sample.counters[COUNTER_allocation_failures] == 2);
+  REQUIRE(log.of_cgroups().size() == 1);  // the kernel's own thread is in none
+  CHECK(log.of_cgroups()[0].counter == COUNTER_allocation_failures);
+  CHECK(log.of_cgroups()[0].cgroup == "a.scope");
   CHECK(sample.counters[COUNTER_soft_lockups] == 1);
   CHECK(sample.counters[COUNTER_rcu_stalls] == 1);
   CHECK(sample.counters[COUNTER_kernel_bugs] == 3);

@@ -290,16 +290,23 @@ TEST_CASE("the evidence-to-ack histogram counts each acknowledgement once, thoug
 TEST_CASE("metric names follow Prometheus' conventions") {
   std::set<std::string> names;
   const auto check = [&](const auto& signals) {
-    for (const vedette::SignalInfo& signal : signals) {
+    for (const auto& signal : signals) {
       const std::string name = vedette::metric_name(signal);
       CHECK(names.insert(name).second);
       CHECK(name.find("_ns") == std::string::npos);
-      CHECK(name.ends_with("_total") == (signal.kind == vedette::SignalKind::kCounter));
+      if constexpr (requires { signal.kind; }) {
+        CHECK(name.ends_with("_total") == (signal.kind == vedette::SignalKind::kCounter));
+      } else {
+        CHECK(name.ends_with("_total"));
+      }
     }
   };
   check(vedette::kCounters);
   check(vedette::kHistograms);
   check(vedette::kGauges);
+  check(vedette::kDetails);
+  CHECK(names.contains("vedette_disk_wait_by_device_seconds_total"));
+  CHECK(names.contains("vedette_disk_bytes_by_device_total"));
   CHECK(names.contains("vedette_direct_reclaim_seconds_total"));
   CHECK(names.contains("vedette_memory_bytes"));
   CHECK(names.contains("vedette_pressure_io_ratio"));

@@ -11,8 +11,9 @@ TEST_CASE("a pod of a Deployment carries the Deployment's name, not the ReplicaS
       "ownerReferences":[{"kind":"ReplicaSet","name":"api-6d4cf56db6","controller":true}]},
       "spec":{"nodeName":"n1","initContainers":[{"name":"migrate","env":[{"name":"A"}]},
       {"name":"proxy","restartPolicy":"Always"}]},
-      "status":{"containerStatuses":[{"name":"api","containerID":"containerd://abc"},{"name":"waiting"}],
-      "initContainerStatuses":[{"name":"migrate","containerID":"cri-o://def"},
+      "status":{"containerStatuses":[{"name":"api","restartCount":3,"containerID":"containerd://abc"},
+      {"name":"waiting","restartCount":2},{"name":"odd","restartCount":-1}],
+      "initContainerStatuses":[{"name":"migrate","restartCount":1,"containerID":"cri-o://def"},
       {"name":"proxy","containerID":"docker://ghi"}],
       "ephemeralContainerStatuses":[{"name":"debugger","containerID":"containerd://jkl"}]}}})");
   REQUIRE(change);
@@ -25,6 +26,7 @@ TEST_CASE("a pod of a Deployment carries the Deployment's name, not the ReplicaS
                                                                  {"def", "init/migrate"},
                                                                  {"ghi", "sidecar/proxy"},
                                                                  {"jkl", "ephemeral/debugger"}});
+  CHECK(change->pod.info.restarts == 6);
 }
 
 TEST_CASE("a ReplicaSet without the hash in its name, another controller, and none keep their own names") {

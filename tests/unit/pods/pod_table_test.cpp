@@ -86,6 +86,42 @@ TEST_CASE(
   CHECK(table.container_name(10).empty());
 }
 
+TEST_CASE("A directory's name finds who is in it, unless it is several's or nobody's") {
+  PodTable table;
+  table.set_pods(one_pod());
+  table.add(10, kPod + "/" + kC1, 0);
+  const auto unit = table.add(20, "/system.slice/cron.service", 0);
+  CHECK(table.find_directory(kC1)->name == "pod/shop/api-7d4b9-x2x4z");
+  CHECK(table.find_directory("cron.service") == unit);
+  CHECK(table.find_directory("system.slice") == nullptr);
+  CHECK(table.find_directory("/") == nullptr);
+  CHECK(table.find_directory("") == nullptr);
+  table.add(21, "/user.slice/cron.service", 0);
+  CHECK(table.find_directory("cron.service") == nullptr);
+  table.remove(20, kSecond);
+  CHECK(table.find_directory("cron.service") == table.find(21));
+}
+
+TEST_CASE("A pod's restarts are those since the first list, and all of a pod that came later") {
+  PodTable table;
+  const auto pod = table.add(10, kPod + "/" + kC1, 0);
+  const auto unit = table.add(20, "/system.slice/cron.service", 0);
+  CHECK_FALSE(table.restarts(pod->id));
+  auto list = one_pod();
+  list.pods[0].restarts = 4;
+  table.set_pods(list);
+  CHECK(table.restarts(pod->id) == 0);
+  CHECK_FALSE(table.restarts(unit->id));
+  CHECK_FALSE(table.restarts(kNodeEntity));
+  list.pods[0].restarts = 6;
+  table.set_pods(list);
+  CHECK(table.restarts(pod->id) == 2);
+  table.set_pods({});
+  CHECK_FALSE(table.restarts(pod->id));
+  table.set_pods(list);
+  CHECK(table.restarts(pod->id) == 6);
+}
+
 TEST_CASE("The root and grouping directories belong to the node") {
   PodTable table;
   CHECK(table.add(1, "/", 0)->id == kNodeEntity);
