@@ -128,38 +128,91 @@ static __always_inline enum oom_cause oom_cause(struct task_struct *victim)
 	return oom_of_part(current);
 }
 
+struct victim {
+	__u64 cgroup_id;
+	__u64 resident_kib;
+	enum oom_cause cause;
+	__u32 pid; /* thread group id */
+	char comm[16];
+};
+
+static __always_inline void describe(struct victim *victim, struct task_struct *task)
+{
+	victim->resident_kib = resident_pages(BPF_CORE_READ(task, mm)) * PAGE_KIB;
+	victim->cause = oom_cause(task);
+	victim->pid = BPF_CORE_READ(task, tgid);
+	bpf_probe_read_kernel(victim->comm, sizeof(victim->comm), task->comm);
+}
+
+/*
+ * Where mark_victim tells a number only, the SIGKILL that the kernel sends right before it told the task: kept by
+ * that number. Any other kill stands here for a while, too; more than 64 at once happen nowhere.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, struct victim);
+} killed SEC(".maps");
+
+#define SIGKILL 9
+
+SEC("tp_btf/signal_generate")
+int signal_sent(unsigned long long *ctx)
+{
+	struct task_struct *task = TRACED_ARGUMENT(ctx, 2);
+	struct victim victim = {};
+	__u32 tid;
+
+	if (mark_victim_has_task() || (int)ctx[0] != SIGKILL)
+		return 0;
+	victim.cgroup_id = task_cgroup_id(task);
+	describe(&victim, task);
+	tid = task->pid;
+	bpf_map_update_elem(&killed, &tid, &victim, BPF_ANY);
+	return 0;
+}
+
+/* Who ends already, and needs no signal for it, is marked by itself: the current task then. */
+static __always_inline void find_victim(struct victim *victim, unsigned long long *ctx)
+{
+	struct task_struct *task;
+	struct victim *known;
+	__u32 tid;
+
+	if (mark_victim_has_task()) {
+		task = TRACED_ARGUMENT(ctx, 0);
+		victim->cgroup_id = task_cgroup_id(task);
+		describe(victim, task);
+		return;
+	}
+	tid = ctx[0];
+	known = bpf_map_lookup_elem(&killed, &tid);
+	if (known) {
+		*victim = *known;
+		bpf_map_delete_elem(&killed, &tid);
+		return;
+	}
+	victim->cgroup_id = bpf_get_current_cgroup_id();
+	describe(victim, (struct task_struct *)bpf_get_current_task());
+}
+
 SEC("tp_btf/mark_victim")
 int mark_victim(unsigned long long *ctx)
 {
-	struct task_struct *victim = 0;
+	struct victim victim = {};
 	struct event *event;
 
-	if (mark_victim_has_task())
-		victim = (struct task_struct *)ctx[0];
-	COUNT(totals_of(victim ? task_cgroup_id(victim) : bpf_get_current_cgroup_id()), oom_kills, 1);
+	find_victim(&victim, ctx);
+	COUNT(totals_of(victim.cgroup_id), oom_kills, 1);
 	event = event_begin(EVENT_oom_kill);
 	if (!event)
 		return 0;
-	if (victim) {
-		event_task(event, victim);
-		event->value = oom_cause(victim);
-		event->extra = resident_pages(victim->mm) * PAGE_KIB;
-	} else {
-		/*
-		 * Only a pid: at a cgroup's limit the current task shares the victim's pod. When the node is out of
-		 * memory it may not, but then the event is about the node.
-		 */
-		event->pid = ctx[0];
-		event->cgroup_id = bpf_get_current_cgroup_id();
-		event->value = oom_cause((struct task_struct *)bpf_get_current_task());
-		/* Often it is the one that asked for the memory: then more is known. */
-		if ((__u32)bpf_get_current_pid_tgid() == event->pid) {
-			struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-
-			bpf_get_current_comm(event->comm, sizeof(event->comm));
-			event->extra = resident_pages(BPF_CORE_READ(task, mm)) * PAGE_KIB;
-		}
-	}
+	event->cgroup_id = victim.cgroup_id;
+	event->pid = victim.pid;
+	event->value = victim.cause;
+	event->extra = victim.resident_kib;
+	__builtin_memcpy(event->comm, victim.comm, sizeof(victim.comm));
 	event_send(event, EVENT_oom_kill);
 	return 0;
 }

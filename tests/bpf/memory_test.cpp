@@ -1,3 +1,5 @@
+#include <atomic>
+
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -107,6 +109,44 @@ TEST_CASE(
   CHECK(kills[0].pid == static_cast<unsigned>(pid));
   CHECK(kills[0].extra > 8L * 1024);  // kB resident: most of the 16 MiB
   CHECK(kills[0].extra < 24L * 1024 + shared_pages * ::sysconf(_SC_PAGESIZE) / 1024);
+}
+
+TEST_CASE("an OOM kill is its victim's, whoever asked for the memory") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const auto memory = limited(probes->cgroup_mount());
+  if (!memory) VEDETTE_SKIP("no memory controller in any hierarchy");
+  const bool separate = !memory->path().starts_with(probes->cgroup_mount());
+  const std::string& above = separate ? probes->cgroup_mount() : memory->path();
+  const Cgroup victims(above);
+  const Cgroup askers(above);
+  const auto in = [&](const Cgroup& cgroup) {
+    return separate ? std::vector<const Cgroup*>{memory.get(), &cgroup} : std::vector<const Cgroup*>{&cgroup};
+  };
+  const Shared<std::atomic<bool>> full;
+  Child victim(in(victims), [&] {
+    if (!write_text("/proc/self/oom_score_adj", "1000")) return 1;
+    eat_memory(kLimit * 5 / 8);
+    *full = true;
+    ::pause();
+    return 0;
+  });
+  const pid_t pid = victim.pid();
+  REQUIRE(eventually([&] { return full->load(); }));
+  Child asker(in(askers), [] { return eat_memory(kLimit / 2); });
+  const int status = victim.wait();
+  REQUIRE(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGKILL);
+  const bool followed = WIFSIGNALED(asker.wait());  // where the kernel was slow to take the victim's memory
+
+  CHECK(heard.in(victims).counters[COUNTER_oom_kills] == 1);
+  CHECK(heard.in(askers).counters[COUNTER_oom_kills] == (followed ? 1 : 0));
+  const std::vector<RawEvent> kills = heard.events(EVENT_oom_kill, victims.id());
+  REQUIRE(kills.size() == 1);
+  CHECK(kills[0].value == OOM_CGROUP_LIMIT);
+  CHECK(kills[0].pid == static_cast<unsigned>(pid));
+  CHECK(kills[0].extra >= 8L * 1024);
+  CHECK(std::string(kills[0].comm) == std::string("bpf_tests").substr(0, 15));
 }
 
 TEST_CASE("an OOM kill for want of memory on some NUMA nodes is told from one of the whole node") {
