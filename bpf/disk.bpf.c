@@ -162,11 +162,22 @@ static __always_inline bool passes_on(struct gendisk *disk)
  * A sum is requests << 36 | sectors. What the flush moves is the difference to the last one, so only what comes
  * between two flushes must fit: 268 million requests, 32 TiB.
  *
- * The time they took is known of those that are timed (below), and reckoned for all: the flush multiplies.
+ * The time they took is known of those that are timed (below), and reckoned for all: the flush multiplies. It is
+ * kept as requests << 44 | microseconds (of 1,024 ns, rounded): a million, and 500 years of waiting.
  */
 #define SECTORS_BITS 36
 #define SECTORS_MASK ((1ULL << SECTORS_BITS) - 1)
 #define SECTOR_BITS 9
+#define TOLD_BITS 44
+#define TOLD_MASK ((1ULL << TOLD_BITS) - 1)
+#define MICROSECOND_BITS 10
+
+/* The reads, or the writes, of a cgroup on a device. */
+struct flow {
+	__u64 sum, moved_sum;
+	__u64 told, moved_told;
+	__u64 untold; /* requests in the totals, but not yet their time */
+};
 
 struct device_count {
 	__u64 cgroup_id; /* whose counts these are */
@@ -176,11 +187,7 @@ struct device_count {
 	__u32 closed_at; /* the jiffy, | 1; 0: open */
 	__u16 passes_on;	/* counted by the device below */
 	__u16 wanted_passes_on;
-	__u64 reads, writes;
-	__u64 moved_reads, moved_writes; /* of them, what is in the totals and the details */
-	__u64 waited_ns, timed;          /* the time that those took that were timed, and how many they were */
-	__u64 moved_waited_ns, moved_timed;
-	__u64 untold; /* requests in the totals, but not yet their time */
+	struct flow reads, writes;
 } __attribute__((aligned(64)));
 
 /* 64 KiB. Of 110 pods that use one disk, every tenth meets another. */
@@ -201,7 +208,10 @@ static __always_inline void move_on(__u64 cgroup_id, __u32 device, bool is_passe
 
 	if (!sum)
 		return;
-	count_detail(DETAIL_disk_requests_by_device, cgroup_id, device, requests);
+	if (is_read)
+		count_detail(DETAIL_disk_reads_by_device, cgroup_id, device, requests);
+	else
+		count_detail(DETAIL_disk_writes_by_device, cgroup_id, device, requests);
 	count_detail(DETAIL_disk_bytes_by_device, cgroup_id, device, bytes);
 	if (is_passed_on)
 		return;
@@ -215,97 +225,15 @@ static __always_inline void move_on(__u64 cgroup_id, __u32 device, bool is_passe
 	}
 }
 
-static __always_inline void tell_wait(__u64 cgroup_id, __u32 device, bool is_passed_on, __u64 ns)
+static __always_inline void tell_wait(__u64 cgroup_id, __u32 device, bool is_passed_on, bool is_read, __u64 ns)
 {
-	count_detail(DETAIL_disk_wait_by_device_ns, cgroup_id, device, ns);
+	if (is_read)
+		count_detail(DETAIL_disk_read_wait_by_device_ns, cgroup_id, device, ns);
+	else
+		count_detail(DETAIL_disk_write_wait_by_device_ns, cgroup_id, device, ns);
 	if (!is_passed_on)
 		COUNT_ANYWHERE(totals_of(cgroup_id), disk_wait_ns, ns);
 }
-
-/* `waited_ns`: 0, it was not timed. */
-static __always_inline void count_request(__u64 cgroup_id, struct gendisk *disk, bool is_read, bool whole,
-					  __u32 bytes, __u64 waited_ns)
-{
-	__u32 device = disk_device(disk);
-	__u32 place = ((__u32)cgroup_id * 31 + device) * 0x9e3779b1u >> (32 - DEVICE_COUNTS_BITS);
-	struct device_count *count = bpf_map_lookup_elem(&device_counts, &place);
-	__u64 sum = (__u64)whole << SECTORS_BITS | bytes >> SECTOR_BITS;
-	bool is_passed_on;
-
-	if (count && count->cgroup_id == cgroup_id && count->device == device && !count->closed_at) {
-		if (is_read)
-			ADD_ANYWHERE(count->reads, sum);
-		else
-			ADD_ANYWHERE(count->writes, sum);
-		if (waited_ns) {
-			ADD_ANYWHERE(count->waited_ns, waited_ns);
-			ADD_ANYWHERE(count->timed, 1);
-		}
-		return;
-	}
-	is_passed_on = !disk || passes_on(disk);
-	if (count && !count->wanted_by) {
-		count->wanted_device = device;
-		count->wanted_passes_on = is_passed_on;
-		count->wanted_by = cgroup_id;
-	}
-	move_on(cgroup_id, device, is_passed_on, is_read, sum);
-	if (waited_ns)
-		tell_wait(cgroup_id, device, is_passed_on, waited_ns);
-}
-
-/*
- * Its owner keeps a place while it uses it. Then it is closed, and given away 250 jiffies later: whoever was
- * just about to count there has done so.
- */
-#define CLOSED_JIFFIES 250
-
-/* `requests` more went to the totals. Who was too busy to be timed this time is told of with those that come. */
-static __always_inline void flush_wait(struct device_count *count, __u64 requests)
-{
-	__u64 waited_ns = count->waited_ns - count->moved_waited_ns;
-	__u64 timed = count->timed - count->moved_timed;
-
-	count->untold += requests;
-	if (!timed)
-		return;
-	count->moved_waited_ns += waited_ns;
-	count->moved_timed += timed;
-	tell_wait(count->cgroup_id, count->device, count->passes_on, waited_ns / timed * count->untold);
-	count->untold = 0;
-}
-
-static __always_inline void flush_place(const __u32 *key, const void *value)
-{
-	struct device_count *count;
-	__u32 now = bpf_jiffies64();
-	__u64 reads, writes;
-	__u32 place = *key;
-
-	count = bpf_map_lookup_elem(&device_counts, &place);
-	if (!count)
-		return;
-	reads = count->reads - count->moved_reads;
-	writes = count->writes - count->moved_writes;
-	if (reads || writes) {
-		count->moved_reads += reads;
-		count->moved_writes += writes;
-		move_on(count->cgroup_id, count->device, count->passes_on, 1, reads);
-		move_on(count->cgroup_id, count->device, count->passes_on, 0, writes);
-		flush_wait(count, (reads >> SECTORS_BITS) + (writes >> SECTORS_BITS));
-	} else if (count->wanted_by && count->cgroup_id && !count->closed_at) {
-		count->closed_at = now | 1;
-	} else if (count->wanted_by && (!count->cgroup_id || now - count->closed_at > CLOSED_JIFFIES)) {
-		count->device = count->wanted_device;
-		count->passes_on = count->wanted_passes_on;
-		count->cgroup_id = count->wanted_by;
-		count->untold = 0;
-		count->wanted_by = 0;
-		count->closed_at = 0;
-	}
-}
-
-WALK(device_counts, device_counts_flush, flush_place)
 
 struct completion {
 	__u64 cgroup_id;
@@ -316,6 +244,103 @@ struct completion {
 	int status;
 	bool whole; /* not only the first part of a request */
 };
+
+static __always_inline __u64 duration_ns(const struct completion *done)
+{
+	return done->began_ns ? bpf_ktime_get_ns() - done->began_ns : 0;
+}
+
+/* `took_ns`: 0, it was not timed. */
+static __always_inline void count_request(const struct completion *done, __u64 took_ns)
+{
+	__u64 cgroup_id = done->cgroup_id;
+	__u32 device = disk_device(done->disk);
+	__u32 place = ((__u32)cgroup_id * 31 + device) * 0x9e3779b1u >> (32 - DEVICE_COUNTS_BITS);
+	struct device_count *count = bpf_map_lookup_elem(&device_counts, &place);
+	__u32 bytes = done->status ? 0 : done->bytes;
+	__u64 sum = (__u64)done->whole << SECTORS_BITS | bytes >> SECTOR_BITS;
+	bool is_read = done->op == REQ_OP_READ;
+	bool is_passed_on;
+
+	if (count && count->cgroup_id == cgroup_id && count->device == device && !count->closed_at) {
+		struct flow *flow = is_read ? &count->reads : &count->writes;
+
+		ADD_ANYWHERE(flow->sum, sum);
+		if (took_ns)
+			ADD_ANYWHERE(flow->told, 1ULL << TOLD_BITS | (took_ns + (1 << (MICROSECOND_BITS - 1))) >> MICROSECOND_BITS);
+		return;
+	}
+	is_passed_on = !done->disk || passes_on(done->disk);
+	if (count && !count->wanted_by) {
+		count->wanted_device = device;
+		count->wanted_passes_on = is_passed_on;
+		count->wanted_by = cgroup_id;
+	}
+	move_on(cgroup_id, device, is_passed_on, is_read, sum);
+	/* Nobody multiplies here: each is timed. */
+	if (done->whole && !took_ns)
+		took_ns = duration_ns(done);
+	if (took_ns)
+		tell_wait(cgroup_id, device, is_passed_on, is_read, took_ns);
+}
+
+/* False: there was nothing to move. Whom nobody timed this time is told of with those that come. */
+static __always_inline bool flush_flow(const struct device_count *count, struct flow *flow, bool is_read)
+{
+	__u64 sum = flow->sum - flow->moved_sum;
+	__u64 told = flow->told - flow->moved_told;
+	__u64 timed = told >> TOLD_BITS;
+
+	if (!sum && !told)
+		return 0;
+	flow->moved_sum += sum;
+	flow->untold += sum >> SECTORS_BITS;
+	move_on(count->cgroup_id, count->device, count->passes_on, is_read, sum);
+	if (timed) {
+		flow->moved_told += told;
+		tell_wait(count->cgroup_id, count->device, count->passes_on, is_read,
+			  ((told & TOLD_MASK) << MICROSECOND_BITS) / timed * flow->untold);
+		flow->untold = 0;
+	}
+	return 1;
+}
+
+/*
+ * Its owner keeps a place while it uses it. Then it is closed, and given away 250 jiffies later: whoever was
+ * just about to count there has done so.
+ */
+#define CLOSED_JIFFIES 250
+
+static __always_inline void flush_place(const __u32 *key, const void *value)
+{
+	struct device_count *count;
+	__u32 now = bpf_jiffies64();
+	__u32 place = *key;
+	bool used;
+
+	count = bpf_map_lookup_elem(&device_counts, &place);
+	if (!count)
+		return;
+	used = flush_flow(count, &count->reads, 1);
+	used |= flush_flow(count, &count->writes, 0);
+	if (used || !count->wanted_by)
+		return;
+	if (count->cgroup_id && !count->closed_at) {
+		count->closed_at = now | 1;
+	} else if (!count->cgroup_id || now - count->closed_at > CLOSED_JIFFIES) {
+		if (count->reads.untold || count->writes.untold)
+			LACKS(start_lost(), disk_wait_ns);
+		count->reads.untold = 0;
+		count->writes.untold = 0;
+		count->device = count->wanted_device;
+		count->passes_on = count->wanted_passes_on;
+		count->cgroup_id = count->wanted_by;
+		count->wanted_by = 0;
+		count->closed_at = 0;
+	}
+}
+
+WALK(device_counts, device_counts_flush, flush_place)
 
 static __always_inline void failed(const struct completion *done)
 {
@@ -354,35 +379,26 @@ static __always_inline bool is_timed(void)
 	return memo->disk_timed++ < TIMED_IN_A_JIFFY;
 }
 
-/* Answers the time it took, 0 if that is not known. */
-static __always_inline __u64 took(struct totals *totals_here, const struct completion *done)
-{
-	__u64 ns;
-
-	if (!done->began_ns) {
-		start_lost();
-		return 0;
-	}
-	ns = bpf_ktime_get_ns() - done->began_ns;
-	if (done->op == REQ_OP_READ)
-		OBSERVE(totals_here, disk_read_latency, ns);
-	else
-		OBSERVE(totals_here, disk_write_latency, ns);
-	return ns;
-}
-
 static __always_inline int completed(const struct completion *done)
 {
+	struct totals *totals_here;
 	__u64 ns = 0;
 
 	if (done->status)
 		failed(done);
 	if (done->op > REQ_OP_WRITE)
 		return 0;
-	if (done->whole && is_timed())
-		ns = took(totals_of(done->cgroup_id), done);
-	count_request(done->cgroup_id, done->disk, done->op == REQ_OP_READ, done->whole,
-		      done->status ? 0 : done->bytes, ns);
+	if (done->whole && is_timed()) {
+		ns = duration_ns(done);
+		totals_here = totals_of(done->cgroup_id);
+		if (!ns)
+			start_lost();
+		else if (done->op == REQ_OP_READ)
+			OBSERVE(totals_here, disk_read_latency, ns);
+		else
+			OBSERVE(totals_here, disk_write_latency, ns);
+	}
+	count_request(done, ns);
 	return 0;
 }
 
@@ -449,10 +465,12 @@ int BPF_PROG(bio_completed, struct request_queue *queue, struct bio *bio)
 static __always_inline int merged(struct bio *bio)
 {
 	struct asker asker;
-
 	/* Where nobody is remembered, the current task's: it just handed over what made them neighbours. */
-	COUNT_ANYWHERE(totals_of(recall(bio, &asker, 1) ? asker.cgroup_id : bpf_get_current_cgroup_id()),
-		       disk_merges, 1);
+	__u64 cgroup_id = recall(bio, &asker, 1) ? asker.cgroup_id : bpf_get_current_cgroup_id();
+
+	COUNT_ANYWHERE(totals_of(cgroup_id), disk_merges, 1);
+	if (bio)
+		count_detail(DETAIL_disk_merges_by_device, cgroup_id, disk_device(bio_disk(bio)), 1);
 	return 0;
 }
 

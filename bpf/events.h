@@ -14,7 +14,7 @@
 	EVENT(exec,            0, "A program was executed; text: its file") \
 	EVENT(signal_exit,     0, "A process was ended by a signal; value: the signal") \
 	EVENT(oom_kill,        1, "The OOM killer chose a victim; value: enum oom_cause, extra: its resident kB") \
-	EVENT(slow_call,       0, "A task was blocked for long; value: ns, extra: system call or -1; text: for what (disk, kernel, network, lock, other)") \
+	EVENT(slow_call,       0, "A task was blocked for long (up to 4 in a jiffy and CPU are told); value: ns, extra: system call or -1; text: for what (disk, kernel, network, lock, other)") \
 	EVENT(connect_failed,  0, "A TCP connect failed; value: errno, extra: port; text: address") \
 	EVENT(new_destination, 0, "A first TCP connect to this peer lately; extra: port; text: address") \
 	EVENT(dns_failed,      0, "A DNS query failed; value: response code, or -1 for no answer in 5 s; text: name") \
@@ -96,6 +96,8 @@ struct cpu_memo {
 	unsigned int rtt_gap;    /* reads from TCP connections left until one's round-trip time is taken */
 	unsigned int disk_jiffy; /* in which so many disk requests were timed: */
 	unsigned int disk_timed;
+	unsigned int slow_jiffy; /* in which so many slow calls were told one by one: */
+	unsigned int slow_told;
 } __attribute__((aligned(64)));
 
 /* What the agent tells every probe as it loads it (const volatile struct probe_config config). */

@@ -129,6 +129,8 @@ static __always_inline enum oom_cause oom_cause(struct task_struct *victim)
 }
 
 struct victim {
+	__u64 killer; /* pid_tgid of whoever sent the signal, */
+	__u64 at_ns;  /* and when */
 	__u64 cgroup_id;
 	__u64 resident_kib;
 	enum oom_cause cause;
@@ -166,6 +168,8 @@ int signal_sent(unsigned long long *ctx)
 
 	if (mark_victim_has_task() || (int)ctx[0] != SIGKILL)
 		return 0;
+	victim.killer = bpf_get_current_pid_tgid();
+	victim.at_ns = bpf_ktime_get_ns();
 	victim.cgroup_id = task_cgroup_id(task);
 	describe(&victim, task);
 	tid = task->pid;
@@ -173,7 +177,13 @@ int signal_sent(unsigned long long *ctx)
 	return 0;
 }
 
-/* Who ends already, and needs no signal for it, is marked by itself: the current task then. */
+/* Between the signal and the mark the kernel does next to nothing. */
+#define JUST_NOW_NS 1000000000ULL
+
+/*
+ * Who ends already is marked without a signal: then it may be known by an older one, of somebody else, or be the
+ * current task, or be a number only. Whose limit it was the current task tells, for it needed the memory.
+ */
 static __always_inline void find_victim(struct victim *victim, unsigned long long *ctx)
 {
 	struct task_struct *task;
@@ -187,14 +197,22 @@ static __always_inline void find_victim(struct victim *victim, unsigned long lon
 		return;
 	}
 	tid = ctx[0];
+	task = (struct task_struct *)bpf_get_current_task();
 	known = bpf_map_lookup_elem(&killed, &tid);
 	if (known) {
 		*victim = *known;
 		bpf_map_delete_elem(&killed, &tid);
+		if (victim->killer != bpf_get_current_pid_tgid() || bpf_ktime_get_ns() - victim->at_ns > JUST_NOW_NS)
+			victim->cause = oom_cause(task);
 		return;
 	}
 	victim->cgroup_id = bpf_get_current_cgroup_id();
-	describe(victim, (struct task_struct *)bpf_get_current_task());
+	if ((__u32)bpf_get_current_pid_tgid() == tid) {
+		describe(victim, task);
+	} else {
+		victim->pid = tid;
+		victim->cause = oom_cause(task);
+	}
 }
 
 SEC("tp_btf/mark_victim")

@@ -84,10 +84,30 @@ static __always_inline enum wait_kind wait_of(struct task_struct *task, long sta
 	return traits->class_plus_1 ? traits->wait : WAIT_OTHER;
 }
 
+/*
+ * A thousand threads that wait for one reader wake up together. All are counted; so few are told that a CPU cannot
+ * fill the ring with them.
+ */
+#define TOLD_IN_A_JIFFY 4
+
+static __always_inline bool is_told(void)
+{
+	struct cpu_memo *memo = memo_here();
+	__u32 jiffy = bpf_jiffies64();
+
+	if (!memo)
+		return 0;
+	if (memo->slow_jiffy != jiffy) {
+		memo->slow_jiffy = jiffy;
+		memo->slow_told = 0;
+	}
+	return memo->slow_told++ < TOLD_IN_A_JIFFY;
+}
+
 static __always_inline void say_slow_call(struct task_struct *task, long call, enum wait_kind wait,
 					  __u64 blocked_ns)
 {
-	struct event *event = event_begin(EVENT_slow_call);
+	struct event *event = is_told() ? event_begin(EVENT_slow_call) : 0;
 
 	if (!event)
 		return;

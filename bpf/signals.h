@@ -99,7 +99,7 @@
 	COUNTER(scsi_timeouts,          scsi,     "commands", NODE, "SCSI commands that timed out") \
 	COUNTER(nvme_errors,            nvme,     "commands", NODE, "NVMe commands that ended with an error") \
 	COUNTER(slow_waits,             sched,    "calls",    POD,  "Calls that waited slow_call_ms or longer, interruptibly, for an answer or for room: connect, send, write, flock, a filesystem in user space, ...") \
-	COUNTER(disk_wait_ns,           disk,     "ns",       POD,  "Time block requests took, added up: in a second, the mean number in flight")
+	COUNTER(disk_wait_ns,           disk,     "ns",       POD,  "Time block requests took, added up (of those that are timed, reckoned for all): by second the mean number in flight")
 
 #define VEDETTE_FILE_COUNTERS(FILE_COUNTER) \
 	FILE_COUNTER(page_faults,         cgroup,   "faults",   POD,  "Page faults") \
@@ -191,7 +191,8 @@
 #define VEDETTE_DETAILS(DETAIL) \
 	DETAIL(slow_calls_by_name,       sched,   "calls",    POD,  CALL,   "Uninterruptible blocks of slow_call_ms or longer, by system call") \
 	DETAIL(exits_by_code,            process, "exits",    POD,  CODE,   "Processes that ended with a code other than 0, by code") \
-	DETAIL(disk_requests_by_device,  disk,    "requests", POD,  DEVICE, "Block requests completed, by device") \
+	DETAIL(disk_reads_by_device,     disk,    "requests", POD,  DEVICE, "Block reads completed, by device") \
+	DETAIL(disk_writes_by_device,    disk,    "requests", POD,  DEVICE, "Block writes completed, by device") \
 	DETAIL(disk_bytes_by_device,     disk,    "bytes",    POD,  DEVICE, "Bytes read and written, by device") \
 	DETAIL(disk_errors_by_device,    disk,    "requests", POD,  DEVICE, "Block requests that failed, by device") \
 	DETAIL(disk_timeouts_by_device,  disk,    "requests", POD,  DEVICE, "Block requests that failed because the device did not answer, by device") \
@@ -199,7 +200,9 @@
 	DETAIL(packets_dropped_by_reason, drops,  "packets",  NODE, REASON, "Packets the kernel dropped, by its own reason") \
 	DETAIL(tcp_connects_by_server,   tcp,     "connects", POD,  SERVER, "TCP connections to others on this node, by who accepted them") \
 	DETAIL(slow_waits_by_name,       sched,   "calls",    POD,  CALL,   "Calls that waited slow_call_ms or longer for an answer or for room, by system call") \
-	DETAIL(disk_wait_by_device_ns,   disk,    "ns",       POD,  DEVICE, "Time block requests took, added up, by device: in a second, the mean number in flight")
+	DETAIL(disk_read_wait_by_device_ns,  disk, "ns",      POD,  DEVICE, "Time block reads took, added up, by device (of those that are timed, reckoned for all): by second the mean number in flight, by read the mean latency") \
+	DETAIL(disk_write_wait_by_device_ns, disk, "ns",      POD,  DEVICE, "Time block writes took, added up, by device (of those that are timed, reckoned for all)") \
+	DETAIL(disk_merges_by_device,    disk,    "requests", POD,  DEVICE, "Block requests merged into one that waited, by device")
 /* clang-format on */
 
 /* What a detail's label is: how the agent turns its number into a word. */

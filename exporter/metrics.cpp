@@ -370,6 +370,16 @@ private:
     }
     end();
 
+    begin("vedette_probe_sampled_seconds_total",
+          "Time the kernel counted the probe's runs: its cost in cores is vedette_probe_run_seconds_total by "
+          "this",
+          MetricType::Counter);
+    for (const ProbeHealth& probe : observation.probes) {
+      value({{"probe", probe.name}},
+            probe.sampled_ns == 0 ? kMissing : static_cast<double>(probe.sampled_ns) / kNsPerSecond);
+    }
+    end();
+
     begin("vedette_probe_watched_seconds_total",
           "Time the probe was attached, which is what its totals were counted in: a rate of them divided by "
           "the "

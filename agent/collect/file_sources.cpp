@@ -24,7 +24,8 @@ std::string host_root(const FileOptions& options) {
 
 std::string not_answered(const char* what, double seconds) {
   if (seconds <= 0) return {};
-  return std::string(what) + " has not answered for " + std::to_string(static_cast<int>(seconds)) + " s";
+  // Without the time: a label that is never the same is a series for each scrape.
+  return std::string(what) + " does not answer";
 }
 
 }  // namespace

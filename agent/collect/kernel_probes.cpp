@@ -178,7 +178,7 @@ struct KernelProbes::State {
 
   std::vector<Sums> sums;                // by slot: as of the last read
   std::vector<std::uint64_t> releasing;  // by slot: since when; 0: it is not
-  bool any_free = true;
+  std::uint32_t free_slots = 0;
   std::uint64_t no_slot_seen = 0;
   std::uint64_t rescanned_ns = 0;
   std::uint64_t received = 0;
@@ -517,12 +517,12 @@ void KernelProbes::read_totals(std::vector<CgroupTotals>& changed) {
   const std::uint64_t now = monotonic_now();
   changed.clear();
   changed.emplace_back();  // slot 0
-  state.any_free = false;
+  state.free_slots = 0;
   for (std::uint32_t slot = 1; slot < state.options.slots; ++slot) {
     slot_owner& owner = state.owner(slot);
     const std::uint64_t id = __atomic_load_n(&owner.cgroup_id, __ATOMIC_ACQUIRE);
     if (id == 0) {
-      state.any_free = true;
+      ++state.free_slots;
       continue;
     }
     if (state.releasing[slot] != 0) {
@@ -546,7 +546,7 @@ void KernelProbes::read_totals(std::vector<CgroupTotals>& changed) {
   if (nobody.counters == CgroupTotals{}.counters && nobody.observed.none()) changed.erase(changed.begin());
 
   const std::uint64_t no_slot = state.no_slot();
-  if (no_slot != state.no_slot_seen && state.any_free && now - state.rescanned_ns >= kRescanPeriodNs) {
+  if (no_slot != state.no_slot_seen && state.free_slots > 0 && now - state.rescanned_ns >= kRescanPeriodNs) {
     state.no_slot_seen = no_slot;
     state.scan_cgroups();
   }
@@ -618,7 +618,11 @@ void KernelProbes::known_cgroups(const std::function<void(const KnownCgroup&)>& 
 }
 
 bool KernelProbes::is_full() const {
-  return !state_->any_free;
+  return state_->free_slots == 0;
+}
+
+bool KernelProbes::is_crowded() const {
+  return state_->free_slots < state_->options.slots / 4;
 }
 
 void KernelProbes::read_losses(Losses& losses) const {

@@ -23,6 +23,9 @@ constexpr MonotonicNs kScanGapNs = 1'000'000'000;
 // Where the kernel does not say that something changed (v1), and in case it did not.
 constexpr MonotonicNs kScanAnywayNs = 10'000'000'000;
 
+// A log whose reading failed is opened anew.
+constexpr MonotonicNs kLogRetryNs = 60'000'000'000;
+
 // Of thousands that these keep at a time one in some hundreds finds no room. Their counts would never be
 // known just where much goes on, for the sake of a percent: that they lack something is told (Losses), and
 // lowers what is concluded from them (assess/).
@@ -99,11 +102,7 @@ Status LiveSource::open() {
     return fail_errno("read " + options_.files.proc + "/self/mountinfo (procfs must be mounted there)");
   }
   start_probes();
-  if (auto log = LogSource::make(options_.kernel_log, options_.log_rules)) {
-    log_ = std::move(*log);
-  } else {
-    log_reason_ = log.error().text;
-  }
+  open_log(0);
   scan(monotonic_now());
 
   timer_ = FileHandle(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
@@ -117,6 +116,17 @@ Status LiveSource::open() {
   if (::timerfd_settime(timer_.get(), 0, &period, nullptr) != 0) return fail_errno("start the tick's timer");
   tokens_ns_ = monotonic_now();
   return {};
+}
+
+// `now`: 0, at the start, when a log that cannot be opened never will be.
+void LiveSource::open_log(MonotonicNs now) {
+  if (auto log = LogSource::make(options_.kernel_log, options_.log_rules)) {
+    log_ = std::move(*log);
+    log_reason_.clear();
+  } else {
+    log_reason_ = log.error().text;
+    if (now != 0) log_retry_ns_ = now + kLogRetryNs;
+  }
 }
 
 void LiveSource::start_probes() {
@@ -317,16 +327,34 @@ void LiveSource::update_states(MonotonicNs now) {
   }
 }
 
-void LiveSource::find_slotless() {
-  for (auto& [id, state] : states_) state.slotless = false;
-  if (!kernel_ || !kernel_->is_full()) return;
+void LiveSource::find_slotless(const Losses& losses, MonotonicNs now) {
+  if (!kernel_) return;
+  if (kernel_->cgroup_mount().empty()) {
+    // Without a v2 hierarchy the probes count for the node alone.
+    for (auto& [id, state] : states_) state.slotless_until_ns = now + 1;
+    return;
+  }
+  const bool homeless = losses.no_slot != no_slot_;
+  no_slot_ = losses.no_slot;
+  if (!kernel_->is_full() && !homeless) return;
   std::unordered_set<CgroupId> counted;
   kernel_->known_cgroups([&](const KnownCgroup& cgroup) { counted.insert(cgroup.cgroup_id); });
   for (const CgroupId id : table_.living_ids()) {
     const auto entity = counted.contains(id) ? nullptr : table_.find(id);
     const auto state = entity ? states_.find(entity->id) : states_.end();
-    if (state != states_.end()) state->second.slotless = true;
+    // For a while after it has one: until then a rate has a hole.
+    if (state != states_.end()) state->second.slotless_until_ns = now + kDoubtNs;
   }
+}
+
+// A dead cgroup is heard of for some seconds, by what is written back for it and its sockets' last words:
+// while there is room its slot waits for them.
+void LiveSource::forget_dead(MonotonicNs now) {
+  std::erase_if(forget_at_, [&](const auto& dead) {
+    if (now < dead.second && !kernel_->is_crowded()) return false;
+    kernel_->forget(dead.first);
+    return true;
+  });
 }
 
 // Whose start it was nobody knows: of all entities.
@@ -346,8 +374,9 @@ void LiveSource::read_entity(EntityState& state, const LivingEntity& living, Mon
   state.gauges.fill(kMissing);
   files_.read(living, now, state.gauges, state.counts);
   if (const auto restarts = table_.restarts(living.entity->id)) {
+    // It may say less for a moment, while it has no status.
     const auto added = *restarts - std::min(state.restarts, *restarts);
-    state.restarts = *restarts;
+    state.restarts += added;
     state.counts.add(COUNTER_container_restarts, added);
     node_counts_.add(COUNTER_container_restarts, added);
   }
@@ -473,7 +502,8 @@ void LiveSource::lay_out(Observation& observation) {
     sample.entity = id;
     sample.gauges = state.gauges;
     state.counts.take(sample);
-    for (std::size_t i = 0; state.slotless && i < SLOT_COUNTER_COUNT; ++i) sample.unknown.set(i);
+    const bool slotless = observation.time.monotonic_ns < state.slotless_until_ns;
+    for (std::size_t i = 0; slotless && i < SLOT_COUNTER_COUNT; ++i) sample.unknown.set(i);
   }
   for (auto& sample : observation.samples) sample.unknown |= short_;
   observation.details = details_;
@@ -493,17 +523,20 @@ void LiveSource::add_totals(Observation& observation, MonotonicNs now) {
     }
     if (totals.removed) {
       table_.remove(totals.cgroup_id, now);
-      kernel_->forget(totals.cgroup_id);
+      forget_at_.try_emplace(totals.cgroup_id, now + to_ns(options_.linger));
     }
   }
+  if (kernel_) forget_dead(now);
 }
 
 void LiveSource::read_log(MonotonicNs now) {
   log_events_.clear();
+  if (!log_ && log_retry_ns_ != 0 && now >= log_retry_ns_) open_log(now);
   if (!log_) return;
   if (const auto read = log_->read(now, log_events_, node_counts_, log_lost_); !read) {
     log_reason_ = read.error().text;
     log_.reset();
+    log_retry_ns_ = now + kLogRetryNs;
     for (const vedette_counter counter : log_counters()) {
       node_counts_.forget(counter);
       for (auto& [id, state] : states_) state.counts.forget(counter);
@@ -521,6 +554,9 @@ void LiveSource::read_log(MonotonicNs now) {
     const auto entity = table_.find_directory(count.cgroup);
     const auto state = entity ? states_.find(entity->id) : states_.end();
     if (state != states_.end()) state->second.counts.add(count.counter, 1);
+    if (entity) continue;
+    // Of one of them, for all that is known.
+    for (auto& [id, unsure] : states_) unsure.counts.doubt(count.counter);
   }
 }
 
@@ -584,12 +620,12 @@ Status LiveSource::collect(Observation& observation) {
   }
   update_names(now);
   update_states(now);
-  find_slotless();
+  observation.losses = {};
+  if (kernel_) kernel_->read_losses(observation.losses);
+  find_slotless(observation.losses, now);
   read_files(now);
   read_log(now);
   take_mounts(now);
-  observation.losses = {};
-  if (kernel_) kernel_->read_losses(observation.losses);
   observation.losses.missed_ticks = missed_ticks_;
   observation.losses.log_lost = log_lost_;
   find_short(observation.losses, observation.interval_s, now);

@@ -82,20 +82,23 @@ private:
     bool alive = true;
     // Seen with a process or a count: a slice that only groups others, or an empty cgroup, is nobody.
     bool active = false;
-    bool read = false;      // its files, at least once
-    bool slotless = false;  // a cgroup of it found no slot: what the probes count of it is not known
+    bool read = false;  // its files, at least once
+    // A cgroup of it had no slot: what the probes count of it is not known until then.
+    MonotonicNs slotless_until_ns = 0;
     MonotonicNs died_ns = 0;
     std::size_t row = 0;  // in the observation under construction; 0: none
   };
 
   explicit LiveSource(const LiveOptions& options);
   Status open();
+  void open_log(MonotonicNs now);
   void start_probes();
   void scan(MonotonicNs now);
   void name_from_kernel(MonotonicNs now);
   void update_names(MonotonicNs now);
   void update_states(MonotonicNs now);
-  void find_slotless();
+  void find_slotless(const Losses& losses, MonotonicNs now);
+  void forget_dead(MonotonicNs now);
   void read_files(MonotonicNs now);
   void read_entity(EntityState& state, const LivingEntity& living, MonotonicNs now);
   void read_surveys();
@@ -138,6 +141,9 @@ private:
   MonotonicNs last_ns_ = 0;
   std::uint64_t missed_ticks_ = 0;
   std::uint64_t log_lost_ = 0;
+  MonotonicNs log_retry_ns_ = 0;                                 // 0: never
+  std::uint64_t no_slot_ = 0;                                    // as of the last tick
+  std::unordered_map<CgroupId, MonotonicNs> forget_at_;          // slots of removed cgroups
   std::array<std::uint64_t, SLOT_COUNTER_COUNT> starts_lost_{};  // as of the last tick
   std::array<MonotonicNs, SLOT_COUNTER_COUNT> short_until_ns_{};
   std::bitset<COUNTER_COUNT> short_;  // counters that lack what those starts would have become

@@ -104,7 +104,7 @@ std::optional<std::string_view> find_news(std::string_view text, std::string_vie
 
 std::string_view named_cgroup(std::string_view message) {
   constexpr std::string_view kBefore = ",cpuset=";
-  const auto begin = message.find(kBefore);
+  const auto begin = message.rfind(kBefore);
   if (begin == std::string_view::npos) return {};
   const auto name = message.substr(begin + kBefore.size());
   return name.substr(0, name.find(','));
@@ -207,7 +207,9 @@ void LogSource::take(const LogRecord& record, MonotonicNs now, std::vector<Kerne
     const auto counts = [&](const LogRule* rule) { return rule->counter == log_counters()[i]; };
     if (!std::ranges::any_of(rules, counts)) continue;
     ++counted_[i];
-    if (kCounters[log_counters()[i]].scope != Scope::kPod) continue;
+    // An interrupt asked for memory, and the line names the bystander it interrupted.
+    const bool bystander = record.message.find("GFP_ATOMIC") != std::string_view::npos;
+    if (kCounters[log_counters()[i]].scope != Scope::kPod || bystander) continue;
     if (const auto cgroup = named_cgroup(record.message); !cgroup.empty())
       of_cgroups_.push_back({log_counters()[i], std::string(cgroup)});
   }

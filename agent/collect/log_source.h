@@ -39,6 +39,7 @@ std::optional<LogRecord> parse_syslog_line(std::string_view line);
 std::optional<std::string_view> find_news(std::string_view text, std::string_view end);
 
 // "…,cpuset=NAME,mems_allowed=0": the directory of the task's cgroup, where a line names it so; else empty.
+// The last one counts: what stands before is the task's own choice.
 std::string_view named_cgroup(std::string_view message);
 
 // A line of the kernel that `rule` names, or of level err or worse that no rule knows (null).

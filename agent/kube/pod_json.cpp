@@ -82,12 +82,15 @@ std::string workload_of(const json& metadata) {
       if (kind == "ReplicaSet" && !hash.empty() && name.size() > suffix.size() && name.ends_with(suffix)) {
         return "Deployment/" + name.substr(0, name.size() - suffix.size());
       }
-      // Of a CronJob: its name and the minute it was due, in minutes since 1970 (8 digits until 2160).
+      // Of a CronJob: its name and the minute it was due, in minutes since 1970 (8 digits until 2160). From
+      // 2021 on, when jobs began to be named so: "import-20251201" is somebody's date.
       constexpr std::size_t kMinuteDigits = 8;
+      constexpr std::string_view kFirstMinute = "26900000";
       const std::size_t dash = name.rfind('-');
-      if (kind == "Job" && dash != std::string::npos && dash > 0 && name.size() - dash - 1 == kMinuteDigits &&
-          std::all_of(name.begin() + static_cast<std::ptrdiff_t>(dash) + 1, name.end(),
-                      [](unsigned char c) { return std::isdigit(c) != 0; })) {
+      const std::string_view minute = std::string_view(name).substr(dash == std::string::npos ? 0 : dash + 1);
+      if (kind == "Job" && dash != std::string::npos && dash > 0 && minute.size() == kMinuteDigits &&
+          minute >= kFirstMinute &&
+          std::ranges::all_of(minute, [](unsigned char c) { return std::isdigit(c) != 0; })) {
         return "CronJob/" + name.substr(0, dash);
       }
       return std::string(kind).append("/").append(name);

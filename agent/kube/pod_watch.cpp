@@ -17,7 +17,8 @@ constexpr std::size_t kMaxPods = 4096;
 
 bool same(const PodInfo& a, const PodInfo& b) {
   return a.uid == b.uid && a.namespace_name == b.namespace_name && a.name == b.name &&
-         a.workload == b.workload && a.containers == b.containers;
+         a.workload == b.workload && a.containers == b.containers && a.revision == b.revision &&
+         a.restarts == b.restarts;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "agent/pods/cgroup_names.h"
@@ -135,21 +136,21 @@ void PodTable::remove(CgroupId id, MonotonicNs now) {
   by_path_.erase(found->second.path);
   deaths_.push_back({id, now});
   ++version_;
-  while (deaths_.size() > options_.max_dead) {
-    forget(deaths_.front().id);
-    deaths_.pop_front();
-  }
+  while (deaths_.size() > options_.max_dead) forget_first_death();
+}
+
+void PodTable::forget_first_death() {
+  const Death death = deaths_.front();
+  deaths_.pop_front();
+  const auto found = cgroups_.find(death.id);
+  // Not one that was made again under this id since.
+  if (found != cgroups_.end() && !found->second.alive && found->second.died_ns == death.died_ns)
+    forget(death.id);
 }
 
 void PodTable::expire(MonotonicNs now) {
   const auto keep_ns = to_ns(options_.keep_dead);
-  while (!deaths_.empty() && now > deaths_.front().died_ns + keep_ns) {
-    const auto found = cgroups_.find(deaths_.front().id);
-    if (found != cgroups_.end() && !found->second.alive && found->second.died_ns == deaths_.front().died_ns) {
-      forget(deaths_.front().id);
-    }
-    deaths_.pop_front();
-  }
+  while (!deaths_.empty() && now > deaths_.front().died_ns + keep_ns) forget_first_death();
 }
 
 void PodTable::forget(CgroupId id) {
@@ -170,7 +171,10 @@ void PodTable::set_pods(const PodList& list) {
     for (const auto& container : pod.containers) containers_[container.id] = {pod.uid, container.name};
   }
   listed_ = true;
-  std::erase_if(restarts_before_, [&](const auto& pod) { return !pods_.contains(pod.first); });
+  // A static pod's mirror may go and come back while the pod itself goes on.
+  std::erase_if(restarts_before_, [&](const auto& pod) {
+    return !pods_.contains(pod.first) && !by_key_.contains(pod_key(pod.first));
+  });
   for (auto& [id, cgroup] : cgroups_) {
     // A container whose path has no uid (cgroupsPerQOS off): only the API knows whose it is.
     if (cgroup.container_id.empty()) continue;
@@ -230,14 +234,16 @@ std::optional<std::uint64_t> PodTable::restarts(EntityId id) const {
 }
 
 EntityPtr PodTable::find_directory(std::string_view name) const {
-  EntityId found = kNodeEntity;
-  for (const auto& [id, cgroup] : cgroups_) {
-    const std::string_view path = cgroup.path;
-    if (!cgroup.alive || path.substr(path.rfind('/') + 1) != name || cgroup.owner == found) continue;
-    if (found != kNodeEntity) return nullptr;
-    found = cgroup.owner;
+  for (const bool alive : {true, false}) {
+    std::set<EntityId> owners;
+    for (const auto& [id, cgroup] : cgroups_) {
+      const std::string_view path = cgroup.path;
+      if (cgroup.alive == alive && path.substr(path.rfind('/') + 1) == name) owners.insert(cgroup.owner);
+    }
+    if (owners.size() == 1 && *owners.begin() != kNodeEntity) return entity(*owners.begin());
+    if (!owners.empty()) return nullptr;
   }
-  return found == kNodeEntity ? nullptr : entity(found);
+  return nullptr;
 }
 
 std::string_view PodTable::path(CgroupId id) const {

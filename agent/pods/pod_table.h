@@ -61,7 +61,8 @@ public:
   // How often containers of this pod were started again since the first list of pods; none where the API has
   // not told.
   std::optional<std::uint64_t> restarts(EntityId id) const;
-  // The one living entity with a cgroup in a directory of this name; null for the node, and for several.
+  // The one entity with a living cgroup in a directory of this name, or else with a dead one; null for the
+  // node, and for several.
   EntityPtr find_directory(std::string_view name) const;
   // Path of a known cgroup, empty if unknown.
   std::string_view path(CgroupId id) const;
@@ -97,6 +98,7 @@ private:
   EntityId acquire(const Entity& wanted, const std::string& key);
   void release(EntityId id);
   void forget(CgroupId id);
+  void forget_first_death();
   void rename(EntityId id);
   Entity describe_pod(const std::string& uid) const;
 

@@ -170,14 +170,18 @@ TEST_CASE("reads and writes of a disk are counted exactly, with bytes, times and
   CHECK(heard.in(cgroup).histograms[HISTOGRAM_disk_write_latency][HISTOGRAM_BUCKETS - 1] == 0);
 
   const std::int64_t device = kernel_device(disk.device());
-  CHECK(details.of(DETAIL_disk_requests_by_device, cgroup, device) == 50);
+  CHECK(details.of(DETAIL_disk_reads_by_device, cgroup, device) == 20);
+  CHECK(details.of(DETAIL_disk_writes_by_device, cgroup, device) == 30);
   CHECK(details.of(DETAIL_disk_bytes_by_device, cgroup, device) == 80 * kDiskPage);
   CHECK(details.of(DETAIL_disk_errors_by_device, cgroup, device) == 0);
   // All were timed: what they took together lies between the bounds of their buckets.
   const auto [least_ns, most_ns] = bounds_ns(totals);
   CHECK(totals.counters[COUNTER_disk_wait_ns] >= least_ns);
   CHECK(totals.counters[COUNTER_disk_wait_ns] <= most_ns);
-  CHECK(details.of(DETAIL_disk_wait_by_device_ns, cgroup, device) == totals.counters[COUNTER_disk_wait_ns]);
+  CHECK(details.of(DETAIL_disk_read_wait_by_device_ns, cgroup, device) +
+            details.of(DETAIL_disk_write_wait_by_device_ns, cgroup, device) ==
+        totals.counters[COUNTER_disk_wait_ns]);
+  CHECK(details.of(DETAIL_disk_write_wait_by_device_ns, cgroup, device) > 0);
   const std::vector<std::uint64_t> after = disk.kernel_counts();
   CHECK(after[0] - before[0] == 20);
   CHECK(after[4] - before[4] == 30);
@@ -246,6 +250,8 @@ TEST_CASE("writes that follow each other become one request, and the others are 
   REQUIRE(status == 0);
   CHECK(heard.in(cgroup).counters[COUNTER_disk_writes] == 1);
   CHECK(heard.in(cgroup).counters[COUNTER_disk_merges] == 7);
+  Details details(*probes);
+  CHECK(details.of(DETAIL_disk_merges_by_device, cgroup, kernel_device(disk.device())) == 7);
   CHECK(heard.in(cgroup).counters[COUNTER_disk_written_bytes] == 8 * kDiskPage);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_write_latency) == 1);
 }
@@ -337,9 +343,9 @@ TEST_CASE("counts by device stay exact while two cgroups take turns in the place
   const auto check = [&] {
     for (int i = 0; i < 3; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(400));
-      CHECK(details.of(DETAIL_disk_requests_by_device, one, device) == of_one);
+      CHECK(details.of(DETAIL_disk_writes_by_device, one, device) == of_one);
       CHECK(details.of(DETAIL_disk_bytes_by_device, one, device) == of_one * kDiskPage);
-      CHECK(details.of(DETAIL_disk_requests_by_device, *two, device) == of_two);
+      CHECK(details.of(DETAIL_disk_writes_by_device, *two, device) == of_two);
       CHECK(details.of(DETAIL_disk_bytes_by_device, *two, device) == of_two * kDiskPage);
     }
   };
@@ -377,7 +383,8 @@ TEST_CASE("a driver that takes bios instead of requests is counted and timed the
   CHECK(totals.counters[COUNTER_disk_read_bytes] == 24 * kDiskPage);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_read_latency) == 12);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_disk_write_latency) == 16);
-  CHECK(details.of(DETAIL_disk_requests_by_device, cgroup, kernel_device(zram.device())) == 28);
+  CHECK(details.of(DETAIL_disk_reads_by_device, cgroup, kernel_device(zram.device())) == 12);
+  CHECK(details.of(DETAIL_disk_writes_by_device, cgroup, kernel_device(zram.device())) == 16);
 }
 
 TEST_CASE("what a task writes into the page cache and then waits for is its own") {

@@ -142,7 +142,9 @@ TEST_CASE("Lines of the kernel are counted by what they tell, whatever is made o
   read(kSecond);
   CHECK(sample.counters[COUNTER_kernel_bugs] == 0);
   CHECK(!sample.unknown.test(COUNTER_kernel_bugs));
-  say("4", "kworker/u4:1: page allocation failure: order:5, mode:0x40a20(GFP_ATOMIC)");
+  say("4",
+      "kworker/u4:1: page allocation failure: order:5, mode:0x40a20(GFP_ATOMIC), "
+      "nodemask=(null),cpuset=b.scope,mems_allowed=0");
   say("4",
       "nginx: vmalloc error: size 9, mode:0xcc0(GFP_KERNEL), nodemask=(null),cpuset=a.scope,mems_allowed=0");
   say("0", "watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [stress:1234]");
@@ -159,7 +161,7 @@ TEST_CASE("Lines of the kernel are counted by what they tell, whatever is made o
   say("12", "XFS (dm-0): Metadata corruption detected, says a program");
   read(2 * kSecond);
   CHECK(sample.counters[COUNTER_allocation_failures] == 2);
-  REQUIRE(log.of_cgroups().size() == 1);  // the kernel's own thread is in none
+  REQUIRE(log.of_cgroups().size() == 1);  // whom an interrupt interrupted is a bystander
   CHECK(log.of_cgroups()[0].counter == COUNTER_allocation_failures);
   CHECK(log.of_cgroups()[0].cgroup == "a.scope");
   CHECK(sample.counters[COUNTER_soft_lockups] == 1);

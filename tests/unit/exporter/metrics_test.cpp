@@ -305,7 +305,7 @@ TEST_CASE("metric names follow Prometheus' conventions") {
   check(vedette::kHistograms);
   check(vedette::kGauges);
   check(vedette::kDetails);
-  CHECK(names.contains("vedette_disk_wait_by_device_seconds_total"));
+  CHECK(names.contains("vedette_disk_read_wait_by_device_seconds_total"));
   CHECK(names.contains("vedette_disk_bytes_by_device_total"));
   CHECK(names.contains("vedette_direct_reclaim_seconds_total"));
   CHECK(names.contains("vedette_memory_bytes"));

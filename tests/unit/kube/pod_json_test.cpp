@@ -47,6 +47,8 @@ TEST_CASE("a ReplicaSet without the hash in its name, another controller, and no
         "CronJob/backup");
   CHECK(workload(R"("ownerReferences":[{"kind":"Job","name":"import-2024","controller":true}])") ==
         "Job/import-2024");
+  CHECK(workload(R"("ownerReferences":[{"kind":"Job","name":"import-20251201","controller":true}])") ==
+        "Job/import-20251201");
 }
 
 TEST_CASE("a static pod goes by the hash that stands in its cgroup's path") {

@@ -100,6 +100,8 @@ TEST_CASE("A directory's name finds who is in it, unless it is several's or nobo
   CHECK(table.find_directory("cron.service") == nullptr);
   table.remove(20, kSecond);
   CHECK(table.find_directory("cron.service") == table.find(21));
+  table.remove(10, kSecond);
+  CHECK(table.find_directory(kC1)->name == "pod/shop/api-7d4b9-x2x4z");
 }
 
 TEST_CASE("A pod's restarts are those since the first list, and all of a pod that came later") {
@@ -119,7 +121,11 @@ TEST_CASE("A pod's restarts are those since the first list, and all of a pod tha
   table.set_pods({});
   CHECK_FALSE(table.restarts(pod->id));
   table.set_pods(list);
-  CHECK(table.restarts(pod->id) == 6);
+  CHECK(table.restarts(pod->id) == 2);  // the mirror of a static pod, made again
+  const auto later = table.add(11, "/kubepods/pod" + kOtherUid, 0);
+  list.pods[0].uid = kOtherUid;
+  table.set_pods(list);
+  CHECK(table.restarts(later->id) == 6);
 }
 
 TEST_CASE("The root and grouping directories belong to the node") {
