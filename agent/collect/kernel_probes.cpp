@@ -622,7 +622,7 @@ bool KernelProbes::is_full() const {
 }
 
 bool KernelProbes::is_crowded() const {
-  return state_->free_slots < state_->options.slots / 4;
+  return state_->free_slots < state_->options.slots / 2;
 }
 
 void KernelProbes::read_losses(Losses& losses) const {

@@ -113,7 +113,8 @@ public:
   // No slot was free at the last read_totals(): cgroups that are not among the known ones are counted as
   // nobody's.
   bool is_full() const;
-  // Fewer than a quarter were: whoever keeps those of the dead for late counts should not.
+  // Fewer than half were: whoever keeps those of the dead for late counts should not. A slot that is given
+  // back is free at the read after next, and until then 200 births a second take 200.
   bool is_crowded() const;
 
   // Fills produced, lost, received, no_slot, no_task_storage, no_start and no_detail; leaves the rest alone.
