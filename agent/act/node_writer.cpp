@@ -117,7 +117,9 @@ NodeWriter::NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeCli
       held_back_(options_.held_back),
       taint_brake_(options_.first_correction, options_.max_correction),
       status_brake_(options_.first_correction, options_.max_correction),
-      backoff_(options_.first_backoff, options_.max_backoff) {
+      backoff_(options_.first_backoff, options_.max_backoff),
+      hurried_backoff_(std::min(options_.first_backoff, options_.max_pending_backoff),
+                       options_.max_pending_backoff) {
   publish_state();
   thread_ = std::jthread([this] { run(); });
 }
@@ -167,6 +169,7 @@ void NodeWriter::run() {
       state_.connected = true;
       state_.last_error.clear();
       backoff_.reset();
+      hurried_backoff_.reset();
       away_ = false;
       failing_since_ns_ = 0;
       pause = pause_after_success();
@@ -182,11 +185,14 @@ void NodeWriter::run() {
       pause = pause_after_failure();
     }
     publish_state();
-    if (asked_to_wait) {
-      sleep_for(pause, stop);  // no news is worth more than what the server said
-    } else {
-      wake_.wait(wake_version_, stop, pause);
-    }
+    const MonotonicNs until = monotonic_now() + to_ns(pause);
+    if (asked_to_wait) sleep_for(std::min(pause, taint_wait()), stop);
+    // No other news is worth more than what the server said.
+    do {
+      const MonotonicNs now = std::min(monotonic_now(), until);
+      wake_.wait(wake_version_, stop, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(until - now)));
+    } while (asked_to_wait && !stop.stop_requested() && monotonic_now() < until &&
+             !owes_taint(wanted_.get().get()));
   }
 }
 
@@ -206,7 +212,7 @@ milliseconds NodeWriter::pause_after_success() {
   // Without a watch it asks; spread, so that a rack that was powered on together does not stay together.
   milliseconds pause = watch_ && watch_->node() ? until_heartbeat_ : backoff_.jittered(options_.resync, 0.75);
   const MonotonicNs now = monotonic_now();
-  for (const MonotonicNs until : {held_until_ns_, settle_until_ns_}) {
+  for (const MonotonicNs until : {held_until_ns_, settle_until_ns_, routine_from_ns_}) {
     if (until > now)
       pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(until - now)));
   }
@@ -219,9 +225,23 @@ milliseconds NodeWriter::pause_after_failure() {
   // Refused by a server that is only just back, and does not know all of its rules yet: soon again.
   if (was_away && !away_) backoff_.reset();
   const auto wanted = wanted_.get();
+  const auto asked = client_.retry_after();
   const bool pending = asks(wanted.get()) && wanted->generation != state_.acked_generation;
-  return backoff_.next(client_.retry_after(),
-                       away_ && pending ? options_.max_pending_backoff : options_.max_backoff);
+  if (taint_refused_ && owes_taint(wanted.get())) {
+    // The taint alone hurries: not even for it is a server in trouble asked for all the rest as often.
+    const MonotonicNs now = monotonic_now();
+    if (!away_ && now >= routine_from_ns_) routine_from_ns_ = now + to_ns(backoff_.next(asked));
+    return asked.count() > 0 ? taint_wait() : hurried_backoff_.next(asked);
+  }
+  if (away_ && pending && asked.count() == 0) return hurried_backoff_.next(asked);
+  const milliseconds pause = backoff_.next(asked);
+  if (asked.count() > 0) routine_from_ns_ = monotonic_now() + to_ns(pause);
+  return pause;
+}
+
+// The node, as it was seen last, has not the taint that is wanted.
+bool NodeWriter::owes_taint(const Decision* wanted) const {
+  return state_.known && asks(wanted) && may_change_taint(*wanted) && !taint_is_as_wanted(last_, *wanted);
 }
 
 // Routinely what the watch saw last, unless an answer since then was newer (versions are numbers that grow).
@@ -239,6 +259,7 @@ bool NodeWriter::asks(const Decision* wanted) const {
 }
 
 Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
+  taint_refused_ = false;
   if (!asks(wanted.get()) || !state_.known) {
     // A first read may not be a cached one: it decides what is adopted.
     auto seen = look(!state_.known);
@@ -252,6 +273,7 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   const auto gives_up = [this] { return client_.away() || client_.retry_after().count() > 0; };
   auto seen = match_taint(wanted);
   if (!asks(wanted.get())) return {};
+  taint_refused_ = !seen && (client_.away() || client_.refused_for_now());
   if (!seen && gives_up()) return tl::unexpected(seen.error());
   Status kept;
   if (!seen) {
@@ -264,6 +286,7 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   if (advised_ != wanted->advice.effect) tell_advice(*wanted);
   if (told_trusted_ns_ != wanted->trusted_wall_ns) tell_trust(*wanted);
   publish_state();
+  if (monotonic_now() < routine_from_ns_) return kept;
 
   if (Status slot = keep_slot(*seen, *wanted); kept) kept = std::move(slot);
   tell_hold(*wanted);

@@ -40,8 +40,12 @@ struct NodeWriterOptions {
   // found again soon.
   std::chrono::milliseconds first_backoff{100};
   std::chrono::milliseconds max_backoff{10'000};
-  // The same while the API server is away and a decision waits for it.
+  // The same while a decision waits for an API server that is away, or a decision about the taint for one
+  // that refuses for now.
   std::chrono::milliseconds max_pending_backoff{1'000};
+  // However long the server asks to wait (Retry-After), a taint waits no longer: by two thirds of this, which
+  // is what an overloaded apiserver asks for first (1 s), up to all of it.
+  std::chrono::milliseconds max_taint_wait{1'500};
   // What others change of ours is put right at once, then, while they go on, after a pause that is doubled: a
   // second agent on this node, of another opinion, must not be answered as fast as the API server can.
   std::chrono::milliseconds first_correction{1'000};
@@ -93,6 +97,8 @@ private:
   Result<NodeState> look(bool newest);
   std::chrono::milliseconds pause_after_success();
   std::chrono::milliseconds pause_after_failure();
+  std::chrono::milliseconds taint_wait() { return backoff_.jittered(options_.max_taint_wait, 2.0 / 3); }
+  bool owes_taint(const Decision* wanted) const;
   Result<NodeState> match_taint(std::shared_ptr<const Decision>& wanted);
   Result<NodeState> match_status(NodeState seen, const Decision& wanted);
   bool is_paused(const NodeState& seen);
@@ -181,8 +187,10 @@ private:
   std::uint64_t told_generation_ = 0;  // whose conditions and verdict were true on the node once
   std::string told_verdict_;
   Brake taint_brake_, status_brake_;
-  Backoff backoff_;
+  Backoff backoff_, hurried_backoff_;
   bool away_ = false;                 // what the last failure was
+  bool taint_refused_ = false;        // likewise: the taint was not written, for now
+  MonotonicNs routine_from_ns_ = 0;   // what can wait (all but the taint) is not tried before
   bool stuck_ = false;                // as was said
   std::unique_ptr<NodeWatch> watch_;  // from the first answer on
   std::jthread thread_;               // last: it uses all of the above

@@ -109,12 +109,13 @@ public:
   const std::string& url() const { return options_.url; }
   std::chrono::seconds retry_after() const { return retry_after_; }
   bool away() const { return away_; }
+  bool refused_for_now() const { return refused_for_now_; }
 
   Result<KubeReply> send(const char* method, std::string_view path, std::string_view content_type,
                          std::string_view body, const OnLine* on_line,
                          const std::string& accept = "application/json") {
     retry_after_ = std::chrono::seconds(0);
-    away_ = false;
+    away_ = refused_for_now_ = false;
     // Without the query: it may differ in every try, and an error is logged when its text changes.
     const std::string call =
         std::string(method) + " " + options_.url + std::string(path.substr(0, path.find('?')));
@@ -124,6 +125,7 @@ public:
     headers.add("Expect:");  // a patch of 2 kB is not worth the extra round trip
     if (!options_.token_file.empty()) {
       auto token = read_token(options_.token_file);
+      refused_for_now_ = !token;
       if (!token) return tl::unexpected(token.error());
       headers.add("Authorization: Bearer " + *token);
     } else if (!options_.token.empty()) {
@@ -182,7 +184,9 @@ public:
     ::curl_easy_getinfo(easy_, CURLINFO_RETRY_AFTER, &retry_after);
     transfer.reply.retry_after = std::chrono::seconds(retry_after);
     retry_after_ = transfer.reply.retry_after;
-    away_ = transfer.reply.status == 0 || (transfer.reply.status >= 502 && transfer.reply.status <= 504);
+    const long answered = transfer.reply.status;
+    away_ = answered == 0 || (answered >= 502 && answered <= 504);
+    refused_for_now_ = answered == 401 || answered == 429 || answered >= 500;
     if (transfer.done_early) return std::move(transfer.reply);
     if (!transfer.error.empty()) return fail(call + ": " + transfer.error);
     if (code != CURLE_OK) {
@@ -294,7 +298,7 @@ private:
   KubeClientOptions options_;
   std::stop_token stop_;
   std::chrono::seconds retry_after_{0};
-  bool away_ = false;
+  bool away_ = false, refused_for_now_ = false;
   CURLM* multi_ = nullptr;
   CURL* easy_ = nullptr;
 };
@@ -362,6 +366,9 @@ std::chrono::seconds KubeClient::retry_after() const {
 
 bool KubeClient::away() const {
   return connection_->away();
+}
+bool KubeClient::refused_for_now() const {
+  return connection_->refused_for_now();
 }
 
 std::string explain(const KubeReply& reply) {

@@ -73,6 +73,9 @@ public:
   // The last request met no server: none to connect to, none that answered in time, or a 502 to 504 of
   // whoever stands before it.
   bool away() const;
+  // The last request was refused by what passes: an overloaded or broken server (429, 5xx), a token that it
+  // does not know (401) or that is not there: the kubelet brings a newer one. What is forbidden stays so.
+  bool refused_for_now() const;
 
 private:
   class Connection;

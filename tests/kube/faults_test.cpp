@@ -128,6 +128,63 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "a taint that is refused for now is tried again soon, whatever the server asks for; all else can wait") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  struct Run {
+    Run(ApiServer& api, int status, int retry_after_s)
+        : node(api.make_node("again")),
+          front(api.admin(),
+                [this, status, retry_after_s](const HttpFront::Request& request) {
+                  if (!refuses) return HttpFront::Instead{};
+                  routine += request.path.find("/status") != std::string::npos ? 1U : 0U;
+                  return HttpFront::Instead{refusal(status, retry_after_s), false};
+                }),
+          writer(make_writer(hasty(front.client(), node))),
+          tick(*writer) {
+      tick.lift();
+    }
+    // By the usual backoff none of this would end.
+    static NodeWriterOptions hasty(const KubeClientOptions& client, const std::string& name) {
+      NodeWriterOptions options = writer_options(client, name);
+      options.first_backoff = options.max_backoff = std::chrono::hours(1);
+      options.max_pending_backoff = options.max_taint_wait = std::chrono::milliseconds(20);
+      return options;
+    }
+    std::string node;
+    std::atomic<bool> refuses = false;
+    std::atomic<unsigned> routine = 0;
+    HttpFront front;
+    std::unique_ptr<NodeWriter> writer;
+    Tick tick;
+  };
+  std::vector<std::unique_ptr<Run>> runs;
+  for (const int status : {401, 429, 500, 503}) {
+    for (const int retry_after_s : {0, 3600})
+      runs.push_back(std::make_unique<Run>(*server, status, retry_after_s));
+  }
+  Run quiet(*server, 500, 0);
+  for (const auto& run : runs) REQUIRE(run->tick.acked());
+  REQUIRE(quiet.tick.acked());
+  for (const auto& run : runs) {
+    run->refuses = true;
+    run->tick.taint("FilesystemError");
+  }
+  quiet.refuses = true;
+  quiet.tick.verdict("{}");  // a decision, but none about the taint
+  for (const auto& run : runs) CHECK(eventually([&] { return run->writer->state()->failures > 10; }));
+  CHECK(quiet.writer->state()->failures <= 2);
+  for (const auto& run : runs) {
+    CHECK(run->routine <= 1);
+    run->refuses = false;
+  }
+  for (const auto& run : runs) {
+    INFO(run->writer->state()->last_error);
+    CHECK(eventually([&] { return taints_of(server->node(run->node)).count(kKey) == 1; }));
+  }
+}
+
 TEST_CASE("a server that asks for a pause gets it, whatever there is to say and whatever happens meanwhile") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());

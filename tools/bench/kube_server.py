@@ -1,16 +1,20 @@
 """A real etcd and kube-apiserver for a benchmark (tests/kube/apiserver), gone when the benchmark ends."""
 
+import contextlib
 import datetime
 import http.client
+import http.server
 import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -103,14 +107,72 @@ class BrokenFilesystem:
         return before
 
 
-def agent_config(server, node, recovery_s):
+class Front:
+    """Stands before a KubeServer, with the rights of whoever asks. After refuse() a status is all that it answers."""
+
+    def __init__(self, server):
+        self.refused_with = None
+        self.upstreams = set()
+        front = self
+
+        class Answer(http.server.BaseHTTPRequestHandler):
+            def answer(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if front.refused_with:
+                    self.send_error(front.refused_with)
+                    return
+                upstream = http.client.HTTPSConnection(
+                    server.url.removeprefix("https://"), context=ssl.create_default_context(cafile=server.ca))
+                front.upstreams.add(upstream)
+                try:
+                    upstream.request(self.command, self.path, body or None,
+                                     {name: self.headers[name] for name in ("Authorization", "Content-Type", "Accept")
+                                      if name in self.headers})
+                    answer = upstream.getresponse()
+                    self.send_response(answer.status)
+                    self.end_headers()
+                    while part := answer.read1(65536):  # a watch has a line now and then
+                        self.wfile.write(part)
+                except (OSError, http.client.HTTPException):
+                    pass  # one end is gone: so is the other's connection
+                finally:
+                    front.upstreams.discard(upstream)
+                    upstream.close()
+
+            do_GET = do_PATCH = do_POST = do_PUT = do_DELETE = answer
+
+            def log_message(self, *_):
+                pass
+
+        self.listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.listener.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.listener.server_port}"
+
+    def refuse(self, status):
+        """From now on; None: no longer. Watches end."""
+        self.refused_with = status
+        for upstream in list(self.upstreams) if status else []:
+            if upstream.sock:
+                with contextlib.suppress(OSError):
+                    upstream.sock.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self):
+        threading.Thread(target=self.listener.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown()
+        self.listener.server_close()
+
+
+def agent_config(server, node, recovery_s, url=None, token_file=None):
     """A file for --config: enforce, without the rate limit that a node under test would run into."""
     path = pathlib.Path(server.dir, "agent.yaml")
     path.write_text(f"""\
 act: {{mode: enforce, max_taints_per_hour: 1000000}}
 policy: {{relapse_doublings: 0}}
 assess: {{recovery_s: {recovery_s}}}
-kube: {{url: "{server.url}", ca: "{server.ca}", token_file: "{server.token_file}", node_name: {node}, namespace: default,
+kube: {{url: "{url or server.url}", ca: "{server.ca}", token_file: "{token_file or server.token_file}", node_name: {node}, namespace: default,
   start_spread_ms: 0}}
 """)
     return path
