@@ -119,7 +119,8 @@ NodeWriter::NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeCli
       status_brake_(options_.first_correction, options_.max_correction),
       backoff_(options_.first_backoff, options_.max_backoff),
       hurried_backoff_(std::min(options_.first_backoff, options_.max_pending_backoff),
-                       options_.max_pending_backoff) {
+                       options_.max_pending_backoff),
+      events_backoff_(options_.first_backoff, options_.max_backoff) {
   publish_state();
   thread_ = std::jthread([this] { run(); });
 }
@@ -160,17 +161,18 @@ void NodeWriter::run() {
     stuck_ = false;
     taint_brake_.begin();
     status_brake_.begin();
+    const bool was_away = refusal_.away;
     const Status done = match(wanted_.get());
     taint_brake_.end();
     status_brake_.end();
     if (done) {
-      if (!state_.last_error.empty())
+      if (!state_.last_error.empty() && events_error_.empty())
         spdlog::info("node {}: the API server answers again", options_.node.name);
       state_.connected = true;
-      state_.last_error.clear();
+      state_.last_error = events_error_;
       backoff_.reset();
       hurried_backoff_.reset();
-      away_ = false;
+      refusal_ = {};
       failing_since_ns_ = 0;
       pause = pause_after_success();
     } else if (stop.stop_requested()) {
@@ -181,7 +183,9 @@ void NodeWriter::run() {
       state_.last_error = done.error().text;
       ++state_.failures;
       if (failing_since_ns_ == 0) failing_since_ns_ = monotonic_now();
-      asked_to_wait = client_.retry_after().count() > 0;
+      // Refused by a server that is only just back, and does not know all of its rules yet: soon again.
+      if (was_away && !refusal_.away) backoff_.reset();
+      asked_to_wait = refusal_.asked.count() > 0;
       pause = pause_after_failure();
     }
     publish_state();
@@ -212,7 +216,7 @@ milliseconds NodeWriter::pause_after_success() {
   // Without a watch it asks; spread, so that a rack that was powered on together does not stay together.
   milliseconds pause = watch_ && watch_->node() ? until_heartbeat_ : backoff_.jittered(options_.resync, 0.75);
   const MonotonicNs now = monotonic_now();
-  for (const MonotonicNs until : {held_until_ns_, settle_until_ns_, routine_from_ns_}) {
+  for (const MonotonicNs until : {held_until_ns_, settle_until_ns_, routine_from_ns_, events_from_ns_}) {
     if (until > now)
       pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(until - now)));
   }
@@ -221,19 +225,16 @@ milliseconds NodeWriter::pause_after_success() {
 }
 
 milliseconds NodeWriter::pause_after_failure() {
-  const bool was_away = std::exchange(away_, client_.away());
-  // Refused by a server that is only just back, and does not know all of its rules yet: soon again.
-  if (was_away && !away_) backoff_.reset();
   const auto wanted = wanted_.get();
-  const auto asked = client_.retry_after();
+  const auto asked = refusal_.asked;
   const bool pending = asks(wanted.get()) && wanted->generation != state_.acked_generation;
-  if (taint_refused_ && owes_taint(wanted.get())) {
+  if (refusal_.of_taint && owes_taint(wanted.get())) {
     // The taint alone hurries: not even for it is a server in trouble asked for all the rest as often.
     const MonotonicNs now = monotonic_now();
-    if (!away_ && now >= routine_from_ns_) routine_from_ns_ = now + to_ns(backoff_.next(asked));
+    if (!refusal_.away && now >= routine_from_ns_) routine_from_ns_ = now + to_ns(backoff_.next(asked));
     return asked.count() > 0 ? taint_wait() : hurried_backoff_.next(asked);
   }
-  if (away_ && pending && asked.count() == 0) return hurried_backoff_.next(asked);
+  if (refusal_.away && pending && asked.count() == 0) return hurried_backoff_.next(asked);
   const milliseconds pause = backoff_.next(asked);
   if (asked.count() > 0) routine_from_ns_ = monotonic_now() + to_ns(pause);
   return pause;
@@ -259,10 +260,15 @@ bool NodeWriter::asks(const Decision* wanted) const {
 }
 
 Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
-  taint_refused_ = false;
+  refusal_ = {};
+  const auto note_refusal = [this] {
+    refusal_.away = client_.away();
+    refusal_.asked = client_.retry_after();
+  };
   if (!asks(wanted.get()) || !state_.known) {
     // A first read may not be a cached one: it decides what is adopted.
     auto seen = look(!state_.known);
+    if (!seen) note_refusal();
     if (!seen) return tl::unexpected(seen.error());
     note_node(*seen, nullptr);
     publish_state();
@@ -270,10 +276,13 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   }
   // What is refused does not hold back what comes after it (a slot or a taint the conditions, these the
   // events), unless nobody answers, or the server asks for a pause.
-  const auto gives_up = [this] { return client_.away() || client_.retry_after().count() > 0; };
+  const auto gives_up = [&] {
+    note_refusal();
+    return refusal_.away || refusal_.asked.count() > 0;
+  };
   auto seen = match_taint(wanted);
   if (!asks(wanted.get())) return {};
-  taint_refused_ = !seen && (client_.away() || client_.refused_for_now());
+  refusal_.of_taint = !seen && (client_.away() || client_.refused_for_now());
   if (!seen && gives_up()) return tl::unexpected(seen.error());
   Status kept;
   if (!seen) {
@@ -299,7 +308,7 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   }
   if (after && (state_.tainted == wanted->taint || !may_taint(*wanted)))
     state_.acked_generation = wanted->generation;
-  if (Status written = write_events(); !written) return written;
+  write_events();
   if (!after) return tl::unexpected(after.error());
   return kept;
 }
@@ -609,18 +618,23 @@ void NodeWriter::queue_event(NodeEvent event, const std::string& key) {
   events_.push_back({.event = std::move(event)});
 }
 
-Status NodeWriter::write_events() {
-  while (!events_.empty()) {
+void NodeWriter::write_events() {
+  if (events_.empty()) events_error_.clear();
+  while (!events_.empty() && monotonic_now() >= events_from_ns_) {
     PendingEvent& next = events_.front();
-    Status written = node_.write_event(uid_, next.event);
-    if (!written) {
+    if (Status written = node_.write_event(uid_, next.event); !written) {
       if (++next.attempts >= kMaxEventAttempts) events_.pop_front();
-      return written;
+      if (events_error_ != written.error().text) spdlog::warn("{}", written.error().text);
+      events_error_ = written.error().text;
+      ++state_.failures;
+      events_from_ns_ = monotonic_now() + to_ns(events_backoff_.next(client_.retry_after()));
+      return;
     }
     ++state_.events_written;
+    events_error_.clear();
+    events_backoff_.reset();
     events_.pop_front();
   }
-  return {};
 }
 
 }  // namespace vedette

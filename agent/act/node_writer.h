@@ -150,7 +150,7 @@ private:
   void tell_hold(const Decision& wanted);
   void tell_trust(const Decision& wanted);
   void queue_event(NodeEvent event, const std::string& key);  // of series_
-  Status write_events();
+  void write_events();
   bool asks(const Decision* wanted) const;
   void publish_state() { published_.set(state_); }
 
@@ -179,6 +179,8 @@ private:
   std::pair<std::string, Hold> told_hold_;  // by reason; as it was told, or not told again so soon
   WallNs told_trusted_ns_ = 0;
   std::deque<PendingEvent> events_;
+  MonotonicNs events_from_ns_ = 0;  // none is tried before: what is refused to them holds back nothing else
+  std::string events_error_;        // empty after a success
   // By reason of event, and reason and effect of taint, or reason and what holds it back.
   std::map<std::string, Series> series_;
   MonotonicNs failing_since_ns_ = 0, settle_until_ns_ = 0;
@@ -187,9 +189,14 @@ private:
   std::uint64_t told_generation_ = 0;  // whose conditions and verdict were true on the node once
   std::string told_verdict_;
   Brake taint_brake_, status_brake_;
-  Backoff backoff_, hurried_backoff_;
-  bool away_ = false;                 // what the last failure was
-  bool taint_refused_ = false;        // likewise: the taint was not written, for now
+  Backoff backoff_, hurried_backoff_, events_backoff_;
+  // What the last failure was, but for that of an event.
+  struct Refusal {
+    bool away = false;
+    std::chrono::seconds asked{0};  // to wait
+    bool of_taint = false;          // and it may pass
+  };
+  Refusal refusal_;
   MonotonicNs routine_from_ns_ = 0;   // what can wait (all but the taint) is not tried before
   bool stuck_ = false;                // as was said
   std::unique_ptr<NodeWatch> watch_;  // from the first answer on

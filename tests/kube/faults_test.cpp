@@ -190,10 +190,10 @@ TEST_CASE("a server that asks for a pause gets it, whatever there is to say and 
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
   const std::string node = server->make_node("pause");
   std::set<std::string> refused;
-  std::vector<std::chrono::steady_clock::time_point> refusals;
+  std::vector<HttpFront::Request> refusals;
   const HttpFront front(server->admin(), [&](const HttpFront::Request& request) {
     if (request.method == "GET" || !refused.insert(kind_of(request)).second) return HttpFront::Instead{};
-    refusals.push_back(request.at);
+    refusals.push_back(request);
     return HttpFront::Instead{refusal(refused.size() % 2 == 0 ? 429 : 503, 1), false};
   });
   const auto writer = make_writer(front.client(), node);
@@ -209,13 +209,57 @@ TEST_CASE("a server that asks for a pause gets it, whatever there is to say and 
   }));
   CHECK(taints_of(server->node(node)).count(kKey) == 1);
   CHECK(refused.size() >= 4);  // lease, taint, conditions, event
+  const auto is_event = [](const HttpFront::Request& request) {
+    return request.path.find("/events") != std::string::npos;
+  };
   for (const HttpFront::Request& request : front.requests()) {
     if (request.method == "GET") continue;  // of the watch, perhaps
     for (const auto& refusal : refusals) {
+      if (is_event(refusal) && !is_event(request)) continue;
       INFO(request.method << " " << request.path);
-      CHECK((request.at <= refusal || request.at >= refusal + std::chrono::seconds(1)));
+      CHECK((request.at <= refusal.at || request.at >= refusal.at + std::chrono::seconds(1)));
     }
   }
+}
+
+TEST_CASE(
+    "what is refused to an event, or to a condition, holds back no taint, however long the server asks for") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  struct Run {
+    Run(ApiServer& api, const std::string& refused)
+        : node(api.make_node("hour")), front(api.admin(), [this, refused](const HttpFront::Request& request) {
+            const bool hit =
+                refuses && request.method != "GET" && request.path.find(refused) != std::string::npos;
+            return HttpFront::Instead{hit ? refusal(429, 3600) : "", false};
+          }) {
+      NodeWriterOptions options = writer_options(front.client(), node);
+      options.max_taint_wait = std::chrono::milliseconds(20);
+      writer = make_writer(options);
+    }
+    std::string node;
+    std::atomic<bool> refuses = true;
+    HttpFront front;
+    std::unique_ptr<NodeWriter> writer;
+  };
+  Run events(*server, "/events");
+  Tick tick(*events.writer);
+  tick.taint("FilesystemError");
+  CHECK(tick.acked());
+  CHECK(eventually(
+      [&] { return events.writer->state()->last_error.find("events: HTTP 429") != std::string::npos; }));
+  CHECK(events.writer->state()->connected);
+  tick.lift();
+  CHECK(tick.acked());  // the conditions as well
+  CHECK(events.writer->state()->events_written == 0);
+
+  Run conditions(*server, "/status");
+  Tick other(*conditions.writer);
+  other.lift();
+  CHECK(eventually([&] { return conditions.writer->state()->failures > 0; }));
+  other.taint("FilesystemError");
+  CHECK(eventually([&] { return taints_of(server->node(conditions.node)).count(kKey) == 1; }));
+  CHECK_FALSE(condition_of(server->node(conditions.node), "VedetteStorageHealthy"));
 }
 
 TEST_CASE(
