@@ -181,6 +181,9 @@ Status run_live(Config config, const Arguments& arguments) {
     EvacuatorOptions evacuates;
     evacuates.client = config.kube;
     evacuates.node_name = config.node_name;
+    // Without a socket nobody asks for plans.
+    if (!config.exporter.socket_path.empty())
+      evacuates.plans_file = config.exporter.socket_path + ".plans.json";
     Result<std::unique_ptr<Evacuator>> evacuating = Evacuator::make(std::move(evacuates));
     if (!evacuating) return tl::unexpected(evacuating.error());
     evacuator = std::move(*evacuating);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <signal.h>
+#include <spdlog/spdlog.h>
 
 namespace vedette {
 namespace {
@@ -13,8 +14,6 @@ namespace {
 constexpr std::size_t kMaxTasks = 16;
 // A client that went away leaves its answer behind.
 constexpr std::size_t kMaxAnswers = 16;
-// An evacuation may be resumed after others have looked at plans of their own.
-constexpr std::size_t kMaxPlans = 32;
 
 std::string full_name(const PlannedPod& pod) {
   return pod.namespace_name + "/" + pod.name;
@@ -59,6 +58,7 @@ Evacuator::Evacuator(EvacuatorOptions options, std::stop_source stop, KubeClient
       stop_(std::move(stop)),
       client_(std::move(client)),
       evictions_(client_, options_.node_name),
+      plans_(options_.plans_file, options_.node_name),
       thread_([this] { run(); }) {}
 
 Evacuator::~Evacuator() {
@@ -120,9 +120,8 @@ Result<Plan> Evacuator::plan(const EvacuatorTask& task) {
   const Result<Cluster> cluster = evictions_.read_cluster();
   if (!cluster) return tl::unexpected(cluster.error());
   Plan made = make_plan(options_.node_name, *cluster, task.dangers, *task.policy, task.options);
-  std::erase_if(plans_, [&](const Plan& known) { return known.id == made.id; });
-  plans_.push_front(made);
-  if (plans_.size() > kMaxPlans) plans_.pop_back();
+  if (const Status kept = plans_.add(made); !kept)
+    spdlog::warn("plan {} will not outlive the agent: {}", made.id, kept.error().text);
   return made;
 }
 
@@ -139,9 +138,8 @@ EvacuatorAnswer Evacuator::step(const EvacuatorTask& task) {
   const auto failed = [](const Error& error) {
     return EvacuatorAnswer{.error = error.text, .plan = {}, .step = {}};
   };
-  const auto known =
-      std::find_if(plans_.begin(), plans_.end(), [&](const Plan& made) { return made.id == task.plan_id; });
-  if (known == plans_.end()) return refuse("this agent has made no such plan since its start", task);
+  const Plan* known = plans_.find(task.plan_id);
+  if (known == nullptr) return refuse("the agent knows no such plan, of the last that it made", task);
   const Plan plan = *known;
   EvacuatorTask same = task;
   same.options = plan.options;

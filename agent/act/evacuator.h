@@ -1,6 +1,6 @@
 // Makes recovery plans and carries them out, a step at a time and only when asked: who asks no more has
-// stopped it. ask() and take() are called by the exporter's socket thread and never wait; a thread of its own
-// talks to the API server.
+// stopped it, who asks again resumes it, be it after a restart of the agent. ask() and take() are called by
+// the exporter's socket thread and never wait; a thread of its own talks to the API server.
 #pragma once
 
 #include <condition_variable>
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "agent/act/plan.h"
+#include "agent/act/plan_store.h"
 #include "agent/kube/client.h"
 #include "agent/kube/evictions.h"
 #include "agent/snapshot.h"
@@ -26,6 +27,7 @@ struct EvacuatorOptions {
   KubeClientOptions client;
   std::string node_name;
   std::string taint_key = KubeNodeOptions{}.taint_key;
+  std::string plans_file;  // empty: plans end with the agent
 };
 
 struct EvacuatorTask {
@@ -89,8 +91,8 @@ private:
   std::deque<std::pair<std::uint64_t, EvacuatorTask>> tasks_;  // the first is at work
   std::map<std::uint64_t, EvacuatorAnswer> answers_;
 
-  std::deque<Plan> plans_;  // the newest first; of the thread
-  std::jthread thread_;     // last: it uses all of the above
+  PlanStore plans_;      // of the thread
+  std::jthread thread_;  // last: it uses all of the above
 };
 
 // How the agent sees its pods, by uid.

@@ -94,8 +94,10 @@ private:
   std::string room_;
 };
 
-std::unique_ptr<Evacuator> make_evacuator(const KubeClientOptions& client, const std::string& node) {
+std::unique_ptr<Evacuator> make_evacuator(const KubeClientOptions& client, const std::string& node,
+                                          const std::string& plans_file = {}) {
   EvacuatorOptions options;
+  options.plans_file = plans_file;
   options.client = client;
   options.node_name = node;
   auto evacuator = Evacuator::make(options);
@@ -203,7 +205,8 @@ TEST_CASE(
   scene.pod("b");
   scene.pod("bare", json::object(), false);
   scene.budget(2, 3);
-  auto evacuator = make_evacuator(server->admin(), scene.node());
+  const std::string kept = server->dir() + "/plans.json";
+  auto evacuator = make_evacuator(server->admin(), scene.node(), kept);
   const std::string plan = plan_of(*evacuator).id;
 
   EvacuationStep step = step_of(*evacuator, plan);
@@ -238,11 +241,22 @@ TEST_CASE(
     CHECK(step.left == 0);
     CHECK(names(step.staying) == Names{scene.full("bare")});
   }
-  SUBCASE("and resumed under its new name by an agent that started anew") {
+  SUBCASE("and resumed where it was by an agent that started anew") {
+    scene.allow(1, 2, 3);
+    evacuator.reset();
+    evacuator = make_evacuator(server->admin(), scene.node(), kept);
+    step = step_of(*evacuator, plan);
+    CHECK(step.wave == 2);
+    CHECK(step.waves == 2);
+    CHECK(names(step.evicted) == Names{scene.full("b")});
+    REQUIRE(names(step.staying) == Names{scene.full("bare")});
+    CHECK(step.staying[0].text == "no controller: once evicted, nothing makes it anew");
+  }
+  SUBCASE("and resumed under its new name by an agent that knows nothing of it") {
     scene.allow(1, 2, 3);
     evacuator = make_evacuator(server->admin(), scene.node());
     const std::string error = answer_to(*evacuator, {{}, plan, {}}).error;
-    CHECK(error.find("made no such plan since its start") != std::string::npos);
+    CHECK(error.find("the agent knows no such plan") != std::string::npos);
     const std::string now = plan_of(*evacuator).id;
     CHECK(error.find("the plan is now " + now) != std::string::npos);
     CHECK(names(step_of(*evacuator, now).evicted) == Names{scene.full("b")});

@@ -1,0 +1,20 @@
+// Small files that the agent keeps: read whole, replaced whole. Any thread, one for each file.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "agent/base/result.h"
+
+namespace vedette {
+
+// Nothing: there is no such file. Errors: it cannot be read, or has more than `most` bytes.
+Result<std::optional<std::string>> read_kept_text(const std::string& file, std::size_t most);
+
+// For the owner alone, and on disk when it returns. A reader, and whoever starts after a crash, finds the old
+// file or the new one, whole.
+Status replace_kept_text(const std::string& file, std::string_view text);
+
+}  // namespace vedette
