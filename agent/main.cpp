@@ -193,12 +193,8 @@ Status run_live(Config config, const Arguments& arguments) {
                         !arguments.standalone, config.decide.policy);
   if (!policy_watch) return tl::unexpected(policy_watch.error());
   std::unique_ptr<OperatorStore> operator_store;
-  if (!config.exporter.socket_path.empty()) {
-    Result<std::unique_ptr<OperatorStore>> opened =
-        OperatorStore::open(config.exporter.socket_path + ".operator.json");
-    if (!opened) return tl::unexpected(opened.error());
-    operator_store = std::move(*opened);
-  }
+  if (!config.exporter.socket_path.empty())
+    operator_store = std::make_unique<OperatorStore>(config.exporter.socket_path + ".operator.json");
   std::unique_ptr<Journal> journal;
   if (!config.journal.path.empty()) journal = std::make_unique<Journal>(config.journal);
   config.baselines.agent_version = VEDETTE_VERSION;

@@ -173,7 +173,7 @@ void answer_say(const api::OperatorRequest& request, const AnswerContext& contex
     set_error(response, api::Error::FAILED, ok.error().text);
     return;
   }
-  fill(say, "local", *response.mutable_said());
+  fill(*context.services.operator_store->get(), "local", *response.mutable_said());
 }
 
 void fill(const ProbeHealth& probe, MonotonicNs now_ns, api::Probe& out) {

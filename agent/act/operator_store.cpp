@@ -1,65 +1,74 @@
 #include "agent/act/operator_store.h"
 
-#include <fstream>
-#include <iterator>
 #include <utility>
 
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include "agent/base/handle.h"
+#include "agent/act/kept_json.h"
+#include "agent/base/kept_text.h"
 
 namespace vedette {
 namespace {
 
 using nlohmann::json;
 
-WallNs time_at(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number_unsigned() ? found->get<WallNs>() : 0;
+// Of the file, 1 where it says none. Fields that are added keep it, for an older agent does not look at them;
+// what an older one may not overlook (another way to be paused) is a new format.
+constexpr std::uint64_t kFormat = 1;
+// What people say in a year is some kB.
+constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
+
+Result<OperatorSay> read(const std::string& file) {
+  OperatorSay say;
+  const auto text = read_kept_text(file, kMaxBytes);
+  if (!text) return tl::unexpected(text.error());
+  if (!*text) return say;
+  const json root = json::parse(**text, nullptr, false);
+  std::string error;
+  const KeptJson said(root, "", error);
+  if (said.has("format"))
+    said.expect(said.number("format") == kFormat, "format",
+                std::to_string(kFormat) + ", for it is a newer agent's");
+  say.paused_until_wall_ns = said.number("paused_until_wall_ns");
+  say.healthy_wall_ns = said.number("healthy_wall_ns");
+  const KeptJson vetoes = said.object("vetoes");
+  for (const std::string& reason : vetoes.keys()) say.vetoes[reason] = vetoes.number(reason);
+  if (!error.empty()) return fail(file + ": " + error);
+  return say;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<OperatorStore>> OperatorStore::open(std::string file) {
-  std::unique_ptr<OperatorStore> store(new OperatorStore(std::move(file)));
-  OperatorSay say;
-  if (::access(store->file_.c_str(), F_OK) == 0) {
-    std::ifstream stream(store->file_);
-    if (!stream) return fail_errno("open " + store->file_);
-    const std::string text{std::istreambuf_iterator<char>(stream), {}};
-    const json said = json::parse(text, nullptr, false);
-    if (!said.is_object() || !said.contains("vetoes") || !said["vetoes"].is_object()) {
-      return fail(store->file_ + ": expected JSON as `vedette pause` writes it; remove it to begin anew");
-    }
-    say.paused_until_wall_ns = time_at(said, "paused_until_wall_ns");
-    say.healthy_wall_ns = time_at(said, "healthy_wall_ns");
-    for (const auto& [reason, until] : said["vetoes"].items()) {
-      say.vetoes[reason] = time_at(said["vetoes"], reason.c_str());
-    }
+OperatorStore::OperatorStore(std::string file) : file_(std::move(file)) {
+  Result<OperatorSay> say = read(file_);
+  if (!say) {
+    const std::string error =
+        say.error().text +
+        "; what operators said is not known, so the agent acts on nothing until `vedette resume`";
+    spdlog::error("{}", error);
+    say = OperatorSay{.paused_until_wall_ns = kForever, .vetoes = {}, .error = error};
   }
-  store->said_.set(std::move(say));
-  return store;
+  said_.set(std::move(*say));
 }
 
 Status OperatorStore::set(OperatorSay say) {
-  const std::string text = json{{"paused_until_wall_ns", say.paused_until_wall_ns},
-                                {"vetoes", json(say.vetoes)},
-                                {"healthy_wall_ns", say.healthy_wall_ns}}
-                               .dump(2, ' ', false, json::error_handler_t::replace) +
-                           "\n";
-  // A name of its own and a rename: a reader finds the old file or the new one, whole.
-  const std::string fresh = file_ + ".new";
-  {
-    const FileHandle handle(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!handle) return fail_errno("open " + fresh);
-    if (::write(handle.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-        ::fsync(handle.get()) != 0) {
-      return fail_errno("write " + fresh);
-    }
+  const json text = {{"format", kFormat},
+                     {"paused_until_wall_ns", say.paused_until_wall_ns},
+                     {"vetoes", say.vetoes},
+                     {"healthy_wall_ns", say.healthy_wall_ns}};
+  if (!said_.get()->error.empty()) {
+    // A second name for it: at no moment is there no file, which would be no pause.
+    const std::string aside = file_ + ".damaged";
+    ::unlink(aside.c_str());
+    if (::link(file_.c_str(), aside.c_str()) != 0 && errno != ENOENT)
+      return fail_errno("keep " + file_ + " as " + aside);
   }
-  if (::rename(fresh.c_str(), file_.c_str()) != 0) return fail_errno("rename " + fresh + " to " + file_);
+  const Status written =
+      replace_kept_text(file_, text.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+  if (!written) return written;
+  say.error.clear();
   said_.set(std::move(say));
   return {};
 }

@@ -13,17 +13,18 @@ namespace vedette {
 
 class OperatorStore {
 public:
-  // Errors: a file that cannot be read or is not one of ours.
-  static Result<std::unique_ptr<OperatorStore>> open(std::string file);
+  // A file that cannot be read or understood may hold a pause or a veto: then the agent is paused, with the
+  // reason as `error`, until somebody says what is to hold. The file stays as it is till then, so that a
+  // restart ends nothing.
+  explicit OperatorStore(std::string file);
 
   // Never null.
   std::shared_ptr<const OperatorSay> get() const { return said_.get(); }
-  // On disk before it counts; an error leaves all as it was.
+  // On disk before it counts; an error leaves all as it was. A file that was not understood is kept as
+  // FILE.damaged.
   Status set(OperatorSay say);
 
 private:
-  explicit OperatorStore(std::string file) : file_(std::move(file)) {}
-
   const std::string file_;
   Latest<OperatorSay> said_;
 };

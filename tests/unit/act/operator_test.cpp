@@ -71,30 +71,67 @@ TEST_CASE("annotations are read, and what is not understood is said; a pause is 
       "vedette.dev/pause: expected true, false or a time in UTC like 2026-01-02T03:04:05Z, found 'tomorrow'");
 }
 
-TEST_CASE("what was said survives in a file, and a broken file is named") {
+TEST_CASE("what was said survives in a file, and what cannot be written does not count") {
   const Directory directory;
   const std::string file = directory.file("operator.json");
   {
-    auto store = OperatorStore::open(file);
-    REQUIRE(store);
-    CHECK(*(*store)->get() == OperatorSay{});
-    REQUIRE((*store)->set({kForever, {{"DiskError", 5}}, 7, ""}));
-    CHECK((*store)->get()->healthy_wall_ns == 7);
+    OperatorStore store(file);
+    CHECK(*store.get() == OperatorSay{});
+    REQUIRE(store.set({kForever, {{"DiskError", 5}}, 7, ""}));
+    CHECK(store.get()->healthy_wall_ns == 7);
   }
-  auto again = OperatorStore::open(file);
-  REQUIRE(again);
-  CHECK(*(*again)->get() == OperatorSay{kForever, {{"DiskError", 5}}, 7, ""});
+  CHECK(*OperatorStore(file).get() == OperatorSay{kForever, {{"DiskError", 5}}, 7, ""});
   CHECK(::access((file + ".new").c_str(), F_OK) != 0);
-  std::ofstream(file) << "rubbish";
-  const auto broken = OperatorStore::open(file);
-  REQUIRE_FALSE(broken);
-  CHECK(broken.error().text.starts_with(file + ": expected JSON"));
-  auto lost = OperatorStore::open(directory.file("none/operator.json"));
-  REQUIRE(lost);
-  const Status refused = (*lost)->set({kForever, {}, 0, ""});
+  CHECK(::access((file + ".damaged").c_str(), F_OK) != 0);
+  OperatorStore lost(directory.file("none/operator.json"));
+  const Status refused = lost.set({kForever, {}, 0, ""});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().text.find("none/operator.json.new: No such file") != std::string::npos);
-  CHECK((*lost)->get()->paused_until_wall_ns == 0);
+  CHECK(lost.get()->paused_until_wall_ns == 0);
+}
+
+TEST_CASE("where it is not known what was said the agent is paused, over restarts, until somebody speaks") {
+  const Directory directory;
+  const std::string file = directory.file("operator.json");
+  const auto error_of = [&](const std::string& text) {
+    std::ofstream(file) << text;
+    const auto said = OperatorStore(file).get();
+    CHECK(OperatorStore(file).get()->error == said->error);
+    const WallNs expected = said->error.empty() ? 0 : kForever;
+    CHECK(said->paused_until_wall_ns == expected);
+    return said->error;
+  };
+  const std::string rest = R"("paused_until_wall_ns": 0, "healthy_wall_ns": 0, "vetoes": {}})";
+  const std::string end =
+      "; what operators said is not known, so the agent acts on nothing until `vedette resume`";
+  CHECK(error_of("rubbish") == file + ": expected a JSON object" + end);
+  CHECK(error_of("") == file + ": expected a JSON object" + end);
+  CHECK(error_of(R"({"healthy_wall_ns": 0, "vetoes": {}})") ==
+        file + ": paused_until_wall_ns: expected a whole number" + end);
+  CHECK(error_of(R"({"paused_until_wall_ns": 0, "healthy_wall_ns": 0, "vetoes": []})") ==
+        file + ": vetoes: expected a JSON object" + end);
+  CHECK(error_of(R"({"paused_until_wall_ns": 0, "healthy_wall_ns": 0, "vetoes": {"A": "b"}})") ==
+        file + ": vetoes.A: expected a whole number" + end);
+  CHECK(error_of(R"({"format": 2, )" + rest) ==
+        file + ": format: expected 1, for it is a newer agent's" + end);
+  CHECK(error_of("{" + rest).empty());  // as it was before there were formats
+  CHECK(error_of(R"({"format": 1, "mood": {"a": [1]}, )" + rest).empty());
+
+  error_of("rubbish");
+  OperatorStore store(file);
+  OperatorSay say = *store.get();
+  say.vetoes["DiskError"] = kForever;
+  REQUIRE(store.set(say));
+  CHECK(store.get()->error.empty());
+  CHECK(OperatorStore(file).get()->paused_until_wall_ns == kForever);
+  say = *store.get();
+  say.paused_until_wall_ns = 0;
+  REQUIRE(store.set(say));
+  CHECK(*OperatorStore(file).get() == OperatorSay{0, {{"DiskError", kForever}}, 0, ""});
+  std::ifstream aside(file + ".damaged");
+  std::string word;
+  aside >> word;
+  CHECK(word == "rubbish");
 }
 
 TEST_CASE("while paused no taint is set and none lifted; the pause ends by itself") {
