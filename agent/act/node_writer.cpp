@@ -83,6 +83,21 @@ bool may_change_taint(const Decision& wanted) {
   return wanted.taint ? may_taint(wanted) : !wanted.paused;
 }
 
+// One taint has one name, so that whoever tells of it, the agent that set it or the next one, tells the same
+// event.
+std::string name_of_event(const std::string& node, WallNs time, std::uint64_t salt) {
+  char digits[20];
+  std::snprintf(digits, sizeof digits, ".%016llx", static_cast<unsigned long long>(time + salt));
+  return cut_name(node, kMaxEventStem) + digits;
+}
+
+std::string name_of_event(const std::string& node, const Taint& taint) {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: two taints of one second are two
+  for (const char c : taint.value + ":" + taint.effect)
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return name_of_event(node, parse_time(taint.time_added), hash % 1'000'000'000);
+}
+
 std::optional<Taint> wanted_taint(const NodeState& seen, const Decision& wanted, const std::string& key) {
   if (!wanted.taint) return std::nullopt;
   Taint taint{.key = key, .value = taint_value(wanted.reason), .effect = wanted.effect, .time_added = {}};
@@ -506,6 +521,7 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
     if (state_.adopted) {
       spdlog::info("node {}: finds its taint {}={} of {}", options_.node.name, options_.node.taint_key,
                    state_.taint_reason, seen.our_taints[0].time_added);
+      tell_found_taint(seen);
     }
     return;
   }
@@ -533,7 +549,31 @@ void NodeWriter::tell_taint(const Decision& wanted) {
   event.note = (wanted.taint ? taint + (advises ? " advised: " : " set: ")
                              : key + (advises ? " no longer advised: " : " lifted: ")) +
                wanted.message;
-  const std::string series = event.reason + wanted.reason + announced_;
+  if (event.reason == "NodeTainted" && !last_.our_taints.empty())
+    event.name = name_of_event(options_.node.name, last_.our_taints[0]);
+  const std::string series = event.reason + taint_value(wanted.reason) + announced_;
+  queue_event(std::move(event), series);
+}
+
+// Whoever set it may have been killed before it told. An event that is there already stays as it is; where it
+// has expired, the taint is no news.
+void NodeWriter::tell_found_taint(const NodeState& seen) {
+  const Taint& taint = seen.our_taints[0];
+  const WallNs set = parse_time(taint.time_added);
+  const WallNs now = wall_now();
+  if (set == 0 || set > now || set + kSeriesNs < now) return;
+  NodeEvent event;
+  event.name = name_of_event(options_.node.name, taint);
+  event.type = "Warning";
+  event.action = "Taint";
+  event.reason = "NodeTainted";
+  event.note = taint.key + "=" + taint.value + ":" + taint.effect + " set: ";
+  std::string why = "by an agent that ended before it said why";
+  for (const auto& [type, condition] : seen.our_conditions) {
+    if (condition.status == "False" && taint_value(condition.reason) == taint.value) why = condition.message;
+  }
+  event.note += why;
+  const std::string series = event.reason + taint.value + taint.effect;
   queue_event(std::move(event), series);
 }
 
@@ -602,11 +642,8 @@ void NodeWriter::queue_event(NodeEvent event, const std::string& key) {
   event.time_ns = wall_now();
   std::erase_if(series_, [&](const auto& old) { return old.second.last_ns + kSeriesNs < event.time_ns; });
   Series& series = series_[key];
-  if (series.count == 0) {
-    char digits[20];
-    std::snprintf(digits, sizeof digits, ".%016llx", static_cast<unsigned long long>(event.time_ns));
-    series.name = cut_name(options_.node.name, kMaxEventStem) + digits;
-  }
+  if (series.count == 0)
+    series.name = event.name.empty() ? name_of_event(options_.node.name, event.time_ns, 0) : event.name;
   event.name = series.name;
   event.count = ++series.count;
   series.last_ns = event.time_ns;

@@ -422,6 +422,40 @@ TEST_CASE("what an earlier process wrote is found at start, and a condition that
   CHECK(condition_of(server->node(node), "VedetteStorageHealthy")->at("lastTransitionTime") == since);
 }
 
+TEST_CASE(
+    "a taint whose agent was killed before it told is told by the next one, and no taint is told twice") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string told = server->make_node("told");
+  {
+    const auto writer = make_writer(server->admin(), told);
+    Tick tick(*writer);
+    tick.taint("FilesystemError");
+    REQUIRE(tick.acked());
+    REQUIRE(eventually([&] { return writer->state()->events_written == 1; }));
+  }
+  const std::string untold = server->make_node("untold");
+  server->set_taints(untold, {{{"key", kKey},
+                               {"value", "FilesystemError"},
+                               {"effect", "NoSchedule"},
+                               {"timeAdded", format_time(wall_now())}}});
+  for (const std::string& node : {told, untold}) {
+    for (int start = 0; start < 2; ++start) {
+      const auto writer = make_writer(server->admin(), node);
+      Tick tick(*writer);
+      tick.taint("FilesystemError");
+      REQUIRE(tick.acked());
+      REQUIRE(eventually([&] { return writer->state()->events_written == 1; }));
+    }
+    const auto events = events_of(*server, node);
+    REQUIRE(events.size() == 1);
+    CHECK(events[0]["reason"] == "NodeTainted");
+    CHECK_FALSE(events[0].contains("series"));
+    CHECK(events[0]["note"].get<std::string>().find(
+              "vedette.dev/unhealthy=FilesystemError:NoSchedule set: ") == 0);
+  }
+}
+
 TEST_CASE("two taints of ours become one, with the older time") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
