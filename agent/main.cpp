@@ -203,8 +203,9 @@ Status run_live(Config config, const Arguments& arguments) {
   config.baselines.node = config.node_name.empty() ? machine.nodename : config.node_name;
   Result<std::unique_ptr<BaselineStore>> baselines = BaselineStore::make(config.baselines);
   if (!baselines) return tl::unexpected(baselines.error());
-  Result<std::unique_ptr<Exporter>> exporter = Exporter::make(
-      config.exporter, {operator_store.get(), evacuator.get(), journal.get(), baselines->get()});
+  Result<std::unique_ptr<Exporter>> exporter =
+      Exporter::make(config.exporter, {operator_store.get(), evacuator.get(), journal.get(), baselines->get(),
+                                       config.assess.log_rules.get()});
   if (!exporter) return tl::unexpected(exporter.error());
   std::unique_ptr<Recorder> recorder;
   if (!config.record_file.empty() || !config.flight.folder.empty()) {

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <set>
 
 #include <unistd.h>
 
 #include "agent/act/evacuator.h"
 #include "agent/act/operator_store.h"
 #include "agent/assess/overall.h"
+#include "agent/assess/reasons.h"
 #include "agent/base/syscall_names.h"
 #include "agent/collect/signals.h"
 #include "agent/record/baseline_store.h"
@@ -30,6 +32,7 @@ constexpr int kMaxCandidates = 20;
 constexpr std::size_t kReasonsPerCondition = 3;
 constexpr double kMaxSayS = 365 * 86'400.0;  // longer is what "until resumed" is for
 constexpr std::size_t kMaxReason = 63;       // of a taint's value
+constexpr std::size_t kSuggestions = 3;
 // 30 kB each at the worst (200 conditions), 1 kB as a rule: below the wire's bound.
 constexpr std::size_t kMaxIncidents = 200;
 constexpr std::size_t kMaxWhy = 500;
@@ -132,6 +135,22 @@ OperatorSay in_force(OperatorSay say, WallNs now_wall_ns) {
   return say;
 }
 
+// A veto of a reason that nothing has would veto nothing. Why it is none; empty: it is one.
+std::string unknown_reason(const std::string& reason, const AnswerContext& context) {
+  std::set<std::string> known = known_reasons(
+      context.services.log_rules != nullptr ? *context.services.log_rules : *LogRules::builtin());
+  // A rule may be about a reason that a log rule is still to bring.
+  if (context.snapshot != nullptr && context.snapshot->decision.policy) {
+    for (const PolicyRule& rule : context.snapshot->decision.policy->rules) known.insert(rule.reason);
+  }
+  known.erase("");
+  if (known.contains(reason)) return "";
+  std::string text = "no condition has the reason '" + clean_text(reason) + "', expected one like";
+  for (const std::string& name : nearest_names(reason, known, kSuggestions)) text += " " + name + ",";
+  text.back() = ';';
+  return text + " agent/assess/README.md lists all that are built in";
+}
+
 void answer_say(const api::OperatorRequest& request, const AnswerContext& context, api::Response& response) {
   if (context.services.operator_store == nullptr || !context.trusted) {
     set_error(response, api::Error::FORBIDDEN, "only root may say what the agent does: use sudo");
@@ -144,6 +163,12 @@ void answer_say(const api::OperatorRequest& request, const AnswerContext& contex
     set_error(response, api::Error::BAD_REQUEST,
               "expected up to 365 days, and for a veto a reason as `vedette status` prints it");
     return;
+  }
+  if (request.word() == api::OperatorRequest::VETO) {
+    if (std::string why = unknown_reason(request.reason(), context); !why.empty()) {
+      set_error(response, api::Error::FAILED, std::move(why));
+      return;
+    }
   }
   const WallNs until = request.seconds() > 0
                            ? context.now_wall_ns + static_cast<WallNs>(request.seconds() * kNsPerSecond)

@@ -7,6 +7,7 @@ namespace vedette {
 class BaselineStore;
 class Evacuator;
 class Journal;
+class LogRules;
 class OperatorStore;
 
 struct Services {
@@ -14,6 +15,7 @@ struct Services {
   Evacuator* evacuator = nullptr;           // null: without Kubernetes
   Journal* journal = nullptr;               // null: none is kept, so there is no past
   BaselineStore* baselines = nullptr;       // null: nothing is exported or imported
+  const LogRules* log_rules = nullptr;      // null: those that ship
 };
 
 }  // namespace vedette

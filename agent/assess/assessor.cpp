@@ -304,7 +304,7 @@ void Assessor::read_events(const Observation& observation) {
       // its NUMA nodes, or where the kernel does not say whose limit it was, it is the pod's.
       const EntityPtr* pod = find_entity(observation.entities, event.entity);
       const bool of_node = event.value == OOM_NODE;
-      file({of_node ? "NodeOutOfMemory" : "OOMKilled",
+      file({of_node ? kNodeOutOfMemory : kOomKilled,
             Domain::kMemory,
             Evidence::kEvent,
             of_node ? 1U : 0U,
@@ -393,7 +393,7 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
       const Domain domain = score.risk_reasons.empty()
                                 ? Domain::kKernel
                                 : domain_of(feature_columns()[score.risk_reasons.front().column].signal);
-      file({"PredictedFailure", domain, Evidence::kRisk, 0, entity, score_confidence(score.risk_reasons),
+      file({kPredictedFailure, domain, Evidence::kRisk, 0, entity, score_confidence(score.risk_reasons),
             features.time.monotonic_ns,
             join({number(100 * score.risk), " % risk of a failure within ", number(kRiskHorizonS), " s"}),
             describe(score.risk_reasons), Severity::kDegraded, false, score.risk},
@@ -404,7 +404,7 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
       const Domain domain = score.anomaly_reasons.empty()
                                 ? Domain::kKernel
                                 : domain_of(feature_columns()[score.anomaly_reasons.front().column].signal);
-      file({"Anomaly", domain, Evidence::kAnomaly, 0, entity, score_confidence(score.anomaly_reasons),
+      file({kAnomaly, domain, Evidence::kAnomaly, 0, entity, score_confidence(score.anomaly_reasons),
             features.time.monotonic_ns,
             join({"behaves unlike itself: score ", number(score.anomaly), ", alarm at ",
                   number(score.anomaly_threshold)}),

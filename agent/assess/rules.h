@@ -1,6 +1,6 @@
-// What counts as trouble, as tables: kernel events and levels that become conditions. Read by assessor.cpp
-// alone; assess/README.md lists the same reasons for people. Constants: any thread. (Lines of the kernel log:
-// data, see collect/log_rules.yaml.)
+// What counts as trouble, as tables: kernel events and levels that become conditions. Read by assessor.cpp,
+// and by reasons.cpp, for their names; assess/README.md lists the same reasons for people. Constants: any
+// thread. (Lines of the kernel log: data, see collect/log_rules.yaml.)
 #pragma once
 
 #include <array>
@@ -44,6 +44,13 @@ inline bool is_timeout(const KernelEvent& scsi_error) {
 }
 
 inline constexpr std::string_view kTaskHung = "TaskHung";
+
+// Of conditions that no table makes: of OOM kills, by whose limit was hit, and of scores.
+inline constexpr std::string_view kNodeOutOfMemory = "NodeOutOfMemory";
+inline constexpr std::string_view kOomKilled = "OOMKilled";
+inline constexpr std::string_view kPredictedFailure = "PredictedFailure";
+inline constexpr std::string_view kAnomaly = "Anomaly";
+inline constexpr std::array kScoreAndKillReasons{kNodeOutOfMemory, kOomKilled, kPredictedFailure, kAnomaly};
 
 // OOM kills are missing here: whose trouble one is depends on whose limit was hit (assessor.cpp).
 inline constexpr std::array<EventRule, 13> kEventRules{{
