@@ -11,7 +11,14 @@
 namespace vedette {
 namespace {
 
-constexpr int kVersion = 2;
+// The schema's version is 1000 * major + minor. The rule: a new minor adds tables, indices, or columns that
+// have a default, and nothing else; an agent reads and writes each file of its major, leaves alone what it
+// does not know, and lowers no version, so that one that is rolled back goes on with the track record.
+// Whatever an older agent would misread or break (a column with another meaning, a rule that its rows do not
+// keep) is a new major: that it sets aside.
+constexpr int kMajor = 0;
+constexpr int kMinor = 2;
+constexpr int kVersion = 1000 * kMajor + kMinor;
 constexpr int kApplicationId = 0x56656465;  // "Vede"
 constexpr std::int64_t kPageBytes = 4096;
 // Of the bound, before the oldest is dropped: a transaction must still fit.
@@ -36,7 +43,7 @@ CREATE TABLE pruned(rule TEXT PRIMARY KEY, confirmed INTEGER NOT NULL, refuted I
   undecided INTEGER NOT NULL) WITHOUT ROWID;
 )";
 
-// Since version 2: who may be the cause of an incident.
+// Since version 0.2: who may be the cause of an incident.
 constexpr const char* kSuspects = R"(
 CREATE TABLE suspects(incident TEXT NOT NULL, place INTEGER NOT NULL, entity TEXT NOT NULL, score REAL NOT NULL,
   why TEXT NOT NULL, PRIMARY KEY(incident, place)) WITHOUT ROWID;
@@ -146,9 +153,9 @@ Result<std::unique_ptr<JournalStore>> JournalStore::open_once(const std::string&
     return store->damaged_ ? refuse("damaged") : tl::unexpected(error);
   }
   if (*tables > 0 && *application != kApplicationId) return refuse("a database of another program");
-  if (*version > kVersion)
-    return refuse("of version " + std::to_string(*version) + ", this agent knows " +
-                  std::to_string(kVersion));
+  if (*version / 1000 != kMajor)
+    return refuse("of version " + std::to_string(*version / 1000) + "." + std::to_string(*version % 1000) +
+                  ", this agent knows versions " + std::to_string(kMajor) + ".x");
   {
     Statement check(db, "PRAGMA quick_check(1)");
     const bool answered = check.step();
@@ -224,11 +231,13 @@ void JournalStore::rollback() {
 
 Status JournalStore::put(const JournalCondition& entry) {
   const IncidentCondition& condition = entry.condition;
-  Statement statement(db_,
-                      "INSERT INTO conditions VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                      "ON CONFLICT DO UPDATE SET ended_ns = excluded.ended_ns, incident = excluded.incident, "
-                      "rule = excluded.rule, severity = excluded.severity, confidence = excluded.confidence, "
-                      "message = excluded.message, outcome = excluded.outcome");
+  Statement statement(
+      db_,
+      "INSERT INTO conditions(began_ns, reason, entity, ended_ns, incident, rule, domain, evidence, "
+      "severity, confidence, message, outcome) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "ON CONFLICT DO UPDATE SET ended_ns = excluded.ended_ns, incident = excluded.incident, "
+      "rule = excluded.rule, severity = excluded.severity, confidence = excluded.confidence, "
+      "message = excluded.message, outcome = excluded.outcome");
   statement
       .bind(condition.began_wall_ns, condition.reason, condition.entity, condition.ended_wall_ns,
             entry.incident, entry.rule, std::uint64_t(condition.domain), std::uint64_t(condition.evidence),
@@ -239,11 +248,13 @@ Status JournalStore::put(const JournalCondition& entry) {
 }
 
 Status JournalStore::put(const Incident& incident) {
-  Statement statement(db_,
-                      "INSERT INTO incidents VALUES(?, ?, ?, ?, ?, ?, ?, 0) "
-                      "ON CONFLICT DO UPDATE SET closed_ns = excluded.closed_ns, severity = "
-                      "excluded.severity, more = excluded.more, cause = excluded.cause, cause_why = "
-                      "excluded.cause_why, cut_short = 0");
+  Statement statement(
+      db_,
+      "INSERT INTO incidents(id, opened_ns, closed_ns, severity, more, cause, cause_why, cut_short) "
+      "VALUES(?, ?, ?, ?, ?, ?, ?, 0) "
+      "ON CONFLICT DO UPDATE SET closed_ns = excluded.closed_ns, severity = "
+      "excluded.severity, more = excluded.more, cause = excluded.cause, cause_why = "
+      "excluded.cause_why, cut_short = 0");
   statement
       .bind(incident.id, incident.opened_wall_ns, incident.closed_wall_ns, std::uint64_t(incident.severity),
             std::uint64_t{incident.more}, incident.cause, incident.cause_why)
@@ -254,7 +265,7 @@ Status JournalStore::put(const Incident& incident) {
   if (Status ok = done(old); !ok) return ok;
   std::uint64_t place = 0;
   for (const Suspect& suspect : incident.suspects) {
-    Statement insert(db_, "INSERT INTO suspects VALUES(?, ?, ?, ?, ?)");
+    Statement insert(db_, "INSERT INTO suspects(incident, place, entity, score, why) VALUES(?, ?, ?, ?, ?)");
     insert.bind(incident.id, place++, suspect.entity, suspect.score, suspect.why).step();
     if (Status ok = done(insert); !ok) return ok;
   }
@@ -262,7 +273,9 @@ Status JournalStore::put(const Incident& incident) {
 }
 
 Status JournalStore::put(const JournalAction& action) {
-  Statement statement(db_, "INSERT INTO actions VALUES(?, ?, ?, ?, ?, ?, ?)");
+  Statement statement(db_,
+                      "INSERT INTO actions(wall_ns, what, incident, generation, reason, effect, why) "
+                      "VALUES(?, ?, ?, ?, ?, ?, ?)");
   statement
       .bind(action.wall_ns, action.what, action.incident, action.generation, action.reason, action.effect,
             action.why)
@@ -271,7 +284,7 @@ Status JournalStore::put(const JournalAction& action) {
 }
 
 Status JournalStore::put(const JournalFeedback& feedback) {
-  Statement statement(db_, "INSERT INTO feedback VALUES(?, ?, ?, ?)");
+  Statement statement(db_, "INSERT INTO feedback(wall_ns, incident, verdict, why) VALUES(?, ?, ?, ?)");
   statement.bind(feedback.wall_ns, feedback.incident, feedback.verdict, feedback.why).step();
   return done(statement);
 }
@@ -289,7 +302,8 @@ Status JournalStore::prune() {
     const auto cutoff = static_cast<std::uint64_t>(*oldest);
     const std::string dropped =
         std::string(kVerdicts) +
-        "INSERT INTO pruned SELECT rule, sum(worth = 1), sum(worth = 2), sum(worth = 0) FROM "
+        "INSERT INTO pruned(rule, confirmed, refuted, undecided) SELECT rule, sum(worth = 1), sum(worth = "
+        "2), sum(worth = 0) FROM "
         "verdicts WHERE ended_ns <> 0 AND began_ns <= ? GROUP BY rule ON CONFLICT DO UPDATE SET "
         "confirmed = confirmed + excluded.confirmed, refuted = refuted + excluded.refuted, "
         "undecided = undecided + excluded.undecided";

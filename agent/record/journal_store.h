@@ -51,7 +51,7 @@ struct JournalIncident {
 
 class JournalStore {
 public:
-  // Opens or makes the file. One that is damaged, of a newer version or not ours is renamed to
+  // Opens or makes the file. One that is damaged, of another major version or not ours is renamed to
   // PATH.damaged-TIME first (set_aside() then names it). What an earlier agent left open is closed at `now`.
   static Result<std::unique_ptr<JournalStore>> open(const std::string& path, std::uint64_t max_bytes,
                                                     WallNs now_wall_ns);

@@ -154,6 +154,62 @@ TEST_CASE("a verdict counts by what followed it, and by an operator's word befor
   }
 }
 
+TEST_CASE("a journal of a newer minor version is gone on with, and what is only new in it stays as it was") {
+  const Folder folder;
+  {
+    const auto store = opened(folder.journal());
+    JournalCondition over = condition(kId, kNow);
+    over.condition.ended_wall_ns = kNow + 1;
+    over.outcome = Outcome::kConfirmed;
+    must(store->begin());
+    must(store->put(incident(kId, kNow)));
+    must(store->put(over));
+    must(store->commit());
+  }
+  std::string newer;
+  for (const char* table : {"incidents", "conditions", "actions", "feedback", "pruned", "suspects"})
+    newer += std::string("ALTER TABLE ") + table + " ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm';";
+  newer +=
+      "UPDATE incidents SET mood = 'grim'; CREATE TABLE dreams(what TEXT); INSERT INTO dreams "
+      "VALUES('sheep');"
+      "PRAGMA user_version = 9";
+  const auto ask = [&](const std::string& sql) {
+    sqlite3* db = nullptr;
+    std::string answer;
+    REQUIRE(sqlite3_open(folder.journal().c_str(), &db) == SQLITE_OK);
+    REQUIRE(sqlite3_exec(
+                db, sql.c_str(),
+                [](void* out, int, char** values, char**) {
+                  *static_cast<std::string*>(out) += values[0];
+                  return 0;
+                },
+                &answer, nullptr) == SQLITE_OK);
+    sqlite3_close(db);
+    return answer;
+  };
+  ask(newer);
+  {
+    const auto store = opened(folder.journal());
+    CHECK(store->set_aside().empty());
+    CHECK((*store->record())["hard-evidence"].confirmed == 1);
+    must(store->begin());
+    must(store->put(incident(kId, kNow)));  // again: its own columns alone
+    must(store->put(condition(kId, kNow + 2)));
+    must(store->put(JournalAction{kNow + 1, "taint_set", kId, 3, "FilesystemError", "NoSchedule", ""}));
+    must(store->put(JournalFeedback{kNow + 2, kId, "true", "the disk was dead"}));
+    must(store->commit());
+    const auto found = store->find(kId);
+    REQUIRE(found);
+    REQUIRE(*found);
+    CHECK((*found)->actions.size() == 1);
+    CHECK((*found)->incident.suspects.size() == 2);
+  }
+  CHECK(ask("PRAGMA user_version") == "9");
+  CHECK(ask("SELECT mood FROM incidents") == "grim");
+  CHECK(ask("SELECT mood FROM actions") == "calm");
+  CHECK(ask("SELECT what FROM dreams") == "sheep");
+}
+
 TEST_CASE("a journal of version 1, which knew no suspects, is taken over") {
   const Folder folder;
   {
@@ -180,7 +236,8 @@ TEST_CASE("a journal of version 1, which knew no suspects, is taken over") {
   CHECK((*store->find(kId))->incident.suspects.size() == 2);
 }
 
-TEST_CASE("a journal that is damaged, newer or of somebody else is kept beside a fresh one") {
+TEST_CASE(
+    "a journal that is damaged, of another major version or of somebody else is kept beside a fresh one") {
   const auto set_aside = [](const std::function<void(const std::string&)>& spoil) {
     const Folder folder;
     opened(folder.journal());
@@ -203,8 +260,8 @@ TEST_CASE("a journal that is damaged, newer or of somebody else is kept beside a
     sqlite3_close(db);
   };
   CHECK(set_aside([&](const std::string& path) {
-          run(path, "PRAGMA user_version = 99");
-        }).find("of version 99, this agent knows 2") != std::string::npos);
+          run(path, "PRAGMA user_version = 1003");
+        }).find("of version 1.3, this agent knows versions 0.x") != std::string::npos);
   CHECK(set_aside([&](const std::string& path) {
           run(path, "PRAGMA application_id = 7");
         }).find("a database of another program") != std::string::npos);
