@@ -153,7 +153,10 @@ Result<Config> load_config(const std::string& file, bool in_cluster) {
   const bool optional = file.empty();
   const std::string path = optional ? kDefaultConfigFile : file;
   if (!optional || ::access(path.c_str(), F_OK) == 0) {
-    Result<YamlSection> root = YamlSection::load(path);
+    Result<std::string> text = YamlSection::text_of(path);
+    if (!text) return tl::unexpected(text.error());
+    config.text = std::move(*text);
+    Result<YamlSection> root = YamlSection::parse(config.text, path);
     if (!root) return tl::unexpected(root.error());
     if (Status ok = read(std::move(*root), path, config); !ok) return tl::unexpected(ok.error());
   }

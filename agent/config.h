@@ -22,6 +22,7 @@
 namespace vedette {
 
 struct Config {
+  std::string text;  // of the file, as all of this was read from it; empty: there is none
   LiveOptions live;
   FeatureOptions features;
   AnomalyOptions anomaly;

@@ -190,7 +190,7 @@ Status run_live(Config config, const Arguments& arguments) {
   }
   Result<std::unique_ptr<PolicyWatch>> policy_watch =
       PolicyWatch::make(arguments.config_file.empty() ? kDefaultConfigFile : arguments.config_file,
-                        !arguments.standalone, config.decide.policy);
+                        !arguments.standalone, config.decide.policy, config.text);
   if (!policy_watch) return tl::unexpected(policy_watch.error());
   std::unique_ptr<OperatorStore> operator_store;
   if (!config.exporter.socket_path.empty())

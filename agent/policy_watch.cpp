@@ -68,7 +68,8 @@ std::string changed_keys(const std::string& before, const std::string& after) {
 }
 
 Result<std::unique_ptr<PolicyWatch>> PolicyWatch::make(std::string file, bool in_cluster,
-                                                       std::shared_ptr<const Policy> policy) {
+                                                       std::shared_ptr<const Policy> policy,
+                                                       std::string text) {
   FileHandle changes(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!changes) return fail_errno("make an inotify");
   const std::size_t slash = file.rfind('/');
@@ -84,18 +85,18 @@ Result<std::unique_ptr<PolicyWatch>> PolicyWatch::make(std::string file, bool in
   FileHandle stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop) return fail_errno("make an eventfd");
   return std::unique_ptr<PolicyWatch>(new PolicyWatch(std::move(file), in_cluster, std::move(policy),
-                                                      std::move(changes), std::move(signals),
+                                                      std::move(text), std::move(changes), std::move(signals),
                                                       std::move(stop)));
 }
 
 PolicyWatch::PolicyWatch(std::string file, bool in_cluster, std::shared_ptr<const Policy> policy,
-                         FileHandle changes, FileHandle signals, FileHandle stop)
+                         std::string text, FileHandle changes, FileHandle signals, FileHandle stop)
     : file_(std::move(file)),
       in_cluster_(in_cluster),
       changes_(std::move(changes)),
       signals_(std::move(signals)),
       stop_(std::move(stop)),
-      started_with_(text_of(file_)),
+      started_with_(std::move(text)),
       read_(started_with_) {
   newest_.set(ReloadedPolicy{std::move(policy), "", ""});
   thread_ = std::jthread([this] { run(); });
@@ -108,6 +109,8 @@ PolicyWatch::~PolicyWatch() {
 
 void PolicyWatch::run() {
   ::pthread_setname_np(::pthread_self(), "policy_watch");
+  // The file may have been replaced after it was read and before anybody watched.
+  reload(false);
   std::array<pollfd, 3> polled{
       {{stop_.get(), POLLIN, 0}, {changes_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}}};
   while (::poll(polled.data(), polled.size(), -1) >= 0 || errno == EINTR) {
@@ -121,10 +124,11 @@ void PolicyWatch::run() {
 void PolicyWatch::reload(bool asked) {
   std::string text = text_of(file_);
   if (text == read_ && !asked) return;  // another file of the directory
-  read_ = std::move(text);
+  const Result<Config> config = load_config(file_, in_cluster_);
+  // It may be replaced between two looks: what counts is what was read for the policy.
+  read_ = config ? config->text : std::move(text);
   ReloadedPolicy now = *newest_.get();
   now.restart_for = changed_keys(started_with_, read_);
-  const Result<Config> config = load_config(file_, in_cluster_);
   if (!config) {
     now.error = config.error().text;
     spdlog::error("policy: {}: the one before stays in force", now.error);

@@ -25,17 +25,18 @@ class PolicyWatch {
 public:
   // Watches the directory of `file`, so that a file that is replaced, or a ConfigMap's symbolic link that is
   // swapped, is seen as well as one that is written; and SIGHUP, which must be blocked in all threads.
+  // `text` is what the file said when `policy` was read from it: what has changed since is seen at once.
   // Errors: no inotify.
   static Result<std::unique_ptr<PolicyWatch>> make(std::string file, bool in_cluster,
-                                                   std::shared_ptr<const Policy> policy);
+                                                   std::shared_ptr<const Policy> policy, std::string text);
   ~PolicyWatch();
 
   // Never null.
   std::shared_ptr<const ReloadedPolicy> get() const { return newest_.get(); }
 
 private:
-  PolicyWatch(std::string file, bool in_cluster, std::shared_ptr<const Policy> policy, FileHandle changes,
-              FileHandle signals, FileHandle stop);
+  PolicyWatch(std::string file, bool in_cluster, std::shared_ptr<const Policy> policy, std::string text,
+              FileHandle changes, FileHandle signals, FileHandle stop);
   void run();
   void reload(bool asked);
 

@@ -26,12 +26,18 @@ YamlSection::YamlSection(const YAML::Node& node, std::string file, std::string p
   }
 }
 
-Result<YamlSection> YamlSection::load(const std::string& file) {
+Result<std::string> YamlSection::text_of(const std::string& file) {
   const std::ifstream stream(file);
   if (!stream) return fail_errno("open " + file);
   std::ostringstream text;
   text << stream.rdbuf();
-  return parse(text.str(), file);
+  return text.str();
+}
+
+Result<YamlSection> YamlSection::load(const std::string& file) {
+  const Result<std::string> text = text_of(file);
+  if (!text) return tl::unexpected(text.error());
+  return parse(*text, file);
 }
 
 Result<YamlSection> YamlSection::parse(std::string_view text, const std::string& name) {
