@@ -155,6 +155,7 @@ void Decider::forget(const Instant& now, const std::vector<Condition>& condition
     return;
   }
   decision_.trusted_wall_ns = now.wall_ns;
+  decision_.trusted_reason = newest;
   decision_.trusted = "recovered from " + newest + " at " + format_time(ended_wall_ns) +
                       ", a day or more ago, and this agent has not seen it again";
 }

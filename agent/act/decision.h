@@ -97,7 +97,7 @@ struct Decision {
   Advice advice;
   // When the node was trusted again, a day after its last recovery; 0: not since this process began.
   WallNs trusted_wall_ns = 0;
-  std::string trusted;                   // one sentence on that
+  std::string trusted, trusted_reason;   // one sentence on that; what it recovered from
   std::string next;                      // one sentence: what would happen next, and when
   std::shared_ptr<const Policy> policy;  // in force; null before the first tick
   std::vector<Judgement> judgements;     // parallel to the snapshot's conditions

@@ -311,6 +311,17 @@ void Journal::note_actions(const Snapshot& snapshot) {
   }
   if (act.known && !act_.known && act.tainted)
     write("taint_found", "", act.taint_reason, act.taint_effect, "on the node when the agent started");
+  const Advice& advice = decision.advice;
+  const Advice& advice_before = decision_.advice;
+  if (!advice.effect.empty() &&
+      (advice.effect != advice_before.effect || advice.reason != advice_before.reason)) {
+    advice_incident_ = incident_of(advice.reason);
+    write("advised_taint", advice_incident_, advice.reason, advice.effect, advice.message);
+  }
+  if (advice.effect.empty() && !advice_before.effect.empty())
+    write("advised_lift", advice_incident_, advice_before.reason, advice_before.effect, advice.message);
+  if (decision.trusted_wall_ns != decision_.trusted_wall_ns)
+    write("trusted", "", decision.trusted_reason, "", decision.trusted);
   for (const auto& [now, before] :
        {std::pair(&decision.held_back, &decision_.held_back), {&act.held_back, &act_.held_back}}) {
     if (now->empty() || substance_of(*now) == substance_of(*before)) continue;

@@ -64,7 +64,7 @@ private:
   std::map<std::string, Incident> incidents_;  // without their conditions
   Decision decision_;
   ActState act_;
-  std::string taint_incident_;
+  std::string taint_incident_, advice_incident_;
 };
 
 }  // namespace vedette

@@ -273,11 +273,18 @@ Status JournalStore::put(const Incident& incident) {
 }
 
 Status JournalStore::put(const JournalAction& action) {
+  std::string incident = action.incident;
+  if (action.what == "trusted") {
+    // A day after the last recovery, be it of an earlier process.
+    Statement last(
+        db_, "SELECT incident FROM actions WHERE reason = ? AND incident <> '' ORDER BY rowid DESC LIMIT 1");
+    if (last.bind(action.reason).step()) incident = last.text(0);
+  }
   Statement statement(db_,
                       "INSERT INTO actions(wall_ns, what, incident, generation, reason, effect, why) "
                       "VALUES(?, ?, ?, ?, ?, ?, ?)");
   statement
-      .bind(action.wall_ns, action.what, action.incident, action.generation, action.reason, action.effect,
+      .bind(action.wall_ns, action.what, incident, action.generation, action.reason, action.effect,
             action.why)
       .step();
   return done(statement);

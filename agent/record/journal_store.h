@@ -28,7 +28,9 @@ struct JournalCondition {
 
 struct JournalAction {
   WallNs wall_ns = 0;
-  std::string what;      // would_ or decided_ taint or lift, taint_ set, lifted or found; held_back
+  // would_, decided_ or advised_ (by a rule that has not earned it) taint or lift; taint_ set, lifted or
+  // found; held_back; trusted (again)
+  std::string what;
   std::string incident;  // that it was done for; empty: not known
   std::uint64_t generation = 0;
   std::string reason, effect, why;
@@ -70,7 +72,7 @@ public:
 
   Status put(const JournalCondition& condition);  // new, or what is known of it now
   Status put(const Incident& incident);           // without its conditions
-  Status put(const JournalAction& action);
+  Status put(const JournalAction& action);  // that the node is trusted belongs to what it recovered from
   Status put(const JournalFeedback& feedback);
   // Drops the oldest tenth, again and again, where the file is nearly full; their verdicts still count.
   Status prune();

@@ -38,6 +38,9 @@ std::string sentence(const api::IncidentAction& action) {
   if (action.what() == "decided_taint") return "decided to set the taint " + taint + why;
   if (action.what() == "would_lift") return "would lift the taint " + taint + why;
   if (action.what() == "decided_lift") return "decided to lift the taint " + taint + why;
+  if (action.what() == "advised_taint") return "advised the taint " + taint + why;
+  if (action.what() == "advised_lift") return "advises the taint " + taint + " no longer" + why;
+  if (action.what() == "trusted") return "trusts the node again" + why;
   if (action.what() == "taint_set") return "the taint " + taint + " is on the node";
   if (action.what() == "taint_lifted") return "the taint " + taint + " is off the node";
   if (action.what() == "held_back") return "held back" + why;

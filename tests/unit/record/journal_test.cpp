@@ -380,6 +380,44 @@ TEST_CASE(
   CHECK(journal.state().error.empty());
 }
 
+TEST_CASE("advice, its end, and that the node is trusted again are actions of the incident") {
+  const Folder folder;
+  Journal journal({.path = folder.journal()});
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->observation.time = {1'000'000'000, kNow};
+  Condition trouble;
+  trouble.reason = "FilesystemError";
+  trouble.severity = Severity::kUnhealthy;
+  trouble.entity = std::make_shared<const Entity>();
+  trouble.since = snapshot->observation.time;
+  snapshot->conditions = {trouble};
+  Incidents incidents;
+  snapshot->incidents = incidents.update(snapshot->observation.time, snapshot->conditions, CauseFinder());
+  const std::string id = snapshot->incidents.at(0).id;
+  snapshot->decision.advice = {"NoSchedule", "FilesystemError", "ext4 found an error"};
+  journal.publish(snapshot);
+  journal.publish(snapshot);
+  snapshot->conditions.clear();
+  snapshot->incidents.clear();
+  snapshot->decision.advice = {"", "", "recovered"};
+  journal.publish(snapshot);
+  snapshot->decision.trusted_wall_ns = kNow + 7;
+  snapshot->decision.trusted_reason = "FilesystemError";
+  snapshot->decision.trusted = "recovered from FilesystemError yesterday";
+  journal.publish(snapshot);
+  journal.publish(snapshot);
+  const auto found = journal.find(id);
+  REQUIRE(found);
+  REQUIRE(*found);
+  std::vector<std::string> told;
+  for (const JournalAction& action : (*found)->actions)
+    told.push_back(action.what + " " + action.reason + " " + action.effect + ": " + action.why);
+  CHECK(told ==
+        std::vector<std::string>{"advised_taint FilesystemError NoSchedule: ext4 found an error",
+                                 "advised_lift FilesystemError NoSchedule: recovered",
+                                 "trusted FilesystemError : recovered from FilesystemError yesterday"});
+}
+
 TEST_CASE("a journal that cannot be written says so and stops nobody") {
   Journal journal({.path = "/proc/no/journal.db"});
   journal.publish(std::make_shared<Snapshot>());
