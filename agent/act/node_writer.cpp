@@ -418,7 +418,7 @@ Result<TaintBudget::Answer> NodeWriter::ask_for_slot(const NodeState& seen, bool
 // was deleted) stays, for the node is no healthier by it; it takes a slot as soon as there is one.
 Status NodeWriter::keep_slot(const NodeState& seen, const Decision& wanted) {
   if (state_.tainted) {
-    auto held = budget_.renew();
+    auto held = budget_.renew(seen);
     if (!held) return tl::unexpected(held.error());
     if (!*held) {
       if (monotonic_now() < held_until_ns_) return {};
@@ -435,6 +435,7 @@ Status NodeWriter::keep_slot(const NodeState& seen, const Decision& wanted) {
   if (state_.tainted) {
     held_until_ns_ = 0;
     held_back_ = options_.held_back;
+    done = budget_.release_spare();
   } else {
     done = budget_.release();
   }

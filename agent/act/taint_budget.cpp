@@ -63,25 +63,30 @@ SlotLease TaintBudget::mine(SlotLease slot, const std::string& node_version) con
   return slot;
 }
 
-Result<bool> TaintBudget::find_own() {
+// One of `pool`, if there are several.
+Result<bool> TaintBudget::find_own(const std::string& pool) {
   auto own = leases_.of_holder(node_.name);
   if (!own) return tl::unexpected(own.error());
   looked_ = true;
   slot_.reset();
-  if (!own->empty()) slot_ = std::move(own->front());
-  return slot_.has_value();
+  spare_ = own->size() > 1;
+  if (own->empty()) return false;
+  const auto best = std::ranges::find(*own, pool, &SlotLease::pool);
+  slot_ = std::move(best == own->end() ? own->front() : *best);
+  return true;
 }
 
 Result<TaintBudget::Answer> TaintBudget::take(const NodeState& seen, bool newest) {
   released_short_ = false;
+  const std::string pool = pool_name(seen.pool);
   if (!looked_ || (doubtful() && !slot_)) {
-    const auto found = find_own();
+    const auto found = find_own(pool);
     if (!found) return tl::unexpected(found.error());
     // A version that was read before the lease could be older than the one the lease records, whose patch (of
     // an agent before this one) may still be under way.
     if (*found) return Answer::kReadAgain;
   }
-  if (!slot_) return acquire(seen);
+  if (!slot_ || slot_->pool != pool) return acquire(seen);
   if (!newest) return Answer::kReadAgain;
   auto recorded = leases_.update(mine(*slot_, seen.resource_version));
   looked_ = recorded && *recorded;
@@ -105,8 +110,9 @@ Result<TaintBudget::Answer> TaintBudget::acquire(const NodeState& seen) {
       note_lost();
       return tl::unexpected(created.error());
     }
-    if (*created) slot_ = std::move(*created);
-    return created->has_value();
+    const bool is_ours = created->has_value();
+    if (is_ours) hold(std::move(**created));
+    return is_ours;
   };
   // Most are free most of the time: one request instead of two, when it counts.
   const auto lucky = create(first + static_cast<unsigned>(random_()) % (end - first));
@@ -189,24 +195,56 @@ Result<bool> TaintBudget::take_over(const SlotLease& slot, const NodeState& seen
     note_lost();
     return tl::unexpected(taken.error());
   }
-  if (*taken) slot_ = std::move(*taken);
-  return taken->has_value();
+  const bool is_ours = taken->has_value();
+  if (is_ours) hold(std::move(**taken));
+  return is_ours;
 }
 
-Result<bool> TaintBudget::renew() {
+void TaintBudget::hold(SlotLease slot) {
+  spare_ = spare_ || slot_.has_value();
+  slot_ = std::move(slot);
+}
+
+Result<bool> TaintBudget::renew(const NodeState& seen) {
+  const std::string pool = pool_name(seen.pool);
   if (!looked_) {
-    auto found = find_own();
+    auto found = find_own(pool);
     if (!found) return found;
   }
   if (!slot_) return false;
+  const bool of_its_pool = slot_->pool == pool;
   const WallNs now = wall_now();
   const auto renewal = to_ns(options_.renewal);
-  if (slot_->renewed_ns <= now && now < slot_->renewed_ns + renewal) return true;
+  if (slot_->renewed_ns <= now && now < slot_->renewed_ns + renewal) return of_its_pool;
   auto renewed = leases_.update(mine(*slot_, slot_->node_version));
   looked_ = renewed && *renewed;
   if (!renewed) return tl::unexpected(renewed.error());
   if (*renewed) slot_ = std::move(*renewed);
-  return true;
+  return of_its_pool;
+}
+
+Status TaintBudget::release_spare() {
+  if (!spare_) return {};
+  const auto own = leases_.of_holder(node_.name);
+  if (!own) return tl::unexpected(own.error());
+  const auto is_slot = [this](const SlotLease& lease) { return slot_ && lease.name == slot_->name; };
+  looked_ = std::ranges::any_of(*own, is_slot);
+  if (!looked_) return {};
+  const auto seen = KubeNode(client_, node_).find();
+  if (!seen) return tl::unexpected(seen.error());
+  bool all = true;
+  for (const SlotLease& lease : *own) {
+    if (is_slot(lease)) continue;
+    if (*seen && (*seen)->resource_version == lease.node_version) {
+      all = false;
+      continue;
+    }
+    const auto removed = leases_.remove(lease);
+    if (!removed) return tl::unexpected(removed.error());
+    all = all && *removed;
+  }
+  spare_ = !all;
+  return {};
 }
 
 void TaintBudget::note_lost() {
@@ -222,7 +260,7 @@ Status TaintBudget::release() {
   if (!own) return tl::unexpected(own.error());
   if (last_look) doubtful_until_ns_ = 0;
   slot_.reset();
-  released_short_ = false;
+  released_short_ = spare_ = false;
   looked_ = own->empty();
   if (own->empty()) return {};
   const auto seen = KubeNode(client_, node_).find();

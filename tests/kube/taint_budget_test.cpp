@@ -306,6 +306,56 @@ TEST_CASE(
   CHECK(eventually([&] { return second.slot() == pool.slot(0) && second.held_back().empty(); }));
 }
 
+TEST_CASE(
+    "a tainted node that is moved to another pool takes a slot there, and gives the old one back only then") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const Pool from(*server, "from", 2);
+  const Pool to(*server, "to", 1);
+  const auto label = [&](const std::string& node, const std::string& pool) {
+    server->request("PATCH", "/api/v1/nodes/" + node, {{"metadata", {{"labels", {{kPoolLabel, pool}}}}}});
+  };
+  Agent moved(server->admin(), from.nodes[0], 0.1);
+  moved.want(true);
+  REQUIRE(eventually([&] { return moved.acked() && moved.slot() == from.slot(0); }));
+  Agent left(server->admin(), from.nodes[1], 0.1);
+  left.want(true);
+  REQUIRE(eventually([&] { return !left.held_back().empty(); }));
+  const json taint = taints_of(server->node(moved.node())).at(kKey);
+
+  SUBCASE("where one is free") {
+    label(moved.node(), to.name);
+    CHECK(eventually([&] { return moved.slot() == to.slot(0); }));
+    CHECK(eventually([&] { return left.tainted() && left.slot() == from.slot(0); }));
+    CHECK(slots_of(*server, from.name)[0]["spec"]["holderIdentity"] == left.node());
+  }
+  SUBCASE("where none is, it keeps the old one and says so") {
+    Agent there(server->admin(), to.nodes[0], 0.1);
+    there.want(true);
+    REQUIRE(eventually([&] { return there.acked() && there.slot() == to.slot(0); }));
+    label(moved.node(), to.name);
+    CHECK(eventually([&] {
+      return moved.held_back().find("keeps its taint beyond the budget: all 1 slots of pool " + to.name) == 0;
+    }));
+    CHECK(slots_of(*server, from.name)[0]["spec"]["holderIdentity"] == moved.node());
+    CHECK_FALSE(left.tainted());
+    there.want(false);
+    CHECK(eventually([&] { return moved.slot() == to.slot(0) && moved.held_back().empty(); }));
+    CHECK(eventually([&] { return left.tainted(); }));
+  }
+  SUBCASE("also where its agent starts anew meanwhile") {
+    label(moved.node(), to.name);
+    Agent again(server->admin(), from.nodes[0], 0.1);
+    again.want(true);
+    CHECK(eventually([&] { return again.slot() == to.slot(0); }));
+    CHECK(eventually([&] { return left.tainted(); }));
+  }
+  CHECK(taints_of(server->node(moved.node())).at(kKey) == taint);
+  moved.want(false);
+  left.want(false);
+  CHECK(eventually([&] { return slots_of(*server, from.name).empty(); }));
+}
+
 TEST_CASE("nodes are counted without their objects, all or those of a pool") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
