@@ -1,10 +1,20 @@
 #include "agent/pipeline.h"
 
+#include <optional>
 #include <utility>
 
 #include "agent/score/builtin_model.h"
 
 namespace vedette {
+namespace {
+
+// As adjtimex(2) says; where it says nothing, the clock is believed.
+bool is_clock_doubtful(const FeatureTable& features) {
+  static const std::optional<std::size_t> column = find_feature("clock_unsynchronized");
+  return column && !features.entities.empty() && features.row(0)[*column] >= 1;
+}
+
+}  // namespace
 
 Result<std::vector<std::unique_ptr<Scorer>>> make_scorers(std::unique_ptr<Scorer> anomaly,
                                                           const std::string& model, const RiskOptions& risk,
@@ -42,8 +52,9 @@ void Pipeline::tick(Snapshot& snapshot) {
   decider_.drop_set_aside(snapshot.conditions, snapshot.observation.time, snapshot.act);
   causes_.update(snapshot.observation);
   snapshot.incidents = incidents_.update(snapshot.observation.time, snapshot.conditions, causes_);
-  snapshot.decision = decider_.update(snapshot.observation.time, snapshot.conditions,
-                                      snapshot.observation.entities, snapshot.act);
+  snapshot.decision =
+      decider_.update(snapshot.observation.time, snapshot.conditions, snapshot.observation.entities,
+                      snapshot.act, is_clock_doubtful(snapshot.features));
 }
 
 }  // namespace vedette

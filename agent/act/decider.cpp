@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <utility>
 
 #include "agent/act/node_verdict.h"
@@ -17,6 +18,8 @@ constexpr std::size_t kMaxMessage = 1024;  // the API server's bound of an event
 // Numbers and sentences of the verdict that are no change in substance: as often as the writer's heartbeat,
 // whose patch takes them along.
 constexpr MonotonicNs kVerdictRenewalNs = 300ULL * 1'000'000'000ULL;
+// A clock that was set, as against one that is slewed: a time that is written down again is a patch.
+constexpr std::int64_t kClockSetNs = 60'000'000'000;
 
 std::string seconds(double value) {
   return std::to_string(static_cast<long>(std::ceil(value))) + " s";
@@ -71,12 +74,13 @@ void Decider::drop_set_aside(std::vector<Condition>& conditions, const Instant& 
 }
 
 Decision Decider::update(const Instant& now, const std::vector<Condition>& conditions,
-                         const std::vector<EntityPtr>& entities, const ActState& act) {
+                         const std::vector<EntityPtr>& entities, const ActState& act, bool doubtful_clock) {
   listen(now, act);
   decision_.said = act.annotated;
   record_ = act.record;
   decision_.paused = say_.paused_until_wall_ns > now.wall_ns;
-  adopt(now, act);
+  adopt(now, act, doubtful_clock);
+  follow_clock(now);
   decision_.policy = options_.policy;
   decision_.held_back.clear();
   decision_.hold = Hold::kNone;
@@ -100,7 +104,7 @@ Decision Decider::update(const Instant& now, const std::vector<Condition>& condi
 
 // What an earlier process knew of this node: its taint, how long that outlives its evidence, what came again
 // within a day, and what it said of the node.
-void Decider::adopt(const Instant& now, const ActState& act) {
+void Decider::adopt(const Instant& now, const ActState& act, bool doubtful_clock) {
   if (seen_state_ || !act.known) return;
   seen_state_ = true;
   found_ = act.found_conditions;
@@ -111,10 +115,15 @@ void Decider::adopt(const Instant& now, const ActState& act) {
     const bool over = one.recovery_s <= 0;
     if (!over && one.reason == act.taint_reason) recovery_s = one.recovery_s;
     if (over ? one.ended_wall_ns == 0 : one.relapses == 0) continue;
-    const WallNs ended = over ? std::min(one.ended_wall_ns, now.wall_ns) : now.wall_ns;
-    // What ended longer ago, before nobody looked, is forgotten in this tick: nobody said so yet.
-    const MonotonicNs left = kDayNs - std::min(kDayNs, now.wall_ns - ended);
-    past_.try_emplace(one.reason, Past{now.monotonic_ns + left, ended, one.relapses});
+    // What ended longer ago, before nobody looked, is forgotten in this tick: nobody said so yet. By a clock
+    // that may be days ahead (at boot, before it was ever set) nothing is: then, and where it lies in the
+    // future, all of the day is to come.
+    MonotonicNs left = kDayNs;
+    if (over && !doubtful_clock && one.ended_wall_ns < now.wall_ns)
+      left -= std::min(kDayNs, now.wall_ns - one.ended_wall_ns);
+    past_.try_emplace(one.reason,
+                      over ? Past{now.monotonic_ns + left, one.ended_wall_ns, one.relapses, 0}
+                           : Past{now.monotonic_ns + left, now.wall_ns, one.relapses, now.monotonic_ns});
   }
   if (!act.adopted || !act.tainted || decision_.taint) return;
   adopted_reason_ = act.taint_reason;
@@ -132,6 +141,17 @@ void Decider::adopt(const Instant& now, const ActState& act) {
   decision_.message = found.message;
   decision_.since_wall_ns = act.tainted_since_wall_ns;
   ++decision_.generation;
+}
+
+// What ended in this process is told and remembered by the clock of now: one that was set since would have
+// the next process forget it at once, or people look for it at another time.
+void Decider::follow_clock(const Instant& now) {
+  for (auto& [reason, past] : past_) {
+    if (past.ended_ns == 0) continue;
+    const auto reckoned = static_cast<std::int64_t>(now.wall_ns - (now.monotonic_ns - past.ended_ns));
+    if (std::abs(reckoned - static_cast<std::int64_t>(past.ended_wall_ns)) > kClockSetNs)
+      past.ended_wall_ns = static_cast<WallNs>(reckoned);
+  }
 }
 
 // Recoveries of a day ago. Once none is left, and nothing wants a taint, the node is trusted again; unless
@@ -340,6 +360,7 @@ void Decider::expire(const Instant& now, const std::vector<EntityPtr>& entities)
       Past& past = past_[reason];
       past.until_ns = now.monotonic_ns + kDayNs;
       past.ended_wall_ns = now.wall_ns;
+      past.ended_ns = now.monotonic_ns;
     }
     position = claims_.erase(position);
   }

@@ -42,9 +42,10 @@ public:
 
   // `conditions` are those that count, `entities` what is on the node. Generation 0, and nothing is judged,
   // until the node's present state is known (or, in observe mode, until the first tick): it may say that
-  // nothing counts.
+  // nothing counts. `doubtful_clock`: nothing synchronizes the wall clock (yet), so an age by it may be of
+  // any size.
   Decision update(const Instant& now, const std::vector<Condition>& conditions,
-                  const std::vector<EntityPtr>& entities, const ActState& act);
+                  const std::vector<EntityPtr>& entities, const ActState& act, bool doubtful_clock = false);
 
 private:
   // One trouble's title to a taint. It outlives its condition by the recovery time.
@@ -68,9 +69,11 @@ private:
     MonotonicNs until_ns = 0;  // remembered until then
     WallNs ended_wall_ns = 0;
     unsigned relapses = 0;
+    MonotonicNs ended_ns = 0;  // the same moment; 0: before this process
   };
 
-  void adopt(const Instant& now, const ActState& act);
+  void adopt(const Instant& now, const ActState& act, bool doubtful_clock);
+  void follow_clock(const Instant& now);
   void forget(const Instant& now, const std::vector<Condition>& conditions);
   Judgement judge(const Condition& condition, const std::vector<EntityPtr>& entities, const Instant& now);
   Effect spared(Effect effect, const std::vector<EntityPtr>& entities, std::string& why) const;

@@ -459,6 +459,41 @@ TEST_CASE(
   CHECK(told.update({day_s(20), day_s(10 * 86'400) + day_s(10)}, {}, {}, found).trusted_wall_ns == 0);
 }
 
+TEST_CASE("a wall clock that is wrong, or set, never shortens what is remembered") {
+  const auto day = [](double days) { return static_cast<WallNs>(days * 86'400 * 1e9); };
+  const auto up = [](double seconds) { return static_cast<MonotonicNs>(seconds * 1e9); };
+  ActState found = known();
+  found.found_verdict =
+      R"({"remembered":[{"reason":"DiskError","relapses":2,"ended":"1970-01-11T00:00:00Z"}]})";
+  // An hour after the recovery, by a clock that is right, ahead, behind.
+  const WallNs ended = day(10);
+  const WallNs right = ended + up(3600);
+  const auto trusts_after = [&](WallNs wall_ns, bool doubtful, double seconds) {
+    Decider decider({.mode = Mode::kEnforce});
+    decider.update({up(5), wall_ns}, {}, {}, found, doubtful);
+    // Meanwhile it was set right.
+    return decider.update({up(5 + seconds), right + up(seconds)}, {}, {}, found).trusted_wall_ns != 0;
+  };
+  CHECK_FALSE(trusts_after(right, false, 82'799));
+  CHECK(trusts_after(right, false, 82'800));
+  CHECK_FALSE(trusts_after(right + day(3), true, 86'399));
+  CHECK(trusts_after(right + day(3), true, 86'400));
+  CHECK_FALSE(trusts_after(right - day(3), true, 86'399));
+  CHECK_FALSE(trusts_after(right - day(3), false, 86'399));
+  Decider ahead({.mode = Mode::kEnforce});
+  const std::string verdict = ahead.update({up(5), right + day(3)}, {}, {}, found, true).verdict;
+  CHECK(verdict.find("\"ended\":\"1970-01-11T00:00:00Z\"") != std::string::npos);
+
+  // It recovers while the clock is years behind; then that is set, and the agent restarts a moment later.
+  Decider behind({.mode = Mode::kEnforce, .recovery_s = 10});
+  behind.update({up(1), up(1)}, {unhealthy_node(up(1))}, {}, known());
+  CHECK_FALSE(behind.update({up(20), up(20)}, {}, {}, known()).taint);
+  found.found_verdict = behind.update({up(30), day(5000)}, {}, {}, known()).verdict;
+  Decider next({.mode = Mode::kEnforce});
+  CHECK(next.update({up(40), day(5000) + up(10)}, {}, {}, found).trusted_wall_ns == 0);
+  CHECK(next.update({up(40) + day(1), day(5001)}, {}, {}, found).trusted_wall_ns != 0);
+}
+
 TEST_CASE("a new policy is obeyed from the next tick on, also where it takes a reason to taint away") {
   Decider decider({.mode = Mode::kEnforce});
   CHECK(decider.update(at(1), {going_on("DiskError", 1, 0)}, {}, known()).effect == "NoSchedule");
