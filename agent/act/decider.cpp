@@ -98,7 +98,7 @@ Decision Decider::update(const Instant& now, const std::vector<Condition>& condi
   decide(now, act);
   advise();
   if (describe_node(conditions, now) && generation != 0) decision_.generation = generation + 1;
-  decision_.next = next(now);
+  decision_.next = next(now, act.tainted);
   return decision_;
 }
 
@@ -503,12 +503,16 @@ bool Decider::describe_node(const std::vector<Condition>& conditions, const Inst
   return !same;
 }
 
-std::string Decider::next(const Instant& now) const {
+std::string Decider::next(const Instant& now, bool tainted) const {
   if (decision_.generation == 0) return "waits for the API server: the node object was not read yet";
   const std::string verb = options_.mode == Mode::kEnforce ? "will" : "would";
   if (decision_.paused) {
     return "paused " + until_text(say_.paused_until_wall_ns) + ": " +
-           (decision_.taint ? "the taint stays as it is" : "no taint");
+           (decision_.taint ? "the taint stays as it is"
+            : !tainted      ? "no taint"
+            : options_.mode == Mode::kObserve
+                ? "the taint is none of this agent's"
+                : "the taint, which is none of this agent's, stays until then and is taken away");
   }
   if (decision_.taint) {
     MonotonicNs until_ns = now.monotonic_ns;

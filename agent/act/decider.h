@@ -95,7 +95,7 @@ private:
   std::vector<WantedCondition> wanted_conditions(const std::vector<Condition>& conditions,
                                                  const Instant& now) const;
   std::vector<Remembered> remembered() const;
-  std::string next(const Instant& now) const;
+  std::string next(const Instant& now, bool tainted) const;
 
   DecideOptions options_;
   Decision decision_;

@@ -148,11 +148,13 @@ EvacuatorAnswer Evacuator::step(const EvacuatorTask& task) {
   if (!node) return failed(node.error());
   if (!keeps_pods_away(*node, options_.taint_key)) {
     EvacuatorAnswer answer;
-    answer.error = "the taint " + options_.taint_key + " with NoSchedule is not on node " +
-                   options_.node_name +
-                   ", evicted pods could come back to it: the agent sets it on an unhealthy node in act.mode "
-                   "enforce; in observe, `kubectl taint node " +
-                   options_.node_name + " " + options_.taint_key + "=Evacuation:NoSchedule` sets it by hand";
+    answer.error =
+        "the taint " + options_.taint_key + " with NoSchedule is not on node " + options_.node_name +
+        ", evicted pods could come back to it: in act.mode enforce the agent sets it on an unhealthy "
+        "node; by hand `kubectl taint node " +
+        options_.node_name + " " + options_.taint_key +
+        "=Evacuation:NoSchedule` does, after `vedette pause` where act.mode is advise or enforce, for "
+        "there the agent takes away a taint that it does not want";
     return answer;
   }
   const Result<std::vector<ClusterPod>> pods = evictions_.read_pods();

@@ -357,6 +357,8 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     if (*written) {
       ++state_.patches;
       if (wanted->generation == state_.acked_generation) taint_brake_.note();
+      // Nobody was told of it by this agent: somebody else set it.
+      if (!wanted->taint && announced_.empty()) tell_taken_away(seen->our_taints[0]);
       lifted_ = !wanted->taint;
       note_node(**written, wanted.get());
       return std::move(**written);
@@ -576,6 +578,17 @@ void NodeWriter::tell_found_taint(const NodeState& seen) {
   event.note += why;
   const std::string series = event.reason + taint.value + taint.effect;
   queue_event(std::move(event), series);
+}
+
+void NodeWriter::tell_taken_away(const Taint& taint) {
+  NodeEvent event;
+  event.type = "Normal";
+  event.action = "Untaint";
+  event.reason = "NodeUntainted";
+  event.note =
+      taint.key + "=" + taint.value + ":" + taint.effect +
+      " taken away: this agent does not want it; after `vedette pause` a taint that is set by hand stays";
+  queue_event(std::move(event), "NodeUntainted by another hand");
 }
 
 // As in advise mode, for a rule alone. What is tainted now is advised no longer, and needs no word.

@@ -147,6 +147,7 @@ private:
 
   void tell_taint(const Decision& wanted);
   void tell_found_taint(const NodeState& seen);
+  void tell_taken_away(const Taint& taint);
   void tell_advice(const Decision& wanted);
   void tell_hold(const Decision& wanted);
   void tell_trust(const Decision& wanted);

@@ -330,6 +330,7 @@ TEST_CASE("nothing is evicted from a node without the agent's taint, or with one
     const EvacuatorAnswer refused = answer_to(*evacuator, {{}, plan, {}});
     CHECK_FALSE(refused.step);
     CHECK(refused.error.find("kubectl taint node " + scene.node()) != std::string::npos);
+    CHECK(refused.error.find("after `vedette pause`") != std::string::npos);
     CHECK_FALSE(scene.is_ending("a"));
   }
   const json node = server->node(scene.node());

@@ -540,6 +540,40 @@ TEST_CASE(
   }));
 }
 
+TEST_CASE(
+    "a taint of ours that somebody sets by hand is taken away and told, but for a pause or observe mode") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const json by_hand = {{"key", kKey}, {"value", "Evacuation"}, {"effect", "NoSchedule"}};
+  for (const Mode mode : {Mode::kAdvise, Mode::kEnforce}) {
+    const std::string node = server->make_node("byhand");
+    const auto writer = make_writer(server->admin(), node);
+    Tick tick(*writer, mode);
+    tick.lift();
+    REQUIRE(tick.acked());
+    server->set_taints(node, {by_hand, kForeign});
+    CHECK(eventually([&] { return taints_of(server->node(node)).count(kKey) == 0; }));
+    REQUIRE(eventually([&] { return writer->state()->events_written == 1; }));
+    const auto events = events_of(*server, node);
+    REQUIRE(events.size() == 1);
+    CHECK(events[0]["reason"] == "NodeUntainted");
+    CHECK(events[0]["note"].get<std::string>().find(
+              "vedette.dev/unhealthy=Evacuation:NoSchedule taken away") == 0);
+
+    tick.pause(true);
+    tick.publish();
+    REQUIRE(tick.acked());
+    server->set_taints(node, {by_hand, kForeign});
+    REQUIRE(eventually([&] { return writer->state()->tainted; }));
+    tick.publish();
+    REQUIRE(tick.acked());
+    CHECK(taints_of(server->node(node)).count(kKey) == 1);
+    tick.pause(false);
+    tick.publish();
+    CHECK(eventually([&] { return taints_of(server->node(node)).count(kKey) == 0; }));
+  }
+}
+
 TEST_CASE("no decision yet asks for nothing") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());

@@ -166,6 +166,19 @@ TEST_CASE("a pause from the start leaves an adopted taint alone and lets the con
   CHECK(second.update(instant(100), {}, {}, act).taint);
 }
 
+TEST_CASE("while paused, a taint that somebody else has set is said to stay until then") {
+  ActState act = connected();
+  act.tainted = true;
+  act.taint_reason = "Evacuation";
+  act.local.paused_until_wall_ns = kForever;
+  const auto next = [&](Mode mode) { return Decider({.mode = mode}).update(instant(1), {}, {}, act).next; };
+  CHECK(next(Mode::kEnforce) ==
+        "paused until resumed: the taint, which is none of this agent's, stays until then and is taken away");
+  CHECK(next(Mode::kObserve) == "paused until resumed: the taint is none of this agent's");
+  act.tainted = false;
+  CHECK(next(Mode::kEnforce) == "paused until resumed: no taint");
+}
+
 TEST_CASE("a vetoed reason neither taints nor keeps a taint, others do") {
   Decider decider({.mode = Mode::kEnforce});
   ActState act = connected();
