@@ -122,11 +122,11 @@ void PolicyWatch::run() {
 }
 
 void PolicyWatch::reload(bool asked) {
-  std::string text = text_of(file_);
+  const std::string text = text_of(file_);
   if (text == read_ && !asked) return;  // another file of the directory
   const Result<Config> config = load_config(file_, in_cluster_);
   // It may be replaced between two looks: what counts is what was read for the policy.
-  read_ = config ? config->text : std::move(text);
+  read_ = config ? config->text : text;
   ReloadedPolicy now = *newest_.get();
   now.restart_for = changed_keys(started_with_, read_);
   if (!config) {

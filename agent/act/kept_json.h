@@ -40,7 +40,7 @@ public:
     const nlohmann::json& value = at(key);
     if (!expect(value.is_array(), where_ + key, "a list")) return items;
     for (const nlohmann::json& item : value)
-      items.push_back({item, where_ + key + "[" + std::to_string(items.size()) + "].", error_});
+      items.emplace_back(item, where_ + key + "[" + std::to_string(items.size()) + "].", error_);
     return items;
   }
   std::vector<std::string> keys() const {

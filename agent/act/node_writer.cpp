@@ -87,7 +87,8 @@ bool may_change_taint(const Decision& wanted) {
 // event.
 std::string name_of_event(const std::string& node, WallNs time, std::uint64_t salt) {
   char digits[20];
-  std::snprintf(digits, sizeof digits, ".%016llx", static_cast<unsigned long long>(time + salt));
+  const unsigned long long number = time + salt;
+  std::snprintf(digits, sizeof digits, ".%016llx", number);
   return cut_name(node, kMaxEventStem) + digits;
 }
 
@@ -146,7 +147,15 @@ NodeWriter::~NodeWriter() {
 
 void NodeWriter::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   // Several snapshots a second say the same; only a change is worth waking the thread.
-  if (snapshot->decision.generation == 0) return;
+  if (snapshot->decision.generation == 0) {
+    const bool waits =
+        snapshot->decision.mode == Mode::kEnforce &&
+        std::ranges::any_of(snapshot->conditions, [](const Condition& condition) {
+          return condition.entity->kind == EntityKind::kNode && condition.severity == Severity::kUnhealthy;
+        });
+    if (!trouble_waits_.exchange(waits) && waits) wake_.set(0);
+    return;
+  }
   decided_ns_ = monotonic_now();
   const auto before = wanted_.get();
   const bool same = before && asks_the_same(*before, snapshot->decision);
@@ -211,7 +220,7 @@ void NodeWriter::run() {
       const MonotonicNs now = std::min(monotonic_now(), until);
       wake_.wait(wake_version_, stop, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(until - now)));
     } while (asked_to_wait && !stop.stop_requested() && monotonic_now() < until &&
-             !owes_taint(wanted_.get().get()));
+             !taint_waits(wanted_.get().get()));
   }
 }
 
@@ -243,7 +252,7 @@ milliseconds NodeWriter::pause_after_failure() {
   const auto wanted = wanted_.get();
   const auto asked = refusal_.asked;
   const bool pending = asks(wanted.get()) && wanted->generation != state_.acked_generation;
-  if (refusal_.of_taint && owes_taint(wanted.get())) {
+  if (refusal_.of_taint && taint_waits(wanted.get())) {
     // The taint alone hurries: not even for it is a server in trouble asked for all the rest as often.
     const MonotonicNs now = monotonic_now();
     if (!refusal_.away && now >= routine_from_ns_) routine_from_ns_ = now + to_ns(backoff_.next(asked));
@@ -255,9 +264,10 @@ milliseconds NodeWriter::pause_after_failure() {
   return pause;
 }
 
-// The node, as it was seen last, has not the taint that is wanted.
-bool NodeWriter::owes_taint(const Decision* wanted) const {
-  return state_.known && asks(wanted) && may_change_taint(*wanted) && !taint_is_as_wanted(last_, *wanted);
+// The node, as it was seen last, has not the taint that is wanted; or nobody could decide yet.
+bool NodeWriter::taint_waits(const Decision* wanted) const {
+  if (!state_.known) return trouble_waits_;
+  return asks(wanted) && may_change_taint(*wanted) && !taint_is_as_wanted(last_, *wanted);
 }
 
 // Routinely what the watch saw last, unless an answer since then was newer (versions are numbers that grow).
@@ -276,14 +286,15 @@ bool NodeWriter::asks(const Decision* wanted) const {
 
 Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   refusal_ = {};
-  const auto note_refusal = [this] {
+  const auto note_refusal = [this](bool of_taint) {
     refusal_.away = client_.away();
     refusal_.asked = client_.retry_after();
+    refusal_.of_taint |= of_taint && (refusal_.away || client_.refused_for_now());
   };
   if (!asks(wanted.get()) || !state_.known) {
     // A first read may not be a cached one: it decides what is adopted.
     auto seen = look(!state_.known);
-    if (!seen) note_refusal();
+    if (!seen) note_refusal(true);
     if (!seen) return tl::unexpected(seen.error());
     note_node(*seen, nullptr);
     publish_state();
@@ -291,14 +302,13 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   }
   // What is refused does not hold back what comes after it (a slot or a taint the conditions, these the
   // events), unless nobody answers, or the server asks for a pause.
-  const auto gives_up = [&] {
-    note_refusal();
+  const auto gives_up = [&](bool of_taint) {
+    note_refusal(of_taint);
     return refusal_.away || refusal_.asked.count() > 0;
   };
   auto seen = match_taint(wanted);
   if (!asks(wanted.get())) return {};
-  refusal_.of_taint = !seen && (client_.away() || client_.refused_for_now());
-  if (!seen && gives_up()) return tl::unexpected(seen.error());
+  if (!seen && gives_up(true)) return tl::unexpected(seen.error());
   Status kept;
   if (!seen) {
     kept = tl::unexpected(seen.error());
@@ -314,9 +324,9 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
 
   if (Status slot = keep_slot(*seen, *wanted); kept) kept = std::move(slot);
   tell_hold(*wanted);
-  if (!kept && gives_up()) return kept;
+  if (!kept && gives_up(false)) return kept;
   auto after = match_status(std::move(*seen), *wanted);
-  if (!after && gives_up()) return tl::unexpected(after.error());
+  if (!after && gives_up(false)) return tl::unexpected(after.error());
   if (after) {
     told_generation_ = wanted->generation;
     if (after->our_annotations[kVerdictAnnotation] == wanted->verdict) told_verdict_ = wanted->verdict;

@@ -98,7 +98,7 @@ private:
   std::chrono::milliseconds pause_after_success();
   std::chrono::milliseconds pause_after_failure();
   std::chrono::milliseconds taint_wait() { return backoff_.jittered(options_.max_taint_wait, 2.0 / 3); }
-  bool owes_taint(const Decision* wanted) const;
+  bool taint_waits(const Decision* wanted) const;
   Result<NodeState> match_taint(std::shared_ptr<const Decision>& wanted);
   Result<NodeState> match_status(NodeState seen, const Decision& wanted);
   bool is_paused(const NodeState& seen);
@@ -163,6 +163,8 @@ private:
   TaintBudget budget_;
 
   Latest<Decision> wanted_;
+  // Nothing is decided before the node was read, and its trouble may ask for a taint then.
+  std::atomic<bool> trouble_waits_{false};
   std::atomic<MonotonicNs> decided_ns_{0};  // when the tick thread last said what it wants
   Latest<int> wake_;                        // set when wanted_ or what the watch sees of the node has changed
   Latest<ActState> published_;

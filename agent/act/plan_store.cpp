@@ -17,11 +17,11 @@ using nlohmann::json;
 
 // Of the file. Fields that are added keep it, for an older agent does not look at them; any other change is a
 // new one.
-constexpr std::uint64_t kFormat = 1;
+constexpr std::uint64_t kPlansFormat = 1;
 // An evacuation may be resumed after others have looked at plans of their own.
 constexpr std::size_t kMaxPlans = 32;
 // 32 plans of 1000 pods; the oldest are dropped beyond it.
-constexpr std::size_t kMaxBytes = std::size_t{8} << 20;
+constexpr std::size_t kMaxPlansBytes = std::size_t{8} << 20;
 
 json json_of(const Plan& plan) {
   json pods = json::array();
@@ -70,13 +70,13 @@ PlanStore::PlanStore(std::string file, std::string node) : file_(std::move(file)
 }
 
 Status PlanStore::read() {
-  const auto text = read_kept_text(file_, kMaxBytes);
+  const auto text = read_kept_text(file_, kMaxPlansBytes);
   if (!text) return tl::unexpected(text.error());
   if (!*text) return {};
   const json root = json::parse(**text, nullptr, false);
   std::string error;
   const KeptJson kept(root, "", error);
-  kept.expect(kept.number("format") == kFormat, "format", std::to_string(kFormat));
+  kept.expect(kept.number("format") == kPlansFormat, "format", std::to_string(kPlansFormat));
   // Of a node that had another name: its pods are none of ours.
   if (kept.text("node") != node_ && error.empty()) return {};
   for (const KeptJson& entry : kept.list("plans")) plans_.push_back(plan_of(entry, node_));
@@ -94,12 +94,12 @@ Status PlanStore::add(Plan plan) {
   plans_.push_front(std::move(plan));
   if (plans_.size() > kMaxPlans) plans_.pop_back();
   if (file_.empty()) return {};
-  json root = {{"format", kFormat}, {"node", node_}, {"plans", json::array()}};
+  json root = {{"format", kPlansFormat}, {"node", node_}, {"plans", json::array()}};
   for (const Plan& known : plans_) root["plans"].push_back(json_of(known));
   for (;;) {
     const std::string text = root.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
     json& list = root["plans"];
-    if (text.size() <= kMaxBytes || list.empty()) return replace_kept_text(file_, text);
+    if (text.size() <= kMaxPlansBytes || list.empty()) return replace_kept_text(file_, text);
     list.erase(list.size() - 1);
   }
 }

@@ -43,10 +43,12 @@ std::set<std::string> known_reasons(const LogRules& rules) {
 std::vector<std::string> nearest_names(std::string_view word, const std::set<std::string>& names,
                                        std::size_t count) {
   std::vector<std::pair<std::size_t, std::string>> ranked;
+  ranked.reserve(names.size());
   for (const std::string& name : names) ranked.emplace_back(distance(word, name), name);
   std::ranges::sort(ranked);
   if (ranked.size() > count) ranked.resize(count);
   std::vector<std::string> nearest;
+  nearest.reserve(ranked.size());
   for (auto& [far, name] : ranked) nearest.push_back(std::move(name));
   return nearest;
 }

@@ -185,6 +185,35 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("an agent that starts while it is refused, on a node in trouble, asks for that node as often") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("unread");
+  std::atomic<bool> refuses = true;
+  const HttpFront front(server->admin(), [&](const HttpFront::Request&) {
+    return HttpFront::Instead{refuses ? refusal(429, 60) : "", false};
+  });
+  NodeWriterOptions options = writer_options(front.client(), node);
+  options.first_backoff = options.max_backoff = std::chrono::hours(1);
+  options.max_pending_backoff = options.max_taint_wait = std::chrono::milliseconds(20);
+  const auto writer = make_writer(options);
+  const auto quiet = make_writer(options);
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->decision.mode = Mode::kEnforce;
+  quiet->publish(snapshot);
+  Condition trouble;
+  trouble.severity = Severity::kUnhealthy;
+  trouble.entity = std::make_shared<const Entity>();
+  auto troubled = std::make_shared<Snapshot>();
+  troubled->decision.mode = Mode::kEnforce;
+  troubled->conditions = {trouble};
+  writer->publish(troubled);
+  CHECK(eventually([&] { return writer->state()->failures > 10; }));
+  CHECK(quiet->state()->failures == 1);
+  refuses = false;
+  CHECK(eventually([&] { return writer->state()->known; }));
+}
+
 TEST_CASE("a server that asks for a pause gets it, whatever there is to say and whatever happens meanwhile") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
