@@ -133,6 +133,7 @@ public:
       ::_exit(work());
     }
     ::close(gate[0]);
+    ::signal(SIGPIPE, SIG_IGN);  // the child may give up
     // In the read, not on the way to it: its return must be the first thing the cgroup sees. (Or dead
     // already: `prepare` gave up.)
     const std::string proc = "/proc/" + std::to_string(pid_);
