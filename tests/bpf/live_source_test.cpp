@@ -457,10 +457,17 @@ TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel 
   bool log_seen = false;
   std::uint64_t kills = 0;
   std::uint64_t limits_met = 0;
+  std::uint64_t ooms = 0;  // of a v2 cgroup: v1 has no such counts
+  std::uint64_t own_kills = 0;
   CHECK(tick_until(source, observation, [&] {
     const auto row = row_of(observation, cgroup.entity_name());
-    if (row) kills += observation.samples[*row].counters[COUNTER_oom_kills];
-    if (row) limits_met += observation.samples[*row].counters[COUNTER_memory_max_events];
+    if (row) {
+      const auto& counters = observation.samples[*row].counters;
+      kills += counters[COUNTER_oom_kills];
+      limits_met += counters[COUNTER_memory_max_events];
+      ooms += counters[COUNTER_memory_oom_events];
+      own_kills += counters[COUNTER_memory_oom_kills];
+    }
     for (const auto& event : observation.events) {
       if (event.type == EVENT_oom_kill && row && event.entity == observation.entities[*row]->id) {
         event_seen = true;
@@ -476,8 +483,13 @@ TEST_CASE("An OOM kill at a pod's own limit is that pod's event, and the kernel 
   CHECK(event_seen);
   CHECK(kills == 1);
   CHECK(limits_met > 0);
+  CHECK(ooms == cgroup.number("/memory.events", "oom").value_or(0));
+  CHECK(own_kills == cgroup.number("/memory.events", "oom_kill").value_or(0));
   CHECK((log_seen || !log_works));
 }
+
+// Kernels before 6.x tell a cgroup's faults in batches of 32 for each CPU.
+constexpr std::uint64_t kBatch = 64;
 
 TEST_CASE("The pages a process touches are the faults of its cgroup, and the node counts them too" *
           doctest::test_suite("cgroup")) {
@@ -489,7 +501,6 @@ TEST_CASE("The pages a process touches are the faults of its cgroup, and the nod
   auto made = LiveSource::make(options);
   REQUIRE(made.has_value());
   constexpr std::uint64_t kPages = 20'000;
-  constexpr std::uint64_t kBatch = 64;  // kernels before 6.x tell them in batches of 32 for each CPU
   constexpr std::uint64_t kSlack =
       2'000;  // the kernel flushes a cgroup's counts lazily, and the child lives on
   SteppedChild child(
@@ -519,6 +530,97 @@ TEST_CASE("The pages a process touches are the faults of its cgroup, and the nod
   CHECK(faults >= kPages - kBatch);
   CHECK(faults < kPages + kSlack);
   CHECK(of_node >= faults);
+}
+
+TEST_CASE("Pages of a file that are not in memory are major faults of who touches them, each one" *
+          doctest::test_suite("cgroup")) {
+  if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
+  const TestCgroup cgroup("major");
+  if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
+  constexpr std::uint64_t kPages = 300;
+  constexpr std::size_t kPage = 4096;
+  fs::create_directories("/var/tmp");
+  const std::string file = "/var/tmp/vedette-pages-" + std::to_string(::getpid());
+  const FileHandle pages(::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  REQUIRE(pages);
+  fs::remove(file);
+  const std::string text(kPages * kPage, 'x');
+  REQUIRE(::write(pages.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  REQUIRE(::fsync(pages.get()) == 0);
+  REQUIRE(::posix_fadvise(pages.get(), 0, 0, POSIX_FADV_DONTNEED) == 0);
+  void* mapped = ::mmap(nullptr, kPages * kPage, PROT_READ, MAP_SHARED, pages.get(), 0);
+  REQUIRE(mapped != MAP_FAILED);
+  REQUIRE(::madvise(mapped, kPages * kPage, MADV_RANDOM) == 0);
+
+  auto options = quick();
+  options.use_kernel_probes = false;
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  SteppedChild child(
+      cgroup, [] {},
+      [&] {
+        for (std::size_t i = 0; i < kPages; ++i) (void)static_cast<volatile char*>(mapped)[i * kPage];
+      });
+  const auto row = [&](const Observation& of) { return row_of(of, cgroup.entity_name()); };
+  Observation observation;
+  std::uint64_t faults = 0;
+  std::uint64_t of_node = 0;
+  const auto count = [&] {
+    if (!row(observation)) return false;
+    faults += observation.samples[*row(observation)].counters[COUNTER_major_faults];
+    of_node += observation.samples[0].counters[COUNTER_major_faults];
+    return !observation.samples[*row(observation)].unknown.test(COUNTER_major_faults);
+  };
+  REQUIRE(tick_until(**made, observation, count));
+  const auto major_faults = [&] {
+    const auto of_v1 = cgroup.number("/memory.stat", "total_pgmajfault");
+    return of_v1 ? of_v1 : cgroup.number("/memory.stat", "pgmajfault");
+  };
+  REQUIRE(major_faults().has_value());
+  const std::uint64_t before = *major_faults();
+  faults = 0;
+  child.step();
+  CHECK(tick_until(**made, observation, [&] { return count() && faults >= kPages - kBatch; }));
+  for (int i = 0; i < 20; ++i) tick_until(**made, observation, count);
+  CHECK(faults >= kPages - kBatch);
+  CHECK(faults <= kPages);
+  CHECK(faults == *major_faults() - before);
+  CHECK(of_node >= kPages);
+  ::munmap(mapped, kPages * kPage);
+}
+
+TEST_CASE("Each huge page that is split is counted" * doctest::test_suite("kernel")) {
+  constexpr std::size_t kHuge = 2UL << 20;
+  constexpr std::uint64_t kPages = 5;
+  // 2 MiB at their own multiples.
+  auto* place = static_cast<char*>(
+      ::mmap(nullptr, (kPages + 1) * kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  REQUIRE(place != MAP_FAILED);
+  auto* memory = place + (kHuge - reinterpret_cast<std::uintptr_t>(place) % kHuge);
+  const auto made_huge = [] { return number_in("/proc/vmstat", "thp_fault_alloc"); };
+  const auto huge_before = made_huge();
+  if (!huge_before || ::madvise(memory, kPages * kHuge, MADV_HUGEPAGE) != 0)
+    VEDETTE_SKIP("this kernel has no huge pages");
+  for (std::size_t i = 0; i < kPages; ++i) memory[i * kHuge] = 1;
+  if (*made_huge() - *huge_before < kPages) VEDETTE_SKIP("no huge pages are to be had");
+
+  auto options = quick();
+  options.use_kernel_probes = false;
+  auto made = LiveSource::make(options);
+  REQUIRE(made.has_value());
+  Observation observation;
+  REQUIRE(tick_until(**made, observation, [] { return true; }));
+  const auto splits = [] { return number_in("/proc/vmstat", "thp_split_page").value(); };
+  const std::uint64_t before = splits();
+  // What is given back of a huge page is a page of its own.
+  for (std::size_t i = 0; i < kPages; ++i) REQUIRE(::madvise(memory + i * kHuge, 4096, MADV_FREE) == 0);
+  CHECK(splits() - before >= kPages);  // and what others do meanwhile
+  std::uint64_t counted = 0;
+  CHECK(tick_until(**made, observation, [&] {
+    counted += observation.samples.front().counters[COUNTER_huge_page_splits];
+    return counted >= kPages && counted == splits() - before;
+  }));
+  ::munmap(place, (kPages + 1) * kHuge);
 }
 
 TEST_CASE("A CPU quota that holds a pod back: its share of time, and how much of the quota is used" *
@@ -614,7 +716,8 @@ private:
 };
 
 TEST_CASE(
-    "What a pod beyond its limit leaves in swap, and what the node wrote there, is what the kernel says" *
+    "What a pod beyond its limit leaves in swap, and what the node wrote and read there, is what the kernel "
+    "says" *
     doctest::test_suite("cgroup kernel")) {
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("swap");
@@ -626,16 +729,21 @@ TEST_CASE(
   options.use_kernel_probes = false;
   auto made = LiveSource::make(options);
   REQUIRE(made.has_value());
+  volatile char* memory = nullptr;
   SteppedChild child(
-      cgroup, [] {},
-      [] {
-        auto* memory = static_cast<volatile char*>(std::malloc(2 * kLimit));
+      cgroup, [&] { memory = static_cast<volatile char*>(std::malloc(2 * kLimit)); },
+      [&] {
         for (std::size_t i = 0; i < 2 * kLimit; i += 4096) memory[i] = 1;
       });
   Observation observation;
   std::uint64_t out = 0;
+  std::uint64_t in = 0;
   const std::uint64_t before = number_in("/proc/vmstat", "pswpout").value();
-  const auto count = [&] { out += observation.samples.front().counters[COUNTER_swapped_out_pages]; };
+  const std::uint64_t in_before = number_in("/proc/vmstat", "pswpin").value();
+  const auto count = [&] {
+    out += observation.samples.front().counters[COUNTER_swapped_out_pages];
+    in += observation.samples.front().counters[COUNTER_swapped_in_pages];
+  };
   REQUIRE(tick_until(**made, observation, [&] {
     count();
     return row_of(observation, cgroup.entity_name()).has_value();
@@ -651,6 +759,13 @@ TEST_CASE(
   CHECK(gauge(observation, cgroup.entity_name(), GAUGE_swap_bytes) <= 2.0 * kLimit);
   CHECK(observation.samples.front().gauges[GAUGE_swap_use] > 0.1);
   CHECK(observation.samples.front().gauges[GAUGE_swap_bytes] >= kSwapped);
+
+  child.step();  // all of it again
+  CHECK(tick_until(**made, observation, [&] {
+    count();
+    return in >= kSwapped / 4096 && in == number_in("/proc/vmstat", "pswpin").value() - in_before &&
+           out == number_in("/proc/vmstat", "pswpout").value() - before;
+  }));
 }
 
 // ext4 on a loop device, mounted errors=remount-ro; removed with it.
