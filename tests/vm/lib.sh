@@ -84,6 +84,22 @@ condition() { # condition REASON: the agent says so, about the node
     sleep .3
   done
 }
+# near_and_far: a link of two devices, `near` here and `far` in a network namespace of that name, until the end.
+near_and_far() {
+  ip netns add far
+  trap 'ip netns del far' EXIT
+  ip link add near type veth peer name far netns far
+  ip addr add 192.0.2.1/24 dev near
+  ip netns exec far ip addr add 192.0.2.2/24 dev far
+  ip link set near up
+  ip netns exec far ip link set far up
+}
+# softnet COLUMN: of all CPUs, as the kernel counts: 2 dropped packets, 3 turns spent.
+softnet() {
+  local figures sum=0
+  while read -ra figures; do sum=$((sum + 16#${figures[$1 - 1]})); done </proc/net/softnet_stat
+  echo $sum
+}
 # QEMU's monitor, at the third serial port.
 hardware() { echo "$*" >/dev/ttyS2; }
 read_sector() { dd if="$1" of=/dev/null bs=512 skip="$2" count=1 iflag=direct 2>/dev/null; }
