@@ -59,6 +59,7 @@ traced() {
   [[ -d $tracing/events ]] || mount -t tracefs tracefs $tracing
   echo 0 >$tracing/events/enable # of an earlier scenario
   echo >$tracing/trace
+  echo 1 >$tracing/tracing_on # an oops turns it off
   echo "$2" >"$tracing/events/$1/filter"
   echo 1 >"$tracing/events/$1/enable"
 }
