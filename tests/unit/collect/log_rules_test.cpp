@@ -93,6 +93,7 @@ TEST_CASE("The kernel's own lines find their rule") {
             "PTI",
             "KernelBug"},
            {"Oops: 0002 [#1] PREEMPT SMP NOPTI", "KernelBug"},
+           {"invalid opcode: 0000 [#1] SMP PTI", "KernelBug"},
            {"Oops: general protection fault, probably for non-canonical address 0x6b6b: 0000 [#1] SMP",
             "KernelBug"},
            {"Internal error: Oops: 0000000096000004 [#1] SMP", "KernelBug"},
