@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include "agent/act/policy.h"
+#include "agent/base/fnv1a.h"
 
 namespace vedette {
 namespace {
@@ -93,10 +94,9 @@ std::string name_of_event(const std::string& node, WallNs time, std::uint64_t sa
 }
 
 std::string name_of_event(const std::string& node, const Taint& taint) {
-  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: two taints of one second are two
-  for (const char c : taint.value + ":" + taint.effect)
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return name_of_event(node, parse_time(taint.time_added), hash % 1'000'000'000);
+  // Two taints of one second are two.
+  const std::uint64_t salt = fnv1a(taint.value + ":" + taint.effect) % 1'000'000'000;
+  return name_of_event(node, parse_time(taint.time_added), salt);
 }
 
 std::optional<Taint> wanted_taint(const NodeState& seen, const Decision& wanted, const std::string& key) {

@@ -5,6 +5,8 @@
 #include <set>
 #include <tuple>
 
+#include "agent/base/fnv1a.h"
+
 namespace vedette {
 namespace {
 
@@ -127,12 +129,9 @@ auto rank(const Candidate& candidate) {
                     own_share(*candidate.pod), data, pod.namespace_name, pod.name);
 }
 
-// FNV-1a: names a plan, protects nothing.
 std::string hash_of(const Plan& plan) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  const auto mix = [&](const std::string& text) {
-    for (const char c : text + '\n') hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  };
+  std::uint64_t hash = kFnv1aBasis;
+  const auto mix = [&](const std::string& text) { hash = fnv1a(text + '\n', hash); };
   mix(plan.node);
   mix(std::to_string(plan.options.local_data) + std::to_string(plan.options.force));
   for (const PlannedPod& pod : plan.pods) {

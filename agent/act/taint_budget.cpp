@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "agent/base/fnv1a.h"
+
 namespace vedette {
 namespace {
 
@@ -23,14 +25,13 @@ constexpr std::size_t kMaxPoolName = 40;  // of 63 for a label, less a prefix an
 std::string pool_name(const std::string& label) {
   if (label.empty()) return "all";
   std::string name;
-  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: two labels that look alike then stay apart
   for (const char c : label) {
     const auto byte = static_cast<unsigned char>(c);
-    hash = (hash ^ byte) * 0x100000001b3;
     name += std::isalnum(byte) != 0 ? static_cast<char>(std::tolower(byte)) : '-';
   }
   if (name == label && name != "all" && name.size() <= kMaxPoolName) return name;
-  return "p-" + name.substr(0, kMaxPoolName) + "-" + std::to_string(hash % 100'000'000);
+  // With a hash: two labels that look alike then stay apart.
+  return "p-" + name.substr(0, kMaxPoolName) + "-" + std::to_string(fnv1a(label) % 100'000'000);
 }
 
 std::string slot_name(const std::string& pool, unsigned index) {

@@ -8,6 +8,8 @@
 #include <optional>
 #include <string_view>
 
+#include "agent/base/fnv1a.h"
+
 namespace vedette {
 namespace {
 
@@ -54,11 +56,7 @@ public:
   }
 
 private:
-  void hash(std::string_view bytes) {
-    for (const char byte : bytes) {
-      out_.fingerprint = (out_.fingerprint ^ static_cast<unsigned char>(byte)) * 0x100000001b3U;
-    }
-  }
+  void hash(std::string_view bytes) { out_.fingerprint = fnv1a(bytes, out_.fingerprint); }
   std::string where() const { return file_.string() + ":" + std::to_string(line_number_); }
 
   Status read_head(std::string_view line) {
@@ -151,7 +149,7 @@ std::size_t Dataset::rows() const {
 
 Result<Dataset> read_dataset(const std::vector<std::filesystem::path>& files) {
   Dataset data;
-  data.fingerprint = 0xcbf29ce484222325U;
+  data.fingerprint = kFnv1aBasis;
   for (std::size_t i = 0; i < files.size(); ++i) {
     if (Status status = Reader(files[i], i, data).read(); !status) return tl::unexpected(status.error());
   }
