@@ -368,15 +368,8 @@ static __always_inline void failed(const struct completion *done)
 static __always_inline bool is_timed(void)
 {
 	struct cpu_memo *memo = memo_here();
-	__u32 jiffy = bpf_jiffies64();
 
-	if (!memo)
-		return 0;
-	if (memo->disk_jiffy != jiffy) {
-		memo->disk_jiffy = jiffy;
-		memo->disk_timed = 0;
-	}
-	return memo->disk_timed++ < TIMED_IN_A_JIFFY;
+	return memo && is_among_first(TIMED_IN_A_JIFFY, &memo->disk_timed);
 }
 
 static __always_inline int completed(const struct completion *done)

@@ -88,16 +88,20 @@ struct raw_address {
 	unsigned char bytes[16];
 };
 
+/* How often something was done within the jiffy in which it was done last. */
+struct jiffy_count {
+	unsigned int jiffy;
+	unsigned int times;
+};
+
 /* What a CPU remembers between two runs of a probe, by CPU; a cache line each. */
 struct cpu_memo {
 	unsigned int row;        /* of the totals it counted in last */
 	unsigned int gap;        /* system calls left until the next one that is timed */
 	unsigned int packet_row; /* as row, for packets that come in: they are not the running task's */
 	unsigned int rtt_gap;    /* reads from TCP connections left until one's round-trip time is taken */
-	unsigned int disk_jiffy; /* in which so many disk requests were timed: */
-	unsigned int disk_timed;
-	unsigned int slow_jiffy; /* in which so many slow calls were told one by one: */
-	unsigned int slow_told;
+	struct jiffy_count disk_timed; /* disk requests that were timed */
+	struct jiffy_count slow_told;  /* slow calls that were told one by one */
 } __attribute__((aligned(64)));
 
 /* What the agent tells every probe as it loads it (const volatile struct probe_config config). */

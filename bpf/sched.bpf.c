@@ -93,15 +93,8 @@ static __always_inline enum wait_kind wait_of(struct task_struct *task, long sta
 static __always_inline bool is_told(void)
 {
 	struct cpu_memo *memo = memo_here();
-	__u32 jiffy = bpf_jiffies64();
 
-	if (!memo)
-		return 0;
-	if (memo->slow_jiffy != jiffy) {
-		memo->slow_jiffy = jiffy;
-		memo->slow_told = 0;
-	}
-	return memo->slow_told++ < TOLD_IN_A_JIFFY;
+	return memo && is_among_first(TOLD_IN_A_JIFFY, &memo->slow_told);
 }
 
 static __always_inline void say_slow_call(struct task_struct *task, long call, enum wait_kind wait,

@@ -131,6 +131,18 @@ static __always_inline struct cpu_memo *memo_here(void)
 	return bpf_map_lookup_elem(&memos, &cpu);
 }
 
+/* Counts one more, and says whether it is among the first `most` of this jiffy. */
+static __always_inline bool is_among_first(__u32 most, struct jiffy_count *count)
+{
+	__u32 jiffy = bpf_jiffies64();
+
+	if (count->jiffy != jiffy) {
+		count->jiffy = jiffy;
+		count->times = 0;
+	}
+	return count->times++ < most;
+}
+
 /* Neighbouring CPUs, which share a cache, share a lane. The verifier drops the branch that is not taken. */
 static __always_inline __u32 lane_here(void)
 {
