@@ -757,6 +757,21 @@ void answer_evacuator(const api::Request& request, const AnswerContext& context,
 
 }  // namespace
 
+const char* oom_cause_of(std::int64_t cause) {
+  switch (cause) {
+    case OOM_CGROUP_LIMIT:
+      return " at its cgroup's memory limit";
+    case OOM_NODE:
+      return " because the node was out of memory";
+    case OOM_CPUSET:
+      return " because the NUMA nodes of its cpuset were full";
+    case OOM_POLICY:
+      return " because the NUMA nodes of its memory policy were full";
+    default:
+      return "";
+  }
+}
+
 std::string describe(const KernelEvent& event) {
   std::string text = clean_text(event.text);
   char buffer[64];
@@ -769,14 +784,8 @@ std::string describe(const KernelEvent& event) {
              (name == nullptr ? "signal " + std::to_string(event.value) : "SIG" + std::string(name));
     }
     case EVENT_oom_kill: {
-      const char* where = event.value == OOM_CGROUP_LIMIT ? " at its cgroup's memory limit"
-                          : event.value == OOM_NODE       ? " because the node was out of memory"
-                          : event.value == OOM_CPUSET     ? " because the NUMA nodes of its cpuset were full"
-                          : event.value == OOM_POLICY
-                              ? " because the NUMA nodes of its memory policy were full"
-                              : "";
       std::snprintf(buffer, sizeof buffer, ", %.0f MiB resident", static_cast<double>(event.extra) / 1024);
-      return std::string("was killed by the OOM killer") + where + buffer;
+      return std::string("was killed by the OOM killer") + oom_cause_of(event.value) + buffer;
     }
     case EVENT_slow_call:
       std::snprintf(buffer, sizeof buffer, "was blocked for %.2f s",

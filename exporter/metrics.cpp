@@ -104,6 +104,14 @@ private:
     value(std::move(labels), number);
     end();
   }
+  // A value of each probe; none where `number` says that it is missing.
+  template <typename Function>
+  void per_probe(std::string name, std::string help, MetricType type, const Function& number) {
+    begin(std::move(name), std::move(help), type);
+    for (const ProbeHealth& probe : snapshot_.observation.probes)
+      value({{"probe", probe.name}}, number(probe));
+    end();
+  }
   void durations(std::string name, std::string help, const DurationHistogram& histogram) {
     begin(std::move(name), std::move(help), MetricType::Histogram);
     ClientMetric metric;
@@ -343,11 +351,8 @@ private:
 
   void agent() {
     const Observation& observation = snapshot_.observation;
-    begin("vedette_probe_up", "1 while the probe is attached", MetricType::Gauge);
-    for (const ProbeHealth& probe : observation.probes) {
-      value({{"probe", probe.name}}, probe.state == ProbeState::kAttached ? 1 : 0);
-    }
-    end();
+    per_probe("vedette_probe_up", "1 while the probe is attached", MetricType::Gauge,
+              [](const ProbeHealth& probe) { return probe.state == ProbeState::kAttached ? 1.0 : 0.0; });
     begin("vedette_probe_info", "State of the probe and why it is not attached", MetricType::Gauge);
     for (const ProbeHealth& probe : observation.probes) {
       value({{"probe", probe.name},
@@ -356,50 +361,35 @@ private:
             1);
     }
     end();
-    begin("vedette_probe_runs_total", "Runs of the probe's programs, while the kernel counts them",
-          MetricType::Counter);
-    for (const ProbeHealth& probe : observation.probes) {
-      value({{"probe", probe.name}}, probe.runs == 0 ? kMissing : static_cast<double>(probe.runs));
-    }
-    end();
-    begin("vedette_probe_run_seconds_total", "Time in the probe's programs, while the kernel counts it",
-          MetricType::Counter);
-    for (const ProbeHealth& probe : observation.probes) {
-      value({{"probe", probe.name}},
-            probe.runs == 0 ? kMissing : static_cast<double>(probe.run_ns) / kNsPerSecond);
-    }
-    end();
-
-    begin("vedette_probe_sampled_seconds_total",
-          "Time the kernel counted the probe's runs: its cost in cores is vedette_probe_run_seconds_total by "
-          "this",
-          MetricType::Counter);
-    for (const ProbeHealth& probe : observation.probes) {
-      value({{"probe", probe.name}},
-            probe.sampled_ns == 0 ? kMissing : static_cast<double>(probe.sampled_ns) / kNsPerSecond);
-    }
-    end();
-
-    begin("vedette_probe_watched_seconds_total",
-          "Time the probe was attached, which is what its totals were counted in: a rate of them divided by "
-          "the "
-          "rate of this is a true one",
-          MetricType::Counter);
-    for (const ProbeHealth& probe : observation.probes) {
-      value({{"probe", probe.name}},
-            probe.watched_ns == 0 ? kMissing : static_cast<double>(probe.watched_ns) / kNsPerSecond);
-    }
-    end();
-
-    begin(
+    const auto seconds = [](std::uint64_t ns, bool known) {
+      return known ? static_cast<double>(ns) / kNsPerSecond : kMissing;
+    };
+    per_probe("vedette_probe_runs_total", "Runs of the probe's programs, while the kernel counts them",
+              MetricType::Counter, [](const ProbeHealth& probe) {
+                return probe.runs == 0 ? kMissing : static_cast<double>(probe.runs);
+              });
+    per_probe("vedette_probe_run_seconds_total", "Time in the probe's programs, while the kernel counts it",
+              MetricType::Counter,
+              [&](const ProbeHealth& probe) { return seconds(probe.run_ns, probe.runs != 0); });
+    per_probe(
+        "vedette_probe_sampled_seconds_total",
+        "Time the kernel counted the probe's runs: its cost in cores is vedette_probe_run_seconds_total by "
+        "this",
+        MetricType::Counter,
+        [&](const ProbeHealth& probe) { return seconds(probe.sampled_ns, probe.sampled_ns != 0); });
+    per_probe(
+        "vedette_probe_watched_seconds_total",
+        "Time the probe was attached, which is what its totals were counted in: a rate of them divided by "
+        "the rate of this is a true one",
+        MetricType::Counter,
+        [&](const ProbeHealth& probe) { return seconds(probe.watched_ns, probe.watched_ns != 0); });
+    per_probe(
         "vedette_probe_missed_runs_total",
         "Runs the kernel skipped because an interrupt came while the same program ran: what they would have "
         "counted is missing",
-        MetricType::Counter);
-    for (const ProbeHealth& probe : observation.probes) {
-      value({{"probe", probe.name}}, probe.misses ? static_cast<double>(*probe.misses) : kMissing);
-    }
-    end();
+        MetricType::Counter, [](const ProbeHealth& probe) {
+          return probe.misses ? static_cast<double>(*probe.misses) : kMissing;
+        });
 
     const Losses& losses = observation.losses;
     begin("vedette_events_produced_total", "Records the probes wanted to send", MetricType::Counter);
