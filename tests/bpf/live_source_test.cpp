@@ -190,6 +190,12 @@ LiveOptions quick() {
   return options;
 }
 
+LiveOptions files_alone() {
+  LiveOptions options = quick();
+  options.use_kernel_probes = false;
+  return options;
+}
+
 std::optional<std::size_t> row_of(const Observation& observation, const std::string& name) {
   for (std::size_t i = 0; i < observation.entities.size(); ++i) {
     if (observation.entities[i]->name == name) return i;
@@ -496,9 +502,7 @@ TEST_CASE("The pages a process touches are the faults of its cgroup, and the nod
   if (::geteuid() != 0) VEDETTE_SKIP("making cgroups needs root");
   const TestCgroup cgroup("faults");
   if (!cgroup.exists()) VEDETTE_SKIP("no cgroup can be made here");
-  auto options = quick();
-  options.use_kernel_probes = false;
-  auto made = LiveSource::make(options);
+  auto made = LiveSource::make(files_alone());
   REQUIRE(made.has_value());
   constexpr std::uint64_t kPages = 20'000;
   constexpr std::uint64_t kSlack =
@@ -552,9 +556,7 @@ TEST_CASE("Pages of a file that are not in memory are major faults of who touche
   REQUIRE(mapped != MAP_FAILED);
   REQUIRE(::madvise(mapped, kPages * kPage, MADV_RANDOM) == 0);
 
-  auto options = quick();
-  options.use_kernel_probes = false;
-  auto made = LiveSource::make(options);
+  auto made = LiveSource::make(files_alone());
   REQUIRE(made.has_value());
   SteppedChild child(
       cgroup, [] {},
@@ -604,9 +606,7 @@ TEST_CASE("Each huge page that is split is counted" * doctest::test_suite("kerne
   for (std::size_t i = 0; i < kPages; ++i) memory[i * kHuge] = 1;
   if (*made_huge() - *huge_before < kPages) VEDETTE_SKIP("no huge pages are to be had");
 
-  auto options = quick();
-  options.use_kernel_probes = false;
-  auto made = LiveSource::make(options);
+  auto made = LiveSource::make(files_alone());
   REQUIRE(made.has_value());
   Observation observation;
   REQUIRE(tick_until(**made, observation, [] { return true; }));
@@ -630,8 +630,7 @@ TEST_CASE("A CPU quota that holds a pod back: its share of time, and how much of
   // A twentieth of one CPU, in periods of 100 ms: so much it gets on a busy machine, too.
   if (!cgroup.write("/cpu.cfs_quota_us", "5000") && !cgroup.write("/cpu.max", "5000 100000"))
     VEDETTE_SKIP("no CPU quota can be set here");
-  auto options = quick();
-  options.use_kernel_probes = false;
+  auto options = files_alone();
   options.files.interval = std::chrono::milliseconds(1000);
   auto made = LiveSource::make(options);
   REQUIRE(made.has_value());
@@ -665,9 +664,7 @@ TEST_CASE("What memory.high holds back is counted as the kernel counts it" * doc
   constexpr std::size_t kHigh = 8UL * 1024 * 1024;
   if (!cgroup.write("/memory.high", std::to_string(kHigh)))
     VEDETTE_SKIP("no memory.high: the memory controller is that of cgroup v1 here");
-  auto options = quick();
-  options.use_kernel_probes = false;
-  auto made = LiveSource::make(options);
+  auto made = LiveSource::make(files_alone());
   REQUIRE(made.has_value());
   SteppedChild child(
       cgroup, [] {},
@@ -725,9 +722,7 @@ TEST_CASE(
   if (!swap.on()) VEDETTE_SKIP("no swap file here");
   constexpr std::size_t kLimit = 16UL * 1024 * 1024;
   cgroup.limit_memory(kLimit);
-  auto options = quick();
-  options.use_kernel_probes = false;
-  auto made = LiveSource::make(options);
+  auto made = LiveSource::make(files_alone());
   REQUIRE(made.has_value());
   volatile char* memory = nullptr;
   SteppedChild child(
@@ -811,9 +806,7 @@ TEST_CASE("A real ext4 that stops taking writes is a read-only mount, as the ker
   if (::geteuid() != 0) VEDETTE_SKIP("mounting needs root");
   const LoopMount disk;
   if (!disk.mounted()) VEDETTE_SKIP("no ext4 can be mounted on a loop device here");
-  auto options = quick();
-  options.use_kernel_probes = false;
-  auto made = LiveSource::make(options);
+  auto made = LiveSource::make(files_alone());
   REQUIRE(made.has_value());
   Observation observation;
   const auto read_only = [&] { return observation.samples[0].gauges[GAUGE_read_only_mounts]; };
@@ -834,9 +827,7 @@ TEST_CASE("A real ext4 that stops taking writes is a read-only mount, as the ker
 }
 
 TEST_CASE("Without kernel probes their signals are off and the files still speak") {
-  auto options = quick();
-  options.use_kernel_probes = false;
-  auto made = LiveSource::make(options);
+  auto made = LiveSource::make(files_alone());
   REQUIRE(made.has_value());
   Observation observation;
   REQUIRE(tick_until(**made, observation,
@@ -858,8 +849,7 @@ TEST_CASE("A stop signal ends the waiting") {
   sigaddset(&mask, SIGUSR2);
   REQUIRE(::pthread_sigmask(SIG_BLOCK, &mask, nullptr) == 0);
   const FileHandle stop(::signalfd(-1, &mask, SFD_CLOEXEC));
-  auto options = quick();
-  options.use_kernel_probes = false;
+  auto options = files_alone();
   options.stop_fd = stop.get();
   auto made = LiveSource::make(options);
   REQUIRE(made.has_value());

@@ -85,6 +85,22 @@ std::string integrity(const std::string& path) {
 
 const std::string kId = "20231114-221320-abcdef";
 
+// A node whose filesystem is broken, an incident of its own.
+std::shared_ptr<Snapshot> snapshot_of_trouble() {
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->observation.time = {1'000'000'000, kNow};
+  Condition trouble;
+  trouble.reason = "FilesystemError";
+  trouble.severity = Severity::kUnhealthy;
+  trouble.entity = std::make_shared<const Entity>();
+  trouble.since = snapshot->observation.time;
+  trouble.message = "ext4 found an error";
+  snapshot->conditions = {trouble};
+  Incidents incidents;
+  snapshot->incidents = incidents.update(snapshot->observation.time, snapshot->conditions, CauseFinder());
+  return snapshot;
+}
+
 }  // namespace
 
 TEST_CASE("what is written is read again, and what was open is closed by the next start") {
@@ -350,17 +366,7 @@ TEST_CASE(
     "answered") {
   const Folder folder;
   Journal journal({.path = folder.journal()});
-  auto snapshot = std::make_shared<Snapshot>();
-  snapshot->observation.time = {1'000'000'000, kNow};
-  Condition trouble;
-  trouble.reason = "FilesystemError";
-  trouble.severity = Severity::kUnhealthy;
-  trouble.entity = std::make_shared<const Entity>();
-  trouble.since = snapshot->observation.time;
-  trouble.message = "ext4 found an error";
-  snapshot->conditions = {trouble};
-  Incidents incidents;
-  snapshot->incidents = incidents.update(snapshot->observation.time, snapshot->conditions, CauseFinder());
+  const auto snapshot = snapshot_of_trouble();
   snapshot->decision.policy = Policy::builtin();
   snapshot->decision.taint = true;
   snapshot->decision.reason = "FilesystemError";
@@ -383,16 +389,7 @@ TEST_CASE(
 TEST_CASE("advice, its end, and that the node is trusted again are actions of the incident") {
   const Folder folder;
   Journal journal({.path = folder.journal()});
-  auto snapshot = std::make_shared<Snapshot>();
-  snapshot->observation.time = {1'000'000'000, kNow};
-  Condition trouble;
-  trouble.reason = "FilesystemError";
-  trouble.severity = Severity::kUnhealthy;
-  trouble.entity = std::make_shared<const Entity>();
-  trouble.since = snapshot->observation.time;
-  snapshot->conditions = {trouble};
-  Incidents incidents;
-  snapshot->incidents = incidents.update(snapshot->observation.time, snapshot->conditions, CauseFinder());
+  const auto snapshot = snapshot_of_trouble();
   const std::string id = snapshot->incidents.at(0).id;
   snapshot->decision.advice = {"NoSchedule", "FilesystemError", "ext4 found an error"};
   journal.publish(snapshot);
