@@ -3,8 +3,6 @@
 #include <array>
 #include <csignal>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 #include <utility>
@@ -19,17 +17,13 @@
 #include <yaml-cpp/yaml.h>
 
 #include "agent/config.h"
+#include "agent/yaml_section.h"
 
 namespace vedette {
 namespace {
 
 // Not IN_CREATE nor IN_MODIFY: a file that is being written is half a file, and half a file may be valid.
 constexpr std::uint32_t kChanges = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR;
-
-std::string text_of(const std::string& file) {
-  std::ifstream stream(file);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
 
 void drain(int file) {
   std::array<char, 4096> rest{};
@@ -122,7 +116,7 @@ void PolicyWatch::run() {
 }
 
 void PolicyWatch::reload(bool asked) {
-  const std::string text = text_of(file_);
+  const std::string text = YamlSection::text_of(file_).value_or("");
   if (text == read_ && !asked) return;  // another file of the directory
   const Result<Config> config = load_config(file_, in_cluster_);
   // It may be replaced between two looks: what counts is what was read for the policy.

@@ -23,7 +23,7 @@ constexpr MonotonicNs kScanGapNs = 1'000'000'000;
 // Where the kernel does not say that something changed (v1), and in case it did not.
 constexpr MonotonicNs kScanAnywayNs = 10'000'000'000;
 
-// A log whose reading failed is opened anew.
+// A log whose reading failed is opened anew. (One that cannot be opened at the start never will be.)
 constexpr MonotonicNs kLogRetryNs = 60'000'000'000;
 
 // Of thousands that these keep at a time one in some hundreds finds no room. Their counts would never be
@@ -102,7 +102,7 @@ Status LiveSource::open() {
     return fail_errno("read " + options_.files.proc + "/self/mountinfo (procfs must be mounted there)");
   }
   start_probes();
-  open_log(0);
+  open_log();
   scan(monotonic_now());
 
   timer_ = FileHandle(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
@@ -118,14 +118,12 @@ Status LiveSource::open() {
   return {};
 }
 
-// `now`: 0, at the start, when a log that cannot be opened never will be.
-void LiveSource::open_log(MonotonicNs now) {
+void LiveSource::open_log() {
   if (auto log = LogSource::make(options_.kernel_log, options_.log_rules)) {
     log_ = std::move(*log);
     log_reason_.clear();
   } else {
     log_reason_ = log.error().text;
-    if (now != 0) log_retry_ns_ = now + kLogRetryNs;
   }
 }
 
@@ -531,7 +529,10 @@ void LiveSource::add_totals(Observation& observation, MonotonicNs now) {
 
 void LiveSource::read_log(MonotonicNs now) {
   log_events_.clear();
-  if (!log_ && log_retry_ns_ != 0 && now >= log_retry_ns_) open_log(now);
+  if (!log_ && log_retry_ns_ != 0 && now >= log_retry_ns_) {
+    log_retry_ns_ = now + kLogRetryNs;
+    open_log();
+  }
   if (!log_) return;
   if (const auto read = log_->read(now, log_events_, node_counts_, log_lost_); !read) {
     log_reason_ = read.error().text;

@@ -91,7 +91,7 @@ private:
 
   explicit LiveSource(const LiveOptions& options);
   Status open();
-  void open_log(MonotonicNs now);
+  void open_log();
   void start_probes();
   void scan(MonotonicNs now);
   void name_from_kernel(MonotonicNs now);
@@ -141,7 +141,7 @@ private:
   MonotonicNs last_ns_ = 0;
   std::uint64_t missed_ticks_ = 0;
   std::uint64_t log_lost_ = 0;
-  MonotonicNs log_retry_ns_ = 0;                                 // 0: never
+  MonotonicNs log_retry_ns_ = 0;                                 // 0: its reading never failed
   std::uint64_t no_slot_ = 0;                                    // as of the last tick
   std::unordered_map<CgroupId, MonotonicNs> forget_at_;          // slots of removed cgroups
   std::array<std::uint64_t, SLOT_COUNTER_COUNT> starts_lost_{};  // as of the last tick

@@ -112,8 +112,8 @@ private:
   std::unordered_map<std::string, EntityId> by_key_;
   std::deque<Death> deaths_;                       // oldest first
   std::unordered_map<std::string, PodInfo> pods_;  // by uid
-  std::unordered_map<std::string, std::uint64_t>
-      restarts_before_;  // by uid: as the first list of pods had them
+  // By uid: as the first list of pods had them.
+  std::unordered_map<std::string, std::uint64_t> restarts_before_;
   bool listed_ = false;
   struct Contained {
     std::string uid;
