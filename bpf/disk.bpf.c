@@ -43,6 +43,7 @@ struct askers {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_ALIGNED);
 	__uint(max_entries, 1 << ASKERS_BITS);
 	__type(key, __u32);
 	__type(value, struct askers);
@@ -195,6 +196,7 @@ struct device_count {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_ALIGNED);
 	__uint(max_entries, 1 << DEVICE_COUNTS_BITS);
 	__type(key, __u32);
 	__type(value, struct device_count);

@@ -5,7 +5,9 @@
  * what GRO put together, or TSO will cut, is one packet.
  *
  * Among them DNS over UDP. A question is kept until its answer comes, or until the survey finds it too old.
- * Everything may be interrupted by a softirq that does the same: all counts are atomic.
+ *
+ * What is sent may be interrupted by a softirq that sends as well: its counts are atomic. What comes in is handed to
+ * its socket with softirqs off, so that nothing else here counts it meanwhile.
  */
 #include "compat.bpf.h"
 #include "totals.bpf.h"
@@ -239,8 +241,8 @@ int packet_received(struct __sk_buff *skb)
 	struct totals *totals_here = memo ? totals_by(&memo->packet_row, cgroup_id) : 0;
 	__u32 at = dns_message(skb, 0);
 
-	COUNT_ANYWHERE(totals_here, packets_received, 1);
-	COUNT_ANYWHERE(totals_here, received_bytes, skb->len);
+	COUNT(totals_here, packets_received, 1);
+	COUNT(totals_here, received_bytes, skb->len);
 	if (at)
 		dns_received(skb, cgroup_id, at);
 	return PASS;

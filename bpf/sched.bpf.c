@@ -30,6 +30,7 @@ struct sleeper {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_ALIGNED);
 	__uint(max_entries, SLEEPERS);
 	__type(key, __u32);
 	__type(value, struct sleeper);

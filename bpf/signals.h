@@ -57,7 +57,7 @@
 	COUNTER(tcp_connects_unreachable, tcp,    "connects", POD,  "TCP connects without a way to the peer: EHOSTUNREACH, ENETUNREACH") \
 	COUNTER(tcp_new_destinations,   tcp,      "peers",    POD,  "TCP connects to an address and port not seen lately from there") \
 	COUNTER(tcp_accepts,            tcp,      "connects", POD,  "TCP connections taken from a peer") \
-	COUNTER(tcp_retransmits,        tcp,      "segments", POD,  "TCP segments sent again") \
+	COUNTER(tcp_retransmits,        tcp,      "segments", POD,  "TCP segments sent again, SYNs and their answers too") \
 	COUNTER(tcp_resets_sent,        tcp,      "segments", POD,  "TCP resets sent") \
 	COUNTER(tcp_resets_received,    tcp,      "segments", POD,  "TCP resets received") \
 	COUNTER(socket_overruns,        sockets,  "packets",  POD,  "Packets for which a socket's buffer had no room") \

@@ -24,6 +24,7 @@ struct start {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_ALIGNED);
 	__uint(max_entries, STARTS);
 	__type(key, __u32);
 	__type(value, struct start);

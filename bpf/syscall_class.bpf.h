@@ -15,9 +15,9 @@ enum wait_kind { WAIT_DISK = 0, WAIT_NETWORK, WAIT_LOCK, WAIT_SLEEP, WAIT_OTHER,
 
 /* Zero: a call that the list does not have. */
 struct call_traits {
-	__u8 class_plus_1;
-	__u8 wait;   /* enum wait_kind */
-	__u8 prompt; /* 1: it never waits for work or for time */
+	__u8 class_plus_1 : 4;
+	__u8 wait : 3;   /* enum wait_kind */
+	__u8 prompt : 1; /* it never waits for work or for time */
 };
 
 static const struct call_traits call_table[CALLS] = {

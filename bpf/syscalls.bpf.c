@@ -58,7 +58,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 static __always_inline __u32 error_group(long error, long id)
 {
 	switch (error) {
-	case EAGAIN:
+	case EAGAIN: /* of the others the caller knows */
 		return id == CLONE || id == FORK || id == VFORK || id == CLONE3 ? COUNTER_errors_processes : NO_ERROR;
 	case EINTR:
 	case EINPROGRESS:
@@ -140,7 +140,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	COUNT(totals_here, syscalls, 1);
 	if (class < CLASS_COUNT)
 		ADD_HERE(totals_here->counter[COUNTER_syscalls_file + class], 1);
-	if (result < 0 && result >= -MAX_ERRNO)
+	/* Nothing to read yet is what a server hears most. */
+	if (result < 0 && result >= -MAX_ERRNO && !(result == -EAGAIN && class != CLASS_PROCESS))
 		count_error(totals_here, -result, id);
 	ns = start_end(tid);
 	if (!ns)

@@ -401,6 +401,14 @@ int BPF_PROG(tcp_retransmit_skb, const struct sock *sk, const struct sk_buff *sk
 	return 0;
 }
 
+/* A listener's answers, until the client confirms one; told only once it is sent. */
+SEC("tp_btf/tcp_retransmit_synack")
+int BPF_PROG(tcp_retransmit_synack, const struct sock *listener)
+{
+	COUNT_ANYWHERE(totals_of(owner_of(listener)), tcp_retransmits, 1);
+	return 0;
+}
+
 /* The socket may be null since 6.10; the argument that gives the reason, since then too, is not read. */
 SEC("tp_btf/tcp_send_reset")
 int BPF_PROG(tcp_send_reset, const struct sock *sk, const struct sk_buff *skb)

@@ -20,6 +20,12 @@
 /* Set by the loader before the verifier runs, so it is a constant to the program. */
 const volatile struct probe_config config = { .cpus = 1, .lanes = 1 };
 
+/*
+ * Of an array that can be mapped the values begin at a page. Those of others begin in the middle of a cache line: what
+ * is aligned for one CPU would then share its line with another's.
+ */
+#define BPF_F_ALIGNED BPF_F_MMAPABLE
+
 /* Sizes of 1 stand for the agent's own; see KernelOptions. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -66,6 +72,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_ALIGNED);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct cpu_memo);

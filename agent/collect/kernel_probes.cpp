@@ -254,7 +254,7 @@ Status KernelProbes::State::make_maps() {
        {make_map("totals", BPF_MAP_TYPE_ARRAY, key, sizeof(::totals), rows_count, BPF_F_MMAPABLE),
         make_map("losses", BPF_MAP_TYPE_ARRAY, key, sizeof(probe_losses), cpus, BPF_F_MMAPABLE),
         make_map("owners", BPF_MAP_TYPE_ARRAY, key, sizeof(slot_owner), options.slots, BPF_F_MMAPABLE),
-        make_map("memos", BPF_MAP_TYPE_ARRAY, key, sizeof(cpu_memo), cpus),
+        make_map("memos", BPF_MAP_TYPE_ARRAY, key, sizeof(cpu_memo), cpus, BPF_F_MMAPABLE),
         make_map("controls", BPF_MAP_TYPE_ARRAY, key, sizeof(probe_controls), 1, BPF_F_MMAPABLE),
         make_map("details", BPF_MAP_TYPE_HASH, sizeof(detail_key), sizeof(std::uint64_t), options.details),
         make_map("slots", BPF_MAP_TYPE_HASH, sizeof(std::uint64_t), key, options.slots),

@@ -1,7 +1,10 @@
+#include <array>
+#include <cstring>
 #include <sstream>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -56,6 +59,50 @@ int begin_connect() {
   ::inet_pton(AF_INET, "192.0.2.7", &address.sin_addr);
   (void)::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
   return fd;
+}
+
+std::uint16_t internet_checksum(const void* data, std::size_t size) {
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i + 1 < size; i += 2) {
+    std::uint16_t word = 0;
+    std::memcpy(&word, static_cast<const char*>(data) + i, sizeof(word));
+    sum += word;
+  }
+  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<std::uint16_t>(~sum);
+}
+
+// As if the silent peer sent a SYN to port 80 of 192.0.2.1.
+bool send_syn_of_silent_peer() {
+  struct {
+    iphdr ip{};
+    tcphdr tcp{};
+  } packet;
+  packet.ip.version = 4;
+  packet.ip.ihl = sizeof(packet.ip) / 4;
+  packet.ip.ttl = 64;
+  packet.ip.protocol = IPPROTO_TCP;
+  ::inet_pton(AF_INET, "192.0.2.7", &packet.ip.saddr);
+  ::inet_pton(AF_INET, "192.0.2.1", &packet.ip.daddr);
+  packet.tcp.source = htons(40000);
+  packet.tcp.dest = htons(80);
+  packet.tcp.seq = htonl(1);
+  packet.tcp.syn = 1;
+  packet.tcp.doff = sizeof(packet.tcp) / 4;
+  packet.tcp.window = htons(1024);
+  // Of the addresses, the protocol and the length as well (RFC 9293, 3.1).
+  struct {
+    std::array<std::uint32_t, 2> addresses;
+    std::array<std::uint16_t, 2> rest;
+    tcphdr tcp;
+  } summed{{packet.ip.saddr, packet.ip.daddr}, {htons(IPPROTO_TCP), htons(sizeof(packet.tcp))}, packet.tcp};
+  packet.tcp.check = internet_checksum(&summed, sizeof(summed));
+  const FileHandle raw(::socket(AF_INET, SOCK_RAW, IPPROTO_RAW));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = packet.ip.daddr;
+  return ::sendto(raw.get(), &packet, sizeof(packet), 0, reinterpret_cast<sockaddr*>(&address),
+                  sizeof(address)) == sizeof(packet);
 }
 
 // Refused connects to 127.0.0.1 at `port`, or from an IPv6 socket to ::ffff:127.0.0.1.
@@ -261,6 +308,34 @@ TEST_CASE("a peer that never answers: the SYN is sent again, then the connect ha
   REQUIRE(failures.size() == 1);
   CHECK(failures[0].value == ETIMEDOUT);
   CHECK(std::string(failures[0].text) == "192.0.2.7");
+}
+
+TEST_CASE("a client that never confirms is answered again by whose listener it is") {
+  const auto probes = attach();
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const int status = run_in(
+      cgroup,
+      [] {
+        const FileHandle listener(::socket(AF_INET, SOCK_STREAM, 0));
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(80);
+        if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return 96;
+        if (::listen(listener.get(), 1) != 0) return 97;
+        if (!send_syn_of_silent_peer()) return 98;
+        for (int i = 0; i < 50 && sent_again_of_this_network() == 0; ++i) ::usleep(100'000);
+        return sent_again_of_this_network();
+      },
+      own_network(kSilentPeer +
+                  " && ip link set lo up && "
+                  "for name in all lo; do echo 0 > /proc/sys/net/ipv4/conf/$name/rp_filter; done"));
+  if (no_network(status)) VEDETTE_SKIP("no network namespace or veth here");
+  const int sent_again = WEXITSTATUS(status);
+  REQUIRE(sent_again > 0);
+  REQUIRE(sent_again < 10);
+  CHECK(heard.in(cgroup).counters[COUNTER_tcp_retransmits] == static_cast<std::uint64_t>(sent_again));
+  CHECK(heard.in(cgroup).counters[COUNTER_tcp_accepts] == 0);
 }
 
 TEST_CASE(
