@@ -109,6 +109,10 @@ inline std::string substance_of(const std::string& held_back) {
   return held_back.substr(0, held_back.find(':'));
 }
 
+// The value of the taint for a reason: a label value (letters, digits, '-', '_', '.', beginning and ending
+// with a letter or digit, at most 63 bytes).
+std::string taint_value(const std::string& reason);
+
 // What the writer knows of the API server's side. `acked_generation` == a decision's generation: it is true
 // there.
 struct ActState {

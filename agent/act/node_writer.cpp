@@ -1,7 +1,6 @@
 #include "agent/act/node_writer.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
 #include <utility>
 
@@ -9,7 +8,6 @@
 #include <spdlog/spdlog.h>
 
 #include "agent/act/policy.h"
-#include "agent/base/fnv1a.h"
 
 namespace vedette {
 namespace {
@@ -17,39 +15,12 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kMaxMeasured = 1024;  // as ActState promises
-// Two transitions (taint, lift) for each of the four taints an hour that act/decide allows, and as many words
-// on what was held back or advised.
-constexpr std::size_t kMaxPendingEvents = 16;
-// With the backoff this is about half a minute beyond the end of an outage; an event that is refused for
-// another reason (rights, admission) must not be sent for ever.
-constexpr unsigned kMaxEventAttempts = 8;
 // A node has a handful of writers; each round lets at least one of them through.
 constexpr unsigned kMaxConflicts = 64;
 constexpr milliseconds kConflictPause{4};  // about one GET + PATCH of a competitor
 constexpr double kHeartbeatSpread = 1.2;
 constexpr milliseconds kStuckPause{1'000};
 constexpr milliseconds kOwingPause{1'000};  // a slot that is to be given back: someone may need it
-constexpr std::size_t kMaxTaintValue = 63;  // of a label value
-// As long as the API server keeps an event that nothing renews (--event-ttl): later there is none to
-// continue.
-constexpr WallNs kSeriesNs = 3600ULL * 1'000'000'000ULL;
-constexpr std::size_t kMaxEventStem = 230;  // 253 for an object's name, less "." and 16 digits
-// What holds a taint back may come and go with every tick (a confidence near its bound): told as rarely as
-// the condition is renewed.
-constexpr WallNs kSameHoldNs = 300ULL * 1'000'000'000ULL;
-
-// A label value: letters, digits, '-', '_', '.', beginning and ending with a letter or digit.
-std::string taint_value(const std::string& reason) {
-  std::string value;
-  for (const char c : reason.substr(0, kMaxTaintValue)) {
-    const bool allowed = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
-    value += allowed ? c : '-';
-  }
-  const auto alnum = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
-  value.erase(value.begin(), std::find_if(value.begin(), value.end(), alnum));
-  value.erase(std::find_if(value.rbegin(), value.rend(), alnum).base(), value.end());
-  return value;
-}
 
 bool taint_is_as_wanted(const NodeState& seen, const Decision& wanted) {
   if (!wanted.taint) return seen.our_taints.empty();
@@ -84,21 +55,6 @@ bool may_change_taint(const Decision& wanted) {
   return wanted.taint ? may_taint(wanted) : !wanted.paused;
 }
 
-// One taint has one name, so that whoever tells of it, the agent that set it or the next one, tells the same
-// event.
-std::string name_of_event(const std::string& node, WallNs time, std::uint64_t salt) {
-  char digits[20];
-  const unsigned long long number = time + salt;
-  std::snprintf(digits, sizeof digits, ".%016llx", number);
-  return cut_name(node, kMaxEventStem) + digits;
-}
-
-std::string name_of_event(const std::string& node, const Taint& taint) {
-  // Two taints of one second are two.
-  const std::uint64_t salt = fnv1a(taint.value + ":" + taint.effect) % 1'000'000'000;
-  return name_of_event(node, parse_time(taint.time_added), salt);
-}
-
 std::optional<Taint> wanted_taint(const NodeState& seen, const Decision& wanted, const std::string& key) {
   if (!wanted.taint) return std::nullopt;
   Taint taint{.key = key, .value = taint_value(wanted.reason), .effect = wanted.effect, .time_added = {}};
@@ -128,6 +84,7 @@ NodeWriter::NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeCli
       client_(std::move(client)),
       node_(client_, options_.node),
       budget_(client_, options_.node, options_.budget),
+      events_(client_, node_, Backoff(options_.first_backoff, options_.max_backoff)),
       heartbeat_(options_.heartbeat),
       until_heartbeat_(options_.heartbeat),
       held_back_(options_.held_back),
@@ -135,8 +92,7 @@ NodeWriter::NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeCli
       status_brake_(options_.first_correction, options_.max_correction),
       backoff_(options_.first_backoff, options_.max_backoff),
       hurried_backoff_(std::min(options_.first_backoff, options_.max_pending_backoff),
-                       options_.max_pending_backoff),
-      events_backoff_(options_.first_backoff, options_.max_backoff) {
+                       options_.max_pending_backoff) {
   publish_state();
   thread_ = std::jthread([this] { run(); });
 }
@@ -190,10 +146,10 @@ void NodeWriter::run() {
     taint_brake_.end();
     status_brake_.end();
     if (done) {
-      if (!state_.last_error.empty() && events_error_.empty())
+      if (!state_.last_error.empty() && events_.error().empty())
         spdlog::info("node {}: the API server answers again", options_.node.name);
       state_.connected = true;
-      state_.last_error = events_error_;
+      state_.last_error = events_.error();
       backoff_.reset();
       hurried_backoff_.reset();
       refusal_ = {};
@@ -205,7 +161,7 @@ void NodeWriter::run() {
       if (state_.last_error != done.error().text) spdlog::warn("{}", done.error().text);
       state_.connected = false;
       state_.last_error = done.error().text;
-      ++state_.failures;
+      ++failures_;
       if (failing_since_ns_ == 0) failing_since_ns_ = monotonic_now();
       // Refused by a server that is only just back, and does not know all of its rules yet: soon again.
       if (was_away && !refusal_.away) backoff_.reset();
@@ -224,6 +180,12 @@ void NodeWriter::run() {
   }
 }
 
+void NodeWriter::publish_state() {
+  state_.failures = failures_ + events_.failures();
+  state_.events_written = events_.written();
+  published_.set(state_);
+}
+
 // Seconds since the newest decision, if the tick thread must be stuck; else 0.
 double NodeWriter::stuck_s() const {
   const MonotonicNs decided = decided_ns_;
@@ -240,7 +202,8 @@ milliseconds NodeWriter::pause_after_success() {
   // Without a watch it asks; spread, so that a rack that was powered on together does not stay together.
   milliseconds pause = watch_ && watch_->node() ? until_heartbeat_ : backoff_.jittered(options_.resync, 0.75);
   const MonotonicNs now = monotonic_now();
-  for (const MonotonicNs until : {held_until_ns_, settle_until_ns_, routine_from_ns_, events_from_ns_}) {
+  for (const MonotonicNs until :
+       {held_until_ns_, settle_until_ns_, routine_from_ns_, events_.next_try_ns()}) {
     if (until > now)
       pause = std::min(pause, std::chrono::ceil<milliseconds>(std::chrono::nanoseconds(until - now)));
   }
@@ -316,14 +279,14 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   }
   const std::string effect = wanted->taint ? wanted->effect : "";
   const bool done = state_.taint_effect == effect || (wanted->mode == Mode::kAdvise && !wanted->paused);
-  if (done && announced_ != effect) tell_taint(*wanted);
-  if (advised_ != wanted->advice.effect) tell_advice(*wanted);
-  if (told_trusted_ns_ != wanted->trusted_wall_ns) tell_trust(*wanted);
+  if (done) events_.tell_taint(*wanted, last_);
+  events_.tell_advice(*wanted);
+  events_.tell_trust(*wanted);
   publish_state();
   if (monotonic_now() < routine_from_ns_) return kept;
 
   if (Status slot = keep_slot(*seen, *wanted); kept) kept = std::move(slot);
-  tell_hold(*wanted);
+  events_.tell_hold(*wanted, state_.tainted, hold_, state_.held_back);
   if (!kept && gives_up(false)) return kept;
   auto after = match_status(std::move(*seen), *wanted);
   if (!after && gives_up(false)) return tl::unexpected(after.error());
@@ -333,7 +296,7 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
   }
   if (after && (state_.tainted == wanted->taint || !may_taint(*wanted)))
     state_.acked_generation = wanted->generation;
-  write_events();
+  events_.write(last_.uid);
   if (!after) return tl::unexpected(after.error());
   return kept;
 }
@@ -367,9 +330,7 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     if (*written) {
       ++state_.patches;
       if (wanted->generation == state_.acked_generation) taint_brake_.note();
-      // Nobody was told of it by this agent: somebody else set it.
-      if (!wanted->taint && announced_.empty()) tell_taken_away(seen->our_taints[0]);
-      lifted_ = !wanted->taint;
+      events_.note_patch(*seen, *wanted);
       note_node(**written, wanted.get());
       return std::move(**written);
     }
@@ -507,7 +468,6 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
   const bool was_tainted = state_.tainted;
   state_.connected = true;
   last_ = seen;
-  uid_ = seen.uid;
   if (const MonotonicNs now = monotonic_now(); failing_since_ns_ != 0 &&
                                                settle_until_ns_ < failing_since_ns_ &&
                                                now - failing_since_ns_ >= to_ns(options_.outage)) {
@@ -530,12 +490,11 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
       if (condition.status == "False")
         state_.found_conditions.push_back({type, false, condition.reason, condition.message});
     }
-    announced_ = state_.taint_effect;
     if (state_.adopted) {
       spdlog::info("node {}: finds its taint {}={} of {}", options_.node.name, options_.node.taint_key,
                    state_.taint_reason, seen.our_taints[0].time_added);
-      tell_found_taint(seen);
     }
+    events_.note_found(seen);
     return;
   }
   if (!state_.tainted) state_.adopted = false;
@@ -547,154 +506,6 @@ void NodeWriter::note_node(const NodeState& seen, const Decision* wanted) {
       state_.evidence_to_ack_s.erase(state_.evidence_to_ack_s.begin());
     }
     state_.evidence_to_ack_s.push_back(state_.last_evidence_to_ack_s);
-  }
-}
-
-void NodeWriter::tell_taint(const Decision& wanted) {
-  announced_ = wanted.taint ? wanted.effect : "";
-  const std::string& key = options_.node.taint_key;
-  NodeEvent event;
-  event.type = wanted.taint ? "Warning" : "Normal";
-  const bool advises = wanted.mode == Mode::kAdvise && !std::exchange(lifted_, false);
-  event.action = wanted.taint ? "Taint" : "Untaint";
-  event.reason = (advises ? "NodeWouldBe" : "Node") + event.action + "ed";
-  const std::string taint = key + "=" + taint_value(wanted.reason) + ":" + wanted.effect;
-  event.note = (wanted.taint ? taint + (advises ? " advised: " : " set: ")
-                             : key + (advises ? " no longer advised: " : " lifted: ")) +
-               wanted.message;
-  if (event.reason == "NodeTainted" && !last_.our_taints.empty())
-    event.name = name_of_event(options_.node.name, last_.our_taints[0]);
-  const std::string series = event.reason + taint_value(wanted.reason) + announced_;
-  queue_event(std::move(event), series);
-}
-
-// Whoever set it may have been killed before it told. An event that is there already stays as it is; where it
-// has expired, the taint is no news.
-void NodeWriter::tell_found_taint(const NodeState& seen) {
-  const Taint& taint = seen.our_taints[0];
-  const WallNs set = parse_time(taint.time_added);
-  const WallNs now = wall_now();
-  if (set == 0 || set > now || set + kSeriesNs < now) return;
-  NodeEvent event;
-  event.name = name_of_event(options_.node.name, taint);
-  event.type = "Warning";
-  event.action = "Taint";
-  event.reason = "NodeTainted";
-  event.note = taint.key + "=" + taint.value + ":" + taint.effect + " set: ";
-  std::string why = "by an agent that ended before it said why";
-  for (const auto& [type, condition] : seen.our_conditions) {
-    if (condition.status == "False" && taint_value(condition.reason) == taint.value) why = condition.message;
-  }
-  event.note += why;
-  const std::string series = event.reason + taint.value + taint.effect;
-  queue_event(std::move(event), series);
-}
-
-void NodeWriter::tell_taken_away(const Taint& taint) {
-  NodeEvent event;
-  event.type = "Normal";
-  event.action = "Untaint";
-  event.reason = "NodeUntainted";
-  event.note =
-      taint.key + "=" + taint.value + ":" + taint.effect +
-      " taken away: this agent does not want it; after `vedette pause` a taint that is set by hand stays";
-  queue_event(std::move(event), "NodeUntainted by another hand");
-}
-
-// As in advise mode, for a rule alone. What is tainted now is advised no longer, and needs no word.
-void NodeWriter::tell_advice(const Decision& wanted) {
-  const Advice& advice = wanted.advice;
-  const bool begins = !advice.effect.empty();
-  advised_ = advice.effect;
-  if (!begins && wanted.taint) return;
-  const std::string& key = options_.node.taint_key;
-  NodeEvent event;
-  event.type = begins ? "Warning" : "Normal";
-  event.action = begins ? "Taint" : "Untaint";
-  event.reason = "NodeWouldBe" + event.action + "ed";
-  event.note =
-      begins ? key + "=" + taint_value(advice.reason) + ":" + advice.effect + " advised: " + advice.message
-             : key + " no longer advised: " + advice.message;
-  const std::string series = event.reason + advice.reason + advice.effect;
-  queue_event(std::move(event), series);
-}
-
-// A taint that the evidence asks for, and why it is not there. Only where one would be set: elsewhere nothing
-// is held back.
-void NodeWriter::tell_hold(const Decision& wanted) {
-  std::string reason;
-  Hold hold = Hold::kNone;
-  std::string why;
-  if (wanted.mode == Mode::kEnforce && !state_.tainted) {
-    const bool waits = wanted.hold == Hold::kPersistence || wanted.hold == Hold::kRecord;
-    if (!state_.held_back.empty()) {
-      reason = wanted.reason;
-      hold = hold_;
-      why = state_.held_back;
-    } else if (wanted.hold != Hold::kNone && !waits) {
-      reason = substance_of(wanted.held_back);
-      hold = wanted.hold;
-      why = wanted.held_back;
-    }
-  }
-  if (told_hold_ == std::pair(reason, hold)) return;
-  told_hold_ = {reason, hold};
-  if (hold == Hold::kNone) return;
-  NodeEvent event;
-  event.type = "Warning";
-  event.action = "HoldBack";
-  event.reason = "NodeTaintHeldBack";
-  event.note = options_.node.taint_key + "=" + taint_value(reason) + " held back" +
-               why.substr(substance_of(why).size());
-  const std::string series = event.reason + reason + std::to_string(static_cast<int>(hold));
-  const auto told = series_.find(series);
-  if (told != series_.end() && wall_now() < told->second.last_ns + kSameHoldNs) return;
-  queue_event(std::move(event), series);
-}
-
-void NodeWriter::tell_trust(const Decision& wanted) {
-  told_trusted_ns_ = wanted.trusted_wall_ns;
-  NodeEvent event;
-  event.type = "Normal";
-  event.action = "Trust";
-  event.reason = "NodeTrusted";
-  event.note = "trusted again: " + wanted.trusted;
-  queue_event(std::move(event), "NodeTrusted");
-}
-
-void NodeWriter::queue_event(NodeEvent event, const std::string& key) {
-  event.time_ns = wall_now();
-  std::erase_if(series_, [&](const auto& old) { return old.second.last_ns + kSeriesNs < event.time_ns; });
-  Series& series = series_[key];
-  if (series.count == 0)
-    series.name = event.name.empty() ? name_of_event(options_.node.name, event.time_ns, 0) : event.name;
-  event.name = series.name;
-  event.count = ++series.count;
-  series.last_ns = event.time_ns;
-  spdlog::info("node {}: {}", options_.node.name, event.note);
-  if (events_.size() == kMaxPendingEvents) {
-    events_.pop_front();
-    ++state_.failures;
-  }
-  events_.push_back({.event = std::move(event)});
-}
-
-void NodeWriter::write_events() {
-  if (events_.empty()) events_error_.clear();
-  while (!events_.empty() && monotonic_now() >= events_from_ns_) {
-    PendingEvent& next = events_.front();
-    if (Status written = node_.write_event(uid_, next.event); !written) {
-      if (++next.attempts >= kMaxEventAttempts) events_.pop_front();
-      if (events_error_ != written.error().text) spdlog::warn("{}", written.error().text);
-      events_error_ = written.error().text;
-      ++state_.failures;
-      events_from_ns_ = monotonic_now() + to_ns(events_backoff_.next(client_.retry_after()));
-      return;
-    }
-    ++state_.events_written;
-    events_error_.clear();
-    events_backoff_.reset();
-    events_.pop_front();
   }
 }
 

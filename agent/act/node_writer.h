@@ -5,15 +5,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <deque>
-#include <map>
 #include <memory>
 #include <stop_token>
 #include <string>
 #include <thread>
-#include <utility>
 
 #include "agent/act/decision.h"
+#include "agent/act/node_events.h"
 #include "agent/act/taint_budget.h"
 #include "agent/base/latest.h"
 #include "agent/kube/backoff.h"
@@ -85,11 +83,6 @@ public:
   std::shared_ptr<const ActState> state() const { return published_.get(); }
 
 private:
-  struct PendingEvent {
-    NodeEvent event;
-    unsigned attempts = 0;
-  };
-
   NodeWriter(NodeWriterOptions options, std::stop_source stop, KubeClient client);
   void run();
   double stuck_s() const;
@@ -138,29 +131,15 @@ private:
   Result<TaintBudget::Answer> ask_for_slot(const NodeState& seen, bool newest, const std::string& what);
   Status keep_slot(const NodeState& seen, const Decision& wanted);
   void note_node(const NodeState& seen, const Decision* wanted);
-  // How often what an event says has happened since the first one of its series, and that one's name.
-  struct Series {
-    std::string name;
-    std::uint32_t count = 0;
-    WallNs last_ns = 0;
-  };
-
-  void tell_taint(const Decision& wanted);
-  void tell_found_taint(const NodeState& seen);
-  void tell_taken_away(const Taint& taint);
-  void tell_advice(const Decision& wanted);
-  void tell_hold(const Decision& wanted);
-  void tell_trust(const Decision& wanted);
-  void queue_event(NodeEvent event, const std::string& key);  // of series_
-  void write_events();
   bool asks(const Decision* wanted) const;
-  void publish_state() { published_.set(state_); }
+  void publish_state();
 
   const NodeWriterOptions options_;
   std::stop_source stop_;
   KubeClient client_;
   KubeNode node_;
   TaintBudget budget_;
+  NodeEvents events_;
 
   Latest<Decision> wanted_;
   // Nothing is decided before the node was read, and its trouble may ask for a taint then.
@@ -171,29 +150,19 @@ private:
 
   // Of the writer's thread from here on.
   ActState state_;
-  std::string uid_;
   NodeState last_;  // the node as an answer to this thread had it
   std::uint64_t wake_version_ = 0;
   std::chrono::milliseconds heartbeat_, until_heartbeat_;
   MonotonicNs measured_evidence_ns_ = 0;  // the newest evidence that evidence_to_ack_s holds
-  bool lifted_ = false;                   // the newest patch took the taint away, and no event has told it
-  std::string announced_;    // the effect that the last event (or the adopted state) told; empty: none
-  std::string advised_;      // the effect that the last advice told; empty: none
-  Hold hold_ = Hold::kNone;  // why state_.held_back
-  std::pair<std::string, Hold> told_hold_;  // by reason; as it was told, or not told again so soon
-  WallNs told_trusted_ns_ = 0;
-  std::deque<PendingEvent> events_;
-  MonotonicNs events_from_ns_ = 0;  // none is tried before: what is refused to them holds back nothing else
-  std::string events_error_;        // empty after a success
-  // By reason of event, and reason and effect of taint, or reason and what holds it back.
-  std::map<std::string, Series> series_;
+  std::uint64_t failures_ = 0;            // of match()
+  Hold hold_ = Hold::kNone;               // why state_.held_back
   MonotonicNs failing_since_ns_ = 0, settle_until_ns_ = 0;
   MonotonicNs held_until_ns_ = 0;  // no slot is asked for before
   std::chrono::milliseconds held_back_{0};
   std::uint64_t told_generation_ = 0;  // whose conditions and verdict were true on the node once
   std::string told_verdict_;
   Brake taint_brake_, status_brake_;
-  Backoff backoff_, hurried_backoff_, events_backoff_;
+  Backoff backoff_, hurried_backoff_;
   // What the last failure was, but for that of an event.
   struct Refusal {
     bool away = false;
