@@ -335,7 +335,7 @@ void add_value(const Snapshot& snapshot, std::size_t row, std::size_t column, ap
   out.set_value(snapshot.features.row(row)[column]);
 }
 
-void answer_status(const Snapshot& snapshot, api::Status& out) {
+void answer_status(const Snapshot& snapshot, const AnswerContext& context, api::Status& out) {
   out.set_overall(std::string(to_string(overall(snapshot.conditions))));
   for (const Condition& condition : snapshot.conditions) {
     fill_explained(snapshot, condition, *out.add_conditions());
@@ -344,7 +344,12 @@ void answer_status(const Snapshot& snapshot, api::Status& out) {
   fill(snapshot.act, snapshot.decision, *out.mutable_act());
   for (const auto& [say, by] :
        {std::pair(&snapshot.act.annotated, "annotation"), {&snapshot.act.local, "local"}}) {
-    const OperatorSay now = in_force(*say, snapshot.observation.time.wall_ns);
+    OperatorSay now = in_force(*say, snapshot.observation.time.wall_ns);
+    // Whoever annotates a node is not told at once, as the socket does.
+    for (const auto& veto : now.vetoes) {
+      const std::string why = unknown_reason(veto.first, context);
+      if (!why.empty()) now.error += (now.error.empty() ? "" : "; ") + why;
+    }
     if (now != OperatorSay{}) fill(now, by, *out.add_said());
   }
   const JournalUse& journal = snapshot.self.journal;
@@ -881,7 +886,7 @@ api::Response answer(const api::Request& request, const AnswerContext& context) 
 
   switch (request.ask_case()) {
     case api::Request::kStatus:
-      answer_status(snapshot, *response.mutable_status());
+      answer_status(snapshot, context, *response.mutable_status());
       break;
     case api::Request::kTop:
       answer_top(snapshot, context.history, *response.mutable_top());
