@@ -42,6 +42,14 @@ need_probe() {
   [[ $state == attached ]] || skip "probe $1 is $state here"
 }
 need_module() { modprobe "$@" 2>/dev/null || skip "this kernel has no module $1"; }
+# scsi_disk OPTION…: a SCSI disk of 8 MB (scsi_debug) until the scenario ends; its name is in `disk`.
+scsi_disk() {
+  need_module sd_mod
+  need_module scsi_debug dev_size_mb=8 "$@"
+  trap 'sleep 1; rmmod scsi_debug' EXIT
+  sleep 1
+  disk=$(basename /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*)
+}
 
 # at_least BEFORE MORE COMMAND…: what COMMAND prints is MORE above BEFORE, at the latest in 15 s: a tick is half
 # a second, and the guest's CPUs share one of the host's.
