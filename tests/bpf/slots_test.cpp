@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <set>
 
+#include <bpf/bpf.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -23,7 +25,32 @@ const CgroupTotals* find(const std::vector<CgroupTotals>& all, std::uint64_t id)
   return found == all.end() ? nullptr : &*found;
 }
 
+std::set<__u32> map_ids() {
+  std::set<__u32> ids;
+  for (__u32 id = 0; bpf_map_get_next_id(id, &id) == 0;) ids.insert(id);
+  return ids;
+}
+
 }  // namespace
+
+TEST_CASE("arrays of whole cache lines begin at one") {
+  const std::set<__u32> others = map_ids();
+  const auto probes = attach();
+  std::set<std::string> found;
+  for (const __u32 id : map_ids()) {
+    if (others.contains(id)) continue;
+    const FileHandle map(bpf_map_get_fd_by_id(id));
+    bpf_map_info info{};
+    __u32 size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(map.get(), &info, &size) != 0) continue;
+    if (info.type != BPF_MAP_TYPE_ARRAY || info.max_entries == 1 || info.value_size % 64 != 0) continue;
+    found.insert(info.name);
+    // Those of others begin 56 bytes into one.
+    CHECK_MESSAGE((info.map_flags & BPF_F_MMAPABLE) != 0, info.name);
+  }
+  CHECK(found.contains("memos"));
+  CHECK(found.contains("totals"));
+}
 
 TEST_CASE("a cgroup older than the agent has a slot, with its name and parent") {
   const std::string mount = attach()->cgroup_mount();
