@@ -26,10 +26,11 @@ struct BudgetOptions {
   std::uint32_t map_mib = 40;
   // Stay on this step whatever it costs. None: as the cost demands.
   std::optional<unsigned> step;
-  // On the last step the hot probes watch for `watch` in every `period`: a tenth. Less than 3 s would leave
-  // no rates at all, for those want a whole second between two ticks.
+  // On the last step the hot probes watch for `watch` in every `period`: a twentieth, which costs a server
+  // that does nothing but system calls and packets half a percent. Less than 3 s would leave no rates at all,
+  // for those want a whole second between two ticks.
   std::chrono::nanoseconds watch = std::chrono::seconds(3);
-  std::chrono::nanoseconds period = std::chrono::seconds(30);
+  std::chrono::nanoseconds period = std::chrono::seconds(60);
 };
 
 // One thing to give up. Exactly one of gap_mask, probe and in_time says what.
@@ -53,7 +54,7 @@ inline constexpr std::array<BudgetStep, 7> kBudgetSteps{{
     {.does = "packets and DNS are not watched", .probe = "packets"},
     // Floods of dropped packets are what this would pay for; the devices' own counters still tell of them.
     {.does = "reasons of dropped packets are not watched", .probe = "drops"},
-    {.does = "system calls, scheduling, sockets and disks are watched 3 s in 30", .in_time = true},
+    {.does = "system calls, scheduling, sockets and disks are watched 3 s in 60", .in_time = true},
 }};
 inline constexpr std::array<std::string_view, 5> kHotProbes{"syscalls", "sched", "tcp", "sockets", "disk"};
 

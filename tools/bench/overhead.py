@@ -44,7 +44,7 @@ def vedette(config="budget: {step: 0}\n"):  # all of it, whatever it costs
     with Agent(config=config) as agent:
         agent.wait_for_verdict()
         time.sleep(1.5)  # it begins with the one second in sixty in which the kernel measures its programs
-        yield
+        yield agent
 
 
 def bpftrace(script):
