@@ -16,12 +16,16 @@ using namespace vedette::bpf_test;
 
 namespace {
 
-sockaddr_in loopback(std::uint16_t port) {
+sockaddr_in address_of(const char* host, std::uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ::inet_pton(AF_INET, host, &address.sin_addr);
   return address;
+}
+
+sockaddr_in loopback(std::uint16_t port) {
+  return address_of("127.0.0.1", port);
 }
 
 int connect_to(const sockaddr_in& address) {
@@ -53,11 +57,8 @@ const std::string kSilentPeer =
 // To it; nothing is waited for.
 int begin_connect() {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(80);
-  ::inet_pton(AF_INET, "192.0.2.7", &address.sin_addr);
-  (void)::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  const sockaddr_in address = address_of("192.0.2.7", 80);
+  (void)::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   return fd;
 }
 
@@ -98,10 +99,8 @@ bool send_syn_of_silent_peer() {
   } summed{{packet.ip.saddr, packet.ip.daddr}, {htons(IPPROTO_TCP), htons(sizeof(packet.tcp))}, packet.tcp};
   packet.tcp.check = internet_checksum(&summed, sizeof(summed));
   const FileHandle raw(::socket(AF_INET, SOCK_RAW, IPPROTO_RAW));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = packet.ip.daddr;
-  return ::sendto(raw.get(), &packet, sizeof(packet), 0, reinterpret_cast<sockaddr*>(&address),
+  const sockaddr_in address = address_of("192.0.2.1", 0);
+  return ::sendto(raw.get(), &packet, sizeof(packet), 0, reinterpret_cast<const sockaddr*>(&address),
                   sizeof(address)) == sizeof(packet);
 }
 
@@ -285,11 +284,8 @@ TEST_CASE("a peer that never answers: the SYN is sent again, then the connect ha
         const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
         const int tries = 1;
         ::setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &tries, sizeof(tries));
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = htons(80);
-        ::inet_pton(AF_INET, "192.0.2.7", &address.sin_addr);
-        if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return 96;
+        const sockaddr_in address = address_of("192.0.2.7", 80);
+        if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return 96;
         if (errno != ETIMEDOUT) return 97;
         return sent_again_of_this_network();
       },
@@ -318,10 +314,9 @@ TEST_CASE("a client that never confirms is answered again by whose listener it i
       cgroup,
       [] {
         const FileHandle listener(::socket(AF_INET, SOCK_STREAM, 0));
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = htons(80);
-        if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return 96;
+        const sockaddr_in address = address_of("0.0.0.0", 80);
+        if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+          return 96;
         if (::listen(listener.get(), 1) != 0) return 97;
         if (!send_syn_of_silent_peer()) return 98;
         for (int i = 0; i < 50 && sent_again_of_this_network() == 0; ++i) ::usleep(100'000);
@@ -385,11 +380,8 @@ TEST_CASE("without a way to the peer, a connect is unreachable") {
       cgroup,
       [] {
         const FileHandle fd(::socket(AF_INET, SOCK_STREAM, 0));
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = htons(80);
-        ::inet_pton(AF_INET, "192.0.2.9", &address.sin_addr);
-        if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return 96;
+        const sockaddr_in address = address_of("192.0.2.9", 80);
+        if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return 96;
         return errno == EHOSTUNREACH ? 0 : 97;
       },
       // Nobody answers the question who 192.0.2.9 is: the kernel gives up after one.
