@@ -53,6 +53,15 @@ NodeEvent make_event(bool calls, std::string action, std::string reason, std::st
   return event;
 }
 
+// That `taint` is set (its effect is empty: no longer), or would be.
+NodeEvent change_event(const Taint& taint, bool advised, const std::string& message) {
+  const bool sets = !taint.effect.empty();
+  const std::string action = sets ? "Taint" : "Untaint";
+  const std::string what = sets ? shown(taint) + (advised ? " advised: " : " set: ")
+                                : taint.key + (advised ? " no longer advised: " : " lifted: ");
+  return make_event(sets, action, (advised ? "NodeWouldBe" : "Node") + action + "ed", what + message);
+}
+
 }  // namespace
 
 // An event that is there already stays as it is; where it has expired, nobody needs it.
@@ -67,7 +76,7 @@ void NodeEvents::note_found(const NodeState& seen) {
   for (const auto& [type, condition] : seen.our_conditions) {
     if (condition.status == "False" && taint_value(condition.reason) == taint.value) why = condition.message;
   }
-  NodeEvent event = make_event(true, "Taint", "NodeTainted", shown(taint) + " set: " + why);
+  NodeEvent event = change_event(taint, false, why);
   event.name = name_of_event(node_.options().name, taint);
   queue(std::move(event), taint.value + taint.effect);
 }
@@ -88,31 +97,20 @@ void NodeEvents::tell_taint(const Decision& wanted, const NodeState& seen) {
   const std::string effect = wanted.taint ? wanted.effect : "";
   if (announced_ == effect) return;
   announced_ = effect;
-  const bool advises = wanted.mode == Mode::kAdvise && !std::exchange(lifted_, false);
-  const std::string& key = node_.options().taint_key;
-  const std::string value = taint_value(wanted.reason);
-  const std::string action = wanted.taint ? "Taint" : "Untaint";
-  std::string note = wanted.taint ? key + "=" + value + ":" + effect + (advises ? " advised: " : " set: ")
-                                  : key + (advises ? " no longer advised: " : " lifted: ");
-  NodeEvent event = make_event(wanted.taint, action, (advises ? "NodeWouldBe" : "Node") + action + "ed",
-                               note + wanted.message);
-  if (wanted.taint && !advises && !seen.our_taints.empty())
+  const bool advised = wanted.mode == Mode::kAdvise && !std::exchange(lifted_, false);
+  const Taint taint = taint_of(wanted.reason, effect);
+  NodeEvent event = change_event(taint, advised, wanted.message);
+  if (wanted.taint && !advised && !seen.our_taints.empty())
     event.name = name_of_event(node_.options().name, seen.our_taints[0]);
-  queue(std::move(event), value + effect);
+  queue(std::move(event), taint.value + effect);
 }
 
 void NodeEvents::tell_advice(const Decision& wanted) {
   const Advice& advice = wanted.advice;
   if (advised_ == advice.effect) return;
   advised_ = advice.effect;
-  const bool begins = !advice.effect.empty();
-  if (!begins && wanted.taint) return;
-  const std::string& key = node_.options().taint_key;
-  const std::string action = begins ? "Taint" : "Untaint";
-  const std::string what = begins
-                               ? key + "=" + taint_value(advice.reason) + ":" + advice.effect + " advised: "
-                               : key + " no longer advised: ";
-  queue(make_event(begins, action, "NodeWouldBe" + action + "ed", what + advice.message),
+  if (advice.effect.empty() && wanted.taint) return;
+  queue(change_event(taint_of(advice.reason, advice.effect), true, advice.message),
         advice.reason + advice.effect);
 }
 
@@ -144,6 +142,10 @@ void NodeEvents::tell_trust(const Decision& wanted) {
   if (told_trusted_ns_ == wanted.trusted_wall_ns) return;
   told_trusted_ns_ = wanted.trusted_wall_ns;
   queue(make_event(false, "Trust", "NodeTrusted", "trusted again: " + wanted.trusted), "");
+}
+
+Taint NodeEvents::taint_of(const std::string& reason, const std::string& effect) const {
+  return {.key = node_.options().taint_key, .value = taint_value(reason), .effect = effect, .time_added = {}};
 }
 
 void NodeEvents::queue(NodeEvent event, const std::string& of) {

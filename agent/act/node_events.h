@@ -60,6 +60,7 @@ private:
     WallNs last_ns = 0;
   };
 
+  Taint taint_of(const std::string& reason, const std::string& effect) const;
   void queue(NodeEvent event, const std::string& of);  // as in series_
 
   const KubeClient& client_;
