@@ -243,6 +243,7 @@ Status run_live(Config config, const Arguments& arguments) {
     if (writer) snapshot->act = *writer->state();
     if (operator_store) snapshot->act.local = *operator_store->get();
     if (journal) snapshot->act.record = *journal->record();
+    snapshot->lessons = journal ? journal->take_lessons() : std::vector<Lesson>{};
     snapshot->taught = (*baselines)->take();
     const std::shared_ptr<const ReloadedPolicy> reloaded = (*policy_watch)->get();
     pipeline.set_policy(reloaded->policy);

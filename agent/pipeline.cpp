@@ -45,6 +45,7 @@ void Pipeline::tick(Snapshot& snapshot) {
   snapshot.scores.entities.assign(snapshot.features.entities.size(), EntityScore{});
   for (const std::unique_ptr<Scorer>& scorer : scorers_) {
     if (snapshot.taught) scorer->learn(*snapshot.taught);
+    scorer->heed(snapshot.lessons);
     scorer->score(snapshot.features, snapshot.scores);
   }
 

@@ -88,6 +88,7 @@ Result<bool> Replay::next(ReplayedTick& tick) {
   }
   snapshot.act = source_->act();
   snapshot.taught = source_->taught();
+  snapshot.lessons = source_->lessons();
   if (!options_.policy && source_->policy()) pipeline_->set_policy(source_->policy());
   pipeline_->tick(snapshot);
   tick.then = source_->verdict();

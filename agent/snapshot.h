@@ -66,6 +66,7 @@ struct SelfUse {
 struct Snapshot {
   Observation observation;
   std::shared_ptr<const Baselines> taught;  // before this tick; mostly null
+  std::vector<Lesson> lessons;              // said since the tick before; mostly none
   FeatureTable features;
   Scores scores;
   std::vector<Condition> conditions;  // worst first

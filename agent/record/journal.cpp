@@ -6,6 +6,7 @@
 #include <deque>
 #include <future>
 #include <mutex>
+#include <set>
 #include <stop_token>
 #include <thread>
 
@@ -47,8 +48,9 @@ struct Journal::Worker {
 
   mutable std::mutex mutex;
   std::condition_variable_any changed;
-  std::deque<Task> queue;  // under mutex
-  JournalUse use;          // under mutex
+  std::deque<Task> queue;       // under mutex
+  JournalUse use;               // under mutex
+  std::vector<Lesson> lessons;  // under mutex
 
   // The journal's thread only.
   std::unique_ptr<JournalStore> store;
@@ -190,6 +192,11 @@ std::shared_ptr<const TrackRecord> Journal::record() const {
   return worker_->record.get();
 }
 
+std::vector<Lesson> Journal::take_lessons() {
+  const std::lock_guard lock(worker_->mutex);
+  return std::exchange(worker_->lessons, {});
+}
+
 JournalUse Journal::state() const {
   const std::lock_guard lock(worker_->mutex);
   return worker_->use;
@@ -205,12 +212,21 @@ Result<std::optional<JournalIncident>> Journal::find(const std::string& id) {
 }
 
 Status Journal::say(const JournalFeedback& feedback) {
-  const auto said = worker_->ask<bool>([=](JournalStore& store) -> Result<bool> {
-    const Status ok = store.put(feedback);
-    if (!ok) return tl::unexpected(ok.error());
-    return true;
-  });
-  return said ? Status{} : Status(tl::unexpected(said.error()));
+  const auto said = worker_->ask<std::optional<JournalIncident>>(
+      [=](JournalStore& store) -> Result<std::optional<JournalIncident>> {
+        const Status ok = store.put(feedback);
+        if (!ok) return tl::unexpected(ok.error());
+        return store.find(feedback.incident);
+      });
+  if (!said) return tl::unexpected(said.error());
+  if (!*said) return {};
+  std::set<std::string> entities;
+  for (const IncidentCondition& condition : (*said)->incident.conditions) {
+    if (condition.evidence == Evidence::kAnomaly) entities.insert(condition.entity);
+  }
+  const std::lock_guard lock(worker_->mutex);
+  for (const std::string& entity : entities) worker_->lessons.push_back({entity, feedback.verdict == "true"});
+  return {};
 }
 
 void Journal::publish(const std::shared_ptr<const Snapshot>& snapshot) {

@@ -41,6 +41,8 @@ public:
 
   // Any thread. Never null.
   std::shared_ptr<const TrackRecord> record() const;
+  // What was said since the last call, as far as scores can learn from it.
+  std::vector<Lesson> take_lessons();
   JournalUse state() const;
 
   // The socket's thread; each waits for the disk, but not for long: then it is an error. What was published

@@ -205,6 +205,9 @@ const std::shared_ptr<const Policy>& ReplaySource::policy() const {
 const std::shared_ptr<const Baselines>& ReplaySource::taught() const {
   return state_->decoder->taught();
 }
+const std::vector<Lesson>& ReplaySource::lessons() const {
+  return state_->decoder->lessons();
+}
 const RecordedVerdict& ReplaySource::verdict() const {
   return state_->decoder->verdict();
 }

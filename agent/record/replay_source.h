@@ -31,6 +31,7 @@ public:
   const std::shared_ptr<const Policy>& policy() const;
   const RecordedVerdict& verdict() const;
   const std::shared_ptr<const Baselines>& taught() const;
+  const std::vector<Lesson>& lessons() const;
   // What the agent had when it judged that tick: what it learnt from the tick that is before it here;
   // nothing, for a run begins with it; or what it learnt from ticks that are not here.
   enum class Start : std::uint8_t { kNone, kRun, kContinued };

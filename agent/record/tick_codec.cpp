@@ -166,6 +166,11 @@ void TickEncoder::encode(const Snapshot& snapshot, std::uint64_t dropped_before,
     tick.set_baselines(snapshot.taught->file);
     tick.set_of_other_node(snapshot.taught->of_other_node);
   }
+  for (const Lesson& lesson : snapshot.lessons) {
+    recording::Lesson& message = *tick.add_lessons();
+    message.set_entity(lesson.entity);
+    message.set_right(lesson.right);
+  }
   ++number_;
 }
 
@@ -485,6 +490,9 @@ Status TickDecoder::decode(const recording::Tick& tick, Observation& observation
   if (auto status = decode_verdict(tick); !status) return status;
   if (auto status = decode_policy(tick); !status) return status;
   if (auto status = decode_taught(tick); !status) return status;
+  lessons_.clear();
+  for (const recording::Lesson& lesson : tick.lessons())
+    lessons_.push_back({lesson.entity(), lesson.right()});
   ++ticks_;
   return {};
 }

@@ -102,6 +102,7 @@ public:
   const std::shared_ptr<const Policy>& policy() const { return policy_; }
   // Given to the agent before that tick; mostly null.
   const std::shared_ptr<const Baselines>& taught() const { return taught_; }
+  const std::vector<Lesson>& lessons() const { return lessons_; }
 
 private:
   struct Known {
@@ -137,6 +138,7 @@ private:
   RecordedVerdict verdict_;
   std::shared_ptr<const Policy> policy_;
   std::shared_ptr<const Baselines> taught_;
+  std::vector<Lesson> lessons_;
 };
 
 }  // namespace vedette

@@ -329,16 +329,22 @@ float AnomalyScorer::threshold(std::size_t entities) const {
   return -exact_log10(static_cast<float>(std::min(share, kMostShare)));
 }
 
+void AnomalyScorer::handicap(State& state, double decades) const {
+  state.handicap =
+      std::min(state.handicap + static_cast<float>(decades), static_cast<float>(options_.max_handicap));
+}
+
+void AnomalyScorer::heed(const std::vector<Lesson>& lessons) {
+  lessons_.insert(lessons_.end(), lessons.begin(), lessons.end());
+}
+
 bool AnomalyScorer::flag(State& state, float least, double elapsed_s) const {
   constexpr double kAnotherS = 60;  // calm for so long: the flag is over, and the next is another
   const bool flagged = state.learning == Learning::kDone && state.rarity > least &&
                        static_cast<double>(state.magnitude) >= options_.min_deviation;
   state.handicap *= 1 - forgetting(elapsed_s, options_.handicap_half_life_s);
   state.calm_s = flagged ? 0 : state.calm_s + elapsed_s;
-  if (!flagged && state.was_flagged && state.calm_s >= kAnotherS) {
-    state.handicap = std::min(state.handicap + static_cast<float>(options_.handicap),
-                              static_cast<float>(options_.max_handicap));
-  }
+  if (!flagged && state.was_flagged && state.calm_s >= kAnotherS) handicap(state, options_.handicap);
   state.was_flagged = flagged || (state.was_flagged && state.calm_s < kAnotherS);
   return flagged;
 }
@@ -366,6 +372,13 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
       judge(table.row(i), *state);
       state->unjudged_s = 0;
     }
+    for (const Lesson& lesson : lessons_) {
+      if (lesson.entity != table.entities[i]->name) continue;
+      if (lesson.right)
+        state->handicap = 0;
+      else
+        handicap(*state, options_.told_handicap);
+    }
     EntityScore& out = scores.entities[i];
     if (state->age_s >= state->learns_until_s)
       state->learning = state->detector.known() ? Learning::kDone : Learning::kNew;
@@ -377,6 +390,7 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
     out.anomalous = flag(*state, least, elapsed_s);
     out.anomaly_reasons = state->reasons;
   }
+  lessons_.clear();
   if (states_.size() > rows) {
     std::vector<EntityId> gone;
     for (const auto& [id, state] : states_) {

@@ -24,6 +24,7 @@ struct AnomalyOptions {
   // Who was flagged must be rarer by so many decades to be flagged again, up to the most, and half of it is
   // forgiven in the time: a workload that cries wolf every hour is heard less, and no other is.
   double handicap = 0.5;
+  double told_handicap = 1;  // the same for whom a person said that the alarm was false or benign
   double max_handicap = 2;
   double handicap_half_life_s = 86'400;
   // No flag in an entity's first minutes: its baselines and its score distribution are made of them.
@@ -68,6 +69,9 @@ public:
   // `warm_up_s`, and so do all pods of a workload when their number on this node has changed. What was learnt
   // here is never replaced by what another node knows.
   void learn(const Baselines& baselines) override;
+  // Whose alarm a person called false or benign must be rarer to be flagged again, as after flags of its own;
+  // who was rightly flagged need not be. Who has gone meanwhile is not found.
+  void heed(const std::vector<Lesson>& lessons) override;
   // Of what baseline() has something: those that live first, then those that left last.
   std::vector<std::string> workloads() const;
   std::optional<Baseline> baseline(const std::string& workload) const;
@@ -103,13 +107,15 @@ private:
   // Each of so many entities' part of the false alarms, as -log10 of a share of its time.
   float threshold(std::size_t entities) const;
   bool flag(State& state, float least, double elapsed_s) const;
+  void handicap(State& state, double decades) const;
   void leave(const State& state);
   void bound_absent();
 
   AnomalyOptions options_;
   std::vector<Column> columns_;
   std::vector<float> floors_;
-  std::vector<float> row_;  // of the entity being judged, transformed
+  std::vector<float> row_;       // of the entity being judged, transformed
+  std::vector<Lesson> lessons_;  // not yet taken to heart
   std::unordered_map<EntityId, std::unique_ptr<State>> states_;
   std::map<std::string, Absent> absent_;  // by workload
   std::uint64_t left_ = 0;

@@ -58,6 +58,13 @@ struct EntityScore {
   std::vector<Reason> risk_reasons;
 };
 
+// What a person said (`vedette feedback`) of an incident that told an anomaly of this entity.
+struct Lesson {
+  std::string entity;  // its name
+  bool right = false;  // it was trouble; else a false or a benign alarm
+  bool operator==(const Lesson&) const = default;
+};
+
 struct Scores {
   std::vector<EntityScore> entities;  // parallel to FeatureTable::entities
 };
@@ -71,6 +78,8 @@ public:
 
   // Takes over what is usual for workloads that it does not know itself.
   virtual void learn(const Baselines& /*baselines*/) {}
+  // Before the score() that it is to count for.
+  virtual void heed(const std::vector<Lesson>& /*lessons*/) {}
   // `scores.entities` has one element per row of `table`.
   virtual void score(const FeatureTable& table, Scores& scores) = 0;
 };

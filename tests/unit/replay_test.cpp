@@ -84,8 +84,9 @@ Observation observe(std::uint64_t tick, std::mt19937& random) {
 // The run, recorded whole (FILE) and by a flight recorder that has forgotten its first half (FLIGHT).
 class RecordedRun {
 public:
-  // `taught`: given to the agent with its third tick.
-  explicit RecordedRun(const std::shared_ptr<const Baselines>& taught = nullptr) {
+  // `taught`: given to the agent with its third tick, as are `lessons`.
+  explicit RecordedRun(const std::shared_ptr<const Baselines>& taught = nullptr,
+                       const std::vector<Lesson>& lessons = {}) {
     RecordedSettings set = settings();
     AnomalyOptions anomaly_options;
     anomaly_options.false_alarms_per_week = set.false_alarms_per_week;
@@ -111,7 +112,10 @@ public:
       auto snapshot = std::make_shared<Snapshot>();
       snapshot->observation = observe(tick, random);
       snapshot->act.known = true;
-      if (tick == 2) snapshot->taught = taught;
+      if (tick == 2) {
+        snapshot->taught = taught;
+        snapshot->lessons = lessons;
+      }
       pipeline.tick(*snapshot);
       (*recorder)->publish(snapshot);
     }
@@ -179,22 +183,26 @@ TEST_CASE("a whole run is judged again to the bit, by the settings that it bring
   CHECK_FALSE(judged.took_scores);
 }
 
-TEST_CASE("what the agent was taught is part of its recording") {
+TEST_CASE("what the agent was taught, and what was said of its incidents, is part of its recording") {
   const RecordedRun first;
   const RecordedRun taught(first.learnt());
-  const Judged judged = judge({taught.file(), nullptr, ""});
-  CHECK(judged.ticks == kTicks);
-  CHECK(judged.different == 0);
+  const RecordedRun told(first.learnt(), {{"node", false}});
+  for (const RecordedRun* run : {&taught, &told}) {
+    const Judged judged = judge({run->file(), nullptr, ""});
+    CHECK(judged.ticks == kTicks);
+    CHECK(judged.different == 0);
+  }
   // It was no idle word: the pod was judged by then, and would not have been without.
-  const auto learning_at = [](const RecordedRun& run, std::uint64_t number) {
+  const auto tick_of = [](const RecordedRun& run, std::uint64_t number) {
     auto replay = Replay::open({run.file(), nullptr, ""});
     REQUIRE(replay.has_value());
     ReplayedTick tick;
     for (std::uint64_t i = 0; i <= number; ++i) REQUIRE((*replay)->next(tick).value_or(false));
-    return tick.now.entities[1].learning;
+    return tick.now.entities;
   };
-  CHECK(learning_at(first, 300) == Learning::kNew);
-  CHECK(learning_at(taught, 300) == Learning::kDone);
+  CHECK(tick_of(first, 300)[1].learning == Learning::kNew);
+  CHECK(tick_of(taught, 300)[1].learning == Learning::kDone);
+  CHECK(tick_of(told, 300)[0].anomaly_threshold > tick_of(taught, 300)[0].anomaly_threshold);
 }
 
 TEST_CASE("where the beginning is missing, all that came after a minute is judged again to the bit") {

@@ -386,6 +386,31 @@ TEST_CASE(
   CHECK(journal.state().error.empty());
 }
 
+TEST_CASE("what is said of an incident is a lesson for the scores of those whose anomaly it told, once") {
+  const Folder folder;
+  Journal journal({.path = folder.journal()});
+  const auto snapshot = snapshot_of_trouble();
+  const auto pod = std::make_shared<Entity>();
+  pod->id = 7;
+  pod->name = "shop/api-1";
+  Condition unusual = snapshot->conditions.front();
+  unusual.reason = "Anomaly";
+  unusual.evidence = Evidence::kAnomaly;
+  unusual.entity = pod;
+  snapshot->conditions.push_back(unusual);
+  Incidents incidents;
+  snapshot->incidents = incidents.update(snapshot->observation.time, snapshot->conditions, CauseFinder());
+  journal.publish(snapshot);
+  const std::string id = snapshot->incidents.at(0).id;
+  CHECK(journal.take_lessons().empty());
+  must(journal.say({kNow + 1, id, "benign", "a nightly job"}));
+  must(journal.say({kNow + 2, id, "true", "no, it was trouble"}));
+  CHECK(journal.take_lessons() == std::vector<Lesson>{{"shop/api-1", false}, {"shop/api-1", true}});
+  CHECK(journal.take_lessons().empty());
+  must(journal.say({kNow + 3, "20200101-000000-000000", "false", "of no incident"}));
+  CHECK(journal.take_lessons().empty());
+}
+
 TEST_CASE("advice, its end, and that the node is trusted again are actions of the incident") {
   const Folder folder;
   Journal journal({.path = folder.journal()});

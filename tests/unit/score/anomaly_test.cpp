@@ -29,6 +29,7 @@ struct Feed {
     for (std::size_t i = 0; i < entities; ++i) {
       Entity entity;
       entity.id = static_cast<EntityId>(i);
+      entity.name = std::to_string(i);
       table.entities.push_back(std::make_shared<const Entity>(entity));
     }
     const std::size_t columns = feature_columns().size();
@@ -123,6 +124,23 @@ TEST_CASE(
   ten.run(of_ten, 600);
   CHECK(ten.scores.entities[0].anomaly_threshold * 8 ==
         doctest::Approx(-std::log10(14.0 / 604'800)).epsilon(1e-5));
+}
+
+TEST_CASE("whose alarm was false or benign must be rarer to be flagged again, until it was right once") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(2);
+  feed.run(scorer, 600);
+  const double before = feed.scores.entities[0].anomaly_threshold;
+  const auto decades_after = [&](const std::vector<Lesson>& lessons) {
+    scorer.heed(lessons);
+    feed.run(scorer, kTick);
+    CHECK(feed.scores.entities[0].anomaly_threshold == before);
+    return 8 * (feed.scores.entities[1].anomaly_threshold - before);
+  };
+  CHECK(decades_after({{"1", false}}) == doctest::Approx(1).epsilon(0.01));
+  CHECK(decades_after({{"1", false}, {"nobody", false}}) == doctest::Approx(2).epsilon(0.01));
+  CHECK(decades_after({{"1", false}}) == doctest::Approx(2).epsilon(0.01));  // at most
+  CHECK(decades_after({{"1", true}}) == 0);
 }
 
 TEST_CASE("a step in one column is flagged within three ticks and named first, on that entity alone") {
