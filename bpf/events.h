@@ -108,7 +108,7 @@ struct cpu_memo {
 struct probe_config {
 	unsigned int cpus;  /* possible ones */
 	unsigned int lanes; /* rows of a slot: as many as CPUs, or fewer that neighbours share */
-	unsigned int shared; /* fewer rows than CPUs: every add must be atomic */
+	unsigned int shared; /* fewer rows than CPUs, or PREEMPT_RT: every add must be atomic */
 	unsigned int ring_bytes;
 	unsigned long long slow_call_ns;
 	unsigned long long jiffy_ns; /* time between two of the kernel's ticks */

@@ -218,11 +218,23 @@ static __always_inline __u32 dns_message(struct __sk_buff *skb, __u32 port)
 	return *(__be16 *)(data + IPV6_BYTES + port) == PORT_DNS ? IPV6_BYTES + UDP_BYTES : 0;
 }
 
+/* The running task sends, or, in a softirq, whom a packet came to: it acknowledges. */
+static __always_inline struct totals *totals_of_sender(__u64 cgroup_id)
+{
+	struct cpu_memo *memo = memo_here();
+	struct totals *totals_here;
+
+	if (!memo)
+		return 0;
+	totals_here = remembered_totals(&memo->row, cgroup_id);
+	return totals_here ? totals_here : totals_by(&memo->packet_row, cgroup_id);
+}
+
 SEC("cgroup_skb/egress")
 int packet_sent(struct __sk_buff *skb)
 {
 	__u64 cgroup_id = bpf_skb_cgroup_id(skb);
-	struct totals *totals_here = totals_of(cgroup_id);
+	struct totals *totals_here = totals_of_sender(cgroup_id);
 	__u32 at = dns_message(skb, 2);
 
 	COUNT_ANYWHERE(totals_here, packets_sent, 1);

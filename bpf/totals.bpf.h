@@ -7,7 +7,7 @@
  * inner run and counts a miss; before, none of ours did in any test), but an interrupt or softirq may run
  * another one between the load and the store of a `+=`. So COUNT() is for counters that only task context or
  * only the scheduler (interrupts off) touches, and COUNT_ANYWHERE(), an atomic add, for all others. A migration
- * cannot come between: it is disabled.
+ * cannot come between: it is disabled. (On PREEMPT_RT a softirq is a task: there COUNT() is atomic, too.)
  */
 #ifndef VEDETTE_TOTALS_BPF_H
 #define VEDETTE_TOTALS_BPF_H
@@ -185,13 +185,18 @@ static __noinline struct totals *find_totals(__u64 cgroup_id, __u32 *memo_row)
  * interrupt that replaces it, or a slot given to another cgroup, cannot send a count to the wrong one. Slot
  * 0's rows carry no id: whoever has no slot is looked up, and counted as lost, every time.
  */
-static __always_inline struct totals *totals_by(__u32 *memo_row, __u64 cgroup_id)
+static __always_inline struct totals *remembered_totals(const __u32 *memo_row, __u64 cgroup_id)
 {
 	struct totals *totals_here = bpf_map_lookup_elem(&totals, memo_row);
 
-	if (totals_here && cgroup_id && totals_here->cgroup_id == cgroup_id)
-		return totals_here;
-	return find_totals(cgroup_id, memo_row);
+	return totals_here && cgroup_id && totals_here->cgroup_id == cgroup_id ? totals_here : 0;
+}
+
+static __always_inline struct totals *totals_by(__u32 *memo_row, __u64 cgroup_id)
+{
+	struct totals *totals_here = remembered_totals(memo_row, cgroup_id);
+
+	return totals_here ? totals_here : find_totals(cgroup_id, memo_row);
 }
 
 static __always_inline struct totals *totals_of(__u64 cgroup_id)
@@ -201,7 +206,7 @@ static __always_inline struct totals *totals_of(__u64 cgroup_id)
 	return memo ? totals_by(&memo->row, cgroup_id) : 0;
 }
 
-/* Where a lane is shared by several CPUs, every add must be atomic; the verifier drops the other branch. */
+/* Where several may count in a lane at once, every add must be atomic; the verifier drops the other branch. */
 #define ADD_HERE(place, n)                               \
 	do {                                             \
 		if (config.shared)                       \
@@ -224,34 +229,26 @@ static __always_inline struct totals *totals_of(__u64 cgroup_id)
 			ADD_ANYWHERE(place_->counter[COUNTER_##name], (n)); \
 	} while (0)
 
+/* A table: the target has no instruction for it, and a guess at each half of the way would be wrong often. */
+static const __u8 significant_bits[256] = {
+	[1] = 1, [2 ... 3] = 2, [4 ... 7] = 3, [8 ... 15] = 4, [16 ... 31] = 5, [32 ... 63] = 6, [64 ... 127] = 7,
+	[128 ... 255] = 8,
+};
+
 /* Buckets as signals.h says: 0 below 1024 ns, then one for each doubling. */
 static __always_inline __u32 histogram_bucket(__u64 ns)
 {
 	__u64 v = ns >> 10;
-	__u32 bucket = 1;
+	__u32 bucket;
 
-	if (!v)
-		return 0;
-	if (v >> (HISTOGRAM_BUCKETS - 2))
-		return HISTOGRAM_BUCKETS - 1;
-	/* log2 by halves: the target has no instruction for it. */
-	if (v >> 16) {
-		bucket += 16;
-		v >>= 16;
-	}
-	if (v >> 8) {
-		bucket += 8;
-		v >>= 8;
-	}
-	if (v >> 4) {
-		bucket += 4;
-		v >>= 4;
-	}
-	if (v >> 2) {
-		bucket += 2;
-		v >>= 2;
-	}
-	bucket += v >> 1;
+	if (v < 1 << 8)
+		bucket = significant_bits[v];
+	else if (v < 1 << 16)
+		bucket = 8 + significant_bits[v >> 8];
+	else if (v < 1 << 24)
+		bucket = 16 + significant_bits[v >> 16];
+	else
+		bucket = HISTOGRAM_BUCKETS;
 	return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1;
 }
 

@@ -155,6 +155,11 @@ std::uint64_t jiffy_ns() {
   return static_cast<std::uint64_t>(step.tv_nsec);
 }
 
+// Its softirqs are tasks, which others of their CPU may interrupt. Only such a kernel has the file.
+bool is_preempt_rt() {
+  return ::access("/sys/kernel/realtime", F_OK) == 0;
+}
+
 }  // namespace
 
 struct KernelProbes::State {
@@ -320,12 +325,13 @@ void KernelProbes::State::fit_budget() {
 }
 
 void KernelProbes::State::load_all() {
+  const bool shared = lanes < cpus || is_preempt_rt();
   probes = std::make_unique<ProbeSet>(ProbeSetOptions{.probes = options.probes,
                                                       .off = options.off,
                                                       .maps = maps,
                                                       .config = {.cpus = cpus,
                                                                  .lanes = lanes,
-                                                                 .shared = lanes < cpus ? 1U : 0U,
+                                                                 .shared = shared ? 1U : 0U,
                                                                  .ring_bytes = options.ring_bytes,
                                                                  .slow_call_ns = to_ns(options.slow_call),
                                                                  .jiffy_ns = jiffy_ns()},
