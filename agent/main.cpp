@@ -266,6 +266,18 @@ Status run_live(Config config, const Arguments& arguments) {
   return {};
 }
 
+// Those that a configuration names and an agent needs as it starts.
+Status check_files(Config config) {
+  if (auto scorers = make_scorers(std::make_unique<AnomalyScorer>(config.anomaly), config.model, config.risk,
+                                  config.assess);
+      !scorers) {
+    return tl::unexpected(scorers.error());
+  }
+  config.baselines.path.clear();
+  if (auto seeded = BaselineStore::make(config.baselines); !seeded) return tl::unexpected(seeded.error());
+  return {};
+}
+
 int run(int argc, char** argv) {
   // One heap for all threads: none allocates often, and what one of them frees the others can use, or the
   // kernel gets back. Before the first thread.
@@ -277,7 +289,7 @@ int run(int argc, char** argv) {
   app.add_option("--config", arguments.config_file,
                  "YAML file (default: /etc/vedette/agent.yaml if it exists)");
   app.add_flag("--check-config", arguments.check_config,
-               "Read the configuration, say what is wrong, and end");
+               "Read the configuration and the files it names, say what is wrong, and end");
   app.add_flag("--standalone", arguments.standalone, "Without Kubernetes, even inside a pod");
   app.add_option("--listen", arguments.listen, "Address of /metrics, HOST:PORT; empty: none");
   app.add_option("--socket", arguments.socket, "Path of the local socket");
@@ -309,6 +321,7 @@ int run(int argc, char** argv) {
   if (arguments.baselines) config->baselines.path = *arguments.baselines;
   if (arguments.model) config->model = *arguments.model;
   if (arguments.check_config) {
+    if (Status ok = check_files(std::move(*config)); !ok) return end(ok.error());
     std::puts("the configuration is valid");
     return 0;
   }
