@@ -85,6 +85,14 @@ static __always_inline struct task_struct *current_task(void)
 	return 0;
 }
 
+/* Not hot: current_task() is there since 5.11 only. */
+static __always_inline bool is_kernel_thread(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, flags) & PF_KTHREAD;
+}
+
 /* 5.15: bpf_task_pt_regs() (dd6e10fbd9fb). -1: not in a system call, or not to be known here. */
 
 static __always_inline long regs_syscall(struct pt_regs *regs)

@@ -99,7 +99,8 @@ static __noinline int asker_lost(void)
 	return 0;
 }
 
-static __always_inline int remember(struct bio *bio)
+/* Answers who asks. */
+static __always_inline __u64 remember(struct bio *bio)
 {
 	struct askers *here = askers_of(bio);
 	const struct gendisk *disk = bio_disk(bio);
@@ -115,7 +116,7 @@ static __always_inline int remember(struct bio *bio)
 	asker->proof = proof_of(bio, asker->cgroup_id);
 	asker->bytes = bio->bi_iter.bi_size;
 	asker->began_ns = disk && disk->fops->submit_bio ? bpf_ktime_get_ns() : 0;
-	return 0;
+	return asker->cgroup_id;
 }
 
 /* Fills `asker`, and with `forget` makes room: false, there is none of that bio. */
@@ -397,17 +398,36 @@ static __always_inline int completed(const struct completion *done)
 	return 0;
 }
 
+/* By the device at the bottom, as all that is not told by device. */
+static __always_inline void count_unowned(struct bio *bio)
+{
+	struct gendisk *disk = bio_disk(bio);
+	struct totals *totals_here;
+
+	if (!disk || passes_on(disk) || !is_kernel_thread())
+		return;
+	totals_here = totals_of(ROOT_CGROUP);
+	COUNT_ANYWHERE(totals_here, disk_unowned_requests, 1);
+	COUNT_ANYWHERE(totals_here, disk_unowned_bytes, bio->bi_iter.bi_size);
+}
+
 SEC("tp_btf/block_bio_queue")
 int bio_queued(unsigned long long *ctx)
 {
-	return remember(traced_bio(ctx));
+	struct bio *bio = traced_bio(ctx);
+
+	/* Where kernel threads live. */
+	if (remember(bio) == ROOT_CGROUP)
+		count_unowned(bio);
+	return 0;
 }
 
 /* The front of a bio that is too large for its device, a bio of its own; the rest keeps its place. */
 SEC("tp_btf/block_split")
 int bio_split(unsigned long long *ctx)
 {
-	return remember(traced_bio(ctx));
+	remember(traced_bio(ctx));
+	return 0;
 }
 
 /*

@@ -287,13 +287,6 @@ int memcg_reclaim_end(void *ctx)
  */
 #define COMPACTION (1U << 31 | STARTS / 2)
 
-static __always_inline bool is_kernel_thread(void)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-
-	return BPF_CORE_READ(task, flags) & PF_KTHREAD;
-}
-
 SEC("tp_btf/mm_compaction_begin")
 int compaction_begin(void *ctx)
 {

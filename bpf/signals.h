@@ -99,7 +99,9 @@
 	COUNTER(scsi_timeouts,          scsi,     "commands", NODE, "SCSI commands that timed out") \
 	COUNTER(nvme_errors,            nvme,     "commands", NODE, "NVMe commands that ended with an error") \
 	COUNTER(slow_waits,             sched,    "calls",    POD,  "Calls that waited slow_call_ms or longer, interruptibly, for an answer or for room: connect, send, write, flock, a filesystem in user space, ...") \
-	COUNTER(disk_wait_ns,           disk,     "ns",       POD,  "Time block requests took, added up (of those that are timed, reckoned for all): by second the mean number in flight")
+	COUNTER(disk_wait_ns,           disk,     "ns",       POD,  "Time block requests took, added up (of those that are timed, reckoned for all): by second the mean number in flight") \
+	COUNTER(disk_unowned_requests,  disk,     "requests", NODE, "Block I/Os that kernel threads asked for and the kernel names no owner of: journals, resyncs; writeback, where the io controller is cgroup v1's") \
+	COUNTER(disk_unowned_bytes,     disk,     "bytes",    NODE, "Bytes of these")
 
 #define VEDETTE_FILE_COUNTERS(FILE_COUNTER) \
 	FILE_COUNTER(page_faults,         cgroup,   "faults",   POD,  "Page faults") \

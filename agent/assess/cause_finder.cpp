@@ -33,6 +33,8 @@ constexpr double kTalks = 5;
 constexpr double kThrottledShare = 0.05;
 // Of a memory limit: from here on whoever allocates must first free.
 constexpr double kNearlyFull = 0.95;
+// What kernel threads do for an owner they do not name is for those who do at least so much of it themselves.
+constexpr double kOwnPart = 0.1;
 // A normal distribution's standard deviation over the distance of its upper quartile.
 constexpr double kQuartileToDeviation = 1.48;
 // Of all waiting; who explains less is not named.
@@ -117,7 +119,8 @@ void CauseFinder::update(const Observation& observation) {
                                                              {{"sched", "sched"}},
                                                              {{"tcp", "packets"}},
                                                              {{"cgroup", "cgroup"}},
-                                                             {{"cgroup", "cgroup"}}}};
+                                                             {{"cgroup", "cgroup"}},
+                                                             {{"disk", "disk"}}}};
   for (const ProbeHealth& probe : observation.probes) {
     if (probe.state == ProbeState::kAttached) continue;
     for (std::size_t m = 0; m < kMeasures; ++m) {
@@ -143,6 +146,8 @@ void CauseFinder::update(const Observation& observation) {
     history.sum[kDiskUse] +=
         read + count(sample, COUNTER_disk_written_bytes) +
         kRequestBytes * (count(sample, COUNTER_disk_reads) + count(sample, COUNTER_disk_writes));
+    history.sum[kUnowned] += count(sample, COUNTER_disk_unowned_bytes) +
+                             kRequestBytes * count(sample, COUNTER_disk_unowned_requests);
     history.sum[kMemoryUse] += read + kPageBytes * count(sample, COUNTER_page_faults);
     history.sum[kNetworkUse] += count(sample, COUNTER_packets_sent);
     history.sum[kCpuWait] += count(sample, COUNTER_runqueue_wait_ns) / kNsPerSecond;
@@ -347,6 +352,9 @@ void CauseFinder::share_out(Case& found, std::size_t resource) {
     waited_now += mine.now;
   }
   if (waited <= 0) return;
+  // Writeback, and the journal's: of pages that somebody dirtied.
+  const double unowned = resource == kDiskUse ? found.node[kUnowned].more : 0;
+  if (used >= kOwnPart * unowned) rest_more -= unowned;
   rest_more = std::max(0.0, rest_more);
   used += rest_more;
   // Lost segments of which nobody here sent more were lost elsewhere.

@@ -61,6 +61,7 @@ private:
     kAnswerWait,
     kThrottled,   // share of time its own quota held it back
     kMemoryFull,  // share of its own limit
+    kUnowned,     // of the node: disk use of kernel threads for whom the kernel does not name
     kMeasures
   };
   static constexpr std::size_t kResources = 4;  // the uses, and the waits for them, in one order

@@ -230,6 +230,12 @@ public:
     listen();
     return totals_[id];
   }
+  std::uint64_t everywhere(vedette_counter counter) {
+    listen();
+    std::uint64_t sum = 0;
+    for (const auto& entry : totals_) sum += entry.second.counters[counter];
+    return sum;
+  }
   std::uint64_t observed(std::uint64_t id, vedette_histogram histogram) {
     std::uint64_t sum = 0;
     for (const std::uint64_t bucket : in(id).histograms[histogram]) sum += bucket;

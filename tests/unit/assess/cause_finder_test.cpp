@@ -264,6 +264,27 @@ TEST_CASE("what runs outside all pods is the node's, and who is gone is still fo
   CHECK(gone.suspects()[0].entity == "unit/c");
 }
 
+TEST_CASE("what kernel threads write for nobody they name is for who writes much himself, else the node's") {
+  const auto blamed = [](double own) {
+    NodeScene scene;
+    scene.run(40);
+    scene.rate(kNodeEntity, COUNTER_disk_written_bytes, 9e8);
+    scene.rate(kNodeEntity, COUNTER_disk_unowned_bytes, 9e8);
+    scene.rate(kA, COUNTER_disk_written_bytes, own);
+    scene.waits(kC, COUNTER_blocked_disk_ns, 2);
+    scene.run(6);
+    return scene.suspects();
+  };
+  std::vector<Suspect> suspects = blamed(3e8);
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == "unit/a");
+  CHECK(suspects[0].score == doctest::Approx(1));
+  suspects = blamed(0.5e8);
+  REQUIRE(!suspects.empty());
+  CHECK(suspects[0].entity == "node");
+  CHECK(suspects[0].score > 0.9);
+}
+
 TEST_CASE("what is not watched is no evidence, and too little seen blames nobody") {
   NodeScene scene;
   scene.waits(kB, COUNTER_blocked_disk_ns, 0.1);
