@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "agent/base/duration.h"
+#include "agent/base/fnv1a.h"
 
 namespace vedette {
 namespace {
@@ -22,10 +23,8 @@ constexpr std::size_t kBeyond = SIZE_MAX;
 constexpr std::string_view kIdForm = "00000000-000000-ffffff";
 
 std::string id_of(const Condition& first, WallNs opened_wall_ns) {
-  std::uint64_t hash = 14695981039346656037ULL;  // FNV-1a
-  for (const char c : first.reason + "/" + first.entity->name + "/" + std::to_string(opened_wall_ns)) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-  }
+  const std::uint64_t hash =
+      fnv1a(first.reason + "/" + first.entity->name + "/" + std::to_string(opened_wall_ns));
   char text[16];
   std::snprintf(text, sizeof text, "-%06x", static_cast<unsigned>(hash >> 40));
   return utc_stamp(opened_wall_ns) + text;

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "agent/base/fnv1a.h"
 #include "agent/kube/json_read.h"
 
 namespace vedette {
@@ -16,17 +17,42 @@ namespace {
 using nlohmann::json;
 
 // Most of a pod's JSON that nothing here reads; not building it keeps a page's memory small. Of the spec only
-// initContainers are left, whose restartPolicy tells a sidecar.
+// containers are left, for their images, and initContainers, whose restartPolicy tells a sidecar.
 bool reads(int /*depth*/, json::parse_event_t event, json& value) {
-  static const std::set<std::string, std::less<>> unread{
-      "managedFields", "conditions", "containers", "ephemeralContainers", "volumes",   "tolerations",
-      "affinity",      "env",        "envFrom",    "volumeMounts",        "resources", "lifecycle",
-      "command",       "args"};
+  static const std::set<std::string, std::less<>> unread{"managedFields",
+                                                         "conditions",
+                                                         "ephemeralContainers",
+                                                         "volumes",
+                                                         "tolerations",
+                                                         "affinity",
+                                                         "env",
+                                                         "envFrom",
+                                                         "volumeMounts",
+                                                         "resources",
+                                                         "lifecycle",
+                                                         "command",
+                                                         "args",
+                                                         "ports",
+                                                         "volumeDevices",
+                                                         "livenessProbe",
+                                                         "readinessProbe",
+                                                         "startupProbe",
+                                                         "securityContext"};
   return event != json::parse_event_t::key || !unread.contains(value.get_ref<const std::string&>());
 }
 
 json parse(std::string_view text) {
   return json::parse(text, reads, false);
+}
+
+// Of a pod whose controller counts no revisions: what its images are called, as a hash; empty: it has none.
+std::string images_of(const json& spec) {
+  const json& containers = child(spec, "containers");
+  if (!containers.is_array()) return "";
+  std::string images;
+  for (const json& container : containers)
+    images += text_at(container, "name") + "=" + text_at(container, "image") + "\n";
+  return images.empty() ? "" : std::to_string(fnv1a(images));
 }
 
 WatchedPod parse_watched_pod(const json& object) {
@@ -41,6 +67,7 @@ WatchedPod parse_watched_pod(const json& object) {
   const json& labels = child(metadata, "labels");
   pod.info.revision = text_at(labels, "pod-template-hash");
   if (pod.info.revision.empty()) pod.info.revision = text_at(labels, "controller-revision-hash");
+  if (pod.info.revision.empty()) pod.info.revision = images_of(child(object, "spec"));
   std::set<std::string> sidecars;
   if (const json& inits = child(child(object, "spec"), "initContainers"); inits.is_array()) {
     for (const json& init : inits) {

@@ -24,7 +24,7 @@ struct Entity {
   std::string pod_name;        // pods only
   std::string uid;             // pods: the API's uid; containers: the full id
   std::string workload;        // what survives a restart: "Deployment/api", "ssh.service", image or path
-  std::string revision{};      // of a pod's template, where its controller counts them
+  std::string revision{};      // of a pod: as in pod_info.h
 };
 using EntityPtr = std::shared_ptr<const Entity>;
 

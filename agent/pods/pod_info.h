@@ -30,7 +30,7 @@ struct PodInfo {
   // They may lag behind the cgroups: the uid decides, these give names and serve paths that carry no uid.
   std::vector<PodContainer> containers;
   // Of the template it was made of: a Deployment's pod-template-hash, a StatefulSet's or DaemonSet's
-  // controller-revision-hash; empty: neither.
+  // controller-revision-hash; of others (Jobs, bare pods) a hash of their images; empty: none of them.
   std::string revision{};
   // Times its containers were started again, all together.
   std::uint64_t restarts = 0;

@@ -51,6 +51,24 @@ TEST_CASE("a ReplicaSet without the hash in its name, another controller, and no
         "Job/import-20251201");
 }
 
+TEST_CASE("a pod whose controller counts no revisions has that of its images") {
+  const auto revision = [](const std::string& containers, const std::string& labels = "{}") {
+    const auto change =
+        parse_pod_change(R"({"type":"ADDED","object":{"metadata":{"name":"p","uid":"u","labels":)" + labels +
+                         R"(},"spec":{"containers":)" + containers + "}}}");
+    REQUIRE(change);
+    return change->pod.info.revision;
+  };
+  const std::string one = revision(R"([{"name":"a","image":"shop/import:1","args":["x"]}])");
+  CHECK_FALSE(one.empty());
+  CHECK(revision(R"([{"name":"a","image":"shop/import:1","args":["y"]}])") == one);
+  CHECK(revision(R"([{"name":"a","image":"shop/import:2"}])") != one);
+  CHECK(revision(R"([{"name":"a","image":"shop/import:1"},{"name":"b","image":"c"}])") != one);
+  CHECK(revision(R"([{"name":"a","image":"shop/import:1"}])", R"({"controller-revision-hash":"5"})") == "5");
+  CHECK(revision("[]").empty());
+  CHECK(revision("7").empty());
+}
+
 TEST_CASE("a static pod goes by the hash that stands in its cgroup's path") {
   const auto change = parse_pod_change(
       R"({"type":"MODIFIED","object":{"metadata":{"name":"etcd-n1","uid":"mirror","annotations":{"kubernetes.io/config.hash":"hash"}}}})");
