@@ -62,6 +62,8 @@ void encode(const TailDistribution::Memory& memory, kept::Tail& message) {
   message.set_shape(memory.shape);
   message.set_spread(memory.spread);
   message.set_peaks(memory.peaks);
+  message.set_judged(memory.judged);
+  message.set_surprises(memory.surprises);
 }
 
 TailDistribution::Memory decode(const kept::Tail& message) {
@@ -71,7 +73,9 @@ TailDistribution::Memory decode(const kept::Tail& message) {
           message.tail_share(),
           message.shape(),
           message.spread(),
-          message.peaks()};
+          message.peaks(),
+          message.judged(),
+          message.surprises()};
 }
 
 // Before anything is made of them: a few bytes can announce millions.
@@ -97,6 +101,8 @@ Result<Detector> decode(const kept::Baseline& message,
   if (message.mean_size() != columns || message.variance_size() != columns ||
       message.weight_size() != columns)
     return fail("mean, variance or weight");
+  const bool knows_steps = message.step_square_size() != 0;
+  if (knows_steps && message.step_square_size() != message.joint_size()) return fail("step_square");
   Detector::Memory memory;
   memory.columns.resize(AnomalyScorer::columns().size());
   for (int i = 0; i < columns; ++i) {
@@ -104,16 +110,15 @@ Result<Detector> decode(const kept::Baseline& message,
       memory.columns[*place] = {message.mean(i), message.variance(i), message.weight(i)};
   }
   const std::size_t all = Detector::kParts * static_cast<std::size_t>(message.joint_size());
-  if (static_cast<std::size_t>(message.joint_size()) > Detector::kMaxJoint ||
-      static_cast<std::size_t>(message.factor_size()) != all * (all + 1) / 2) {
-    return fail("factor");
-  }
-  // The factor of the first of them is a factor of its own: they are known up to one that is not.
+  if (static_cast<std::size_t>(message.factor_size()) != all * (all + 1) / 2) return fail("factor");
+  // The factor of the first of them is a factor of its own: they are known up to one that is not, or has no
+  // place here (an older agent had two more).
   std::size_t known = 0;
   for (const std::uint32_t index : message.joint()) {
     if (index >= places.size()) return fail("joint");
-    if (!places[index]) break;
+    if (!places[index] || known == Detector::kMaxJoint) break;
     memory.joint.push_back(*places[index]);
+    if (knows_steps) memory.step_square.push_back(message.step_square(static_cast<int>(known)));
     ++known;
   }
   const std::size_t taken = Detector::kParts * known;
@@ -125,8 +130,10 @@ Result<Detector> decode(const kept::Baseline& message,
   }
   memory.factor_weight = message.factor_weight();
   memory.age_rows = message.age_rows();
-  memory.joint_tail = decode(message.joint_tail());
-  memory.top_tail = decode(message.top_tail());
+  memory.tails[Detector::kJoint] = decode(message.joint_tail());
+  memory.tails[Detector::kStrongest] = decode(message.top_tail());
+  memory.tails[Detector::kHeld] =
+      message.has_held_tail() ? decode(message.held_tail()) : TailDistribution::Memory{};
   return Detector::from(memory);
 }
 
@@ -180,8 +187,10 @@ Result<Baselines> decode(const std::string& plain) {
       leave_out("impossible " + detector.error().text);
       continue;
     }
+    // What is known of its scores is of others, too, where steps had no part in them.
+    const bool of_other_scores = other_columns || entry.step_square_size() < entry.joint_size();
     baselines.list.push_back({entry.workload(), entry.revision(), std::move(*detector),
-                              entry.of_other_columns() || other_columns, entry.handicap(),
+                              entry.of_other_columns() || of_other_scores, entry.handicap(),
                               entry.of_other_node()});
   }
   return baselines;
@@ -254,11 +263,13 @@ Status BaselineWriter::append(const Baseline& baseline) {
     message.add_weight(column.weight);
   }
   message.mutable_joint()->Add(memory.joint.begin(), memory.joint.end());
+  message.mutable_step_square()->Add(memory.step_square.begin(), memory.step_square.end());
   message.mutable_factor()->Add(memory.factor.begin(), memory.factor.end());
   message.set_factor_weight(memory.factor_weight);
   message.set_age_rows(memory.age_rows);
-  encode(memory.joint_tail, *message.mutable_joint_tail());
-  encode(memory.top_tail, *message.mutable_top_tail());
+  encode(memory.tails[Detector::kJoint], *message.mutable_joint_tail());
+  encode(memory.tails[Detector::kStrongest], *message.mutable_top_tail());
+  encode(memory.tails[Detector::kHeld], *message.mutable_held_tail());
   message.set_of_other_columns(baseline.of_other_columns);
   message.set_handicap(baseline.handicap);
   message.set_of_other_node(baseline.of_other_node);

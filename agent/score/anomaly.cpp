@@ -71,7 +71,8 @@ struct AnomalyScorer::State {
   double learns_until_s = 0;  // of its age
   float handicap = 0;         // decades
   double calm_s = 0;          // since it was flagged last
-  bool was_flagged = false;   // within the minute
+  bool flagged = false;
+  bool was_flagged = false;  // within the minute
   double age_s = 0;
   double unjudged_s = 0;
   std::uint64_t seen_in_tick = 0;
@@ -340,8 +341,10 @@ void AnomalyScorer::heed(const std::vector<Lesson>& lessons) {
 
 bool AnomalyScorer::flag(State& state, float least, double elapsed_s) const {
   constexpr double kAnotherS = 60;  // calm for so long: the flag is over, and the next is another
-  const bool flagged = state.learning == Learning::kDone && state.rarity > least &&
+  const float enough = state.flagged ? least - static_cast<float>(options_.keep) : least;
+  const bool flagged = state.learning == Learning::kDone && state.rarity > enough &&
                        static_cast<double>(state.magnitude) >= options_.min_deviation;
+  state.flagged = flagged;
   state.handicap *= 1 - forgetting(elapsed_s, options_.handicap_half_life_s);
   state.calm_s = flagged ? 0 : state.calm_s + elapsed_s;
   if (!flagged && state.was_flagged && state.calm_s >= kAnotherS) handicap(state, options_.handicap);

@@ -33,9 +33,12 @@ constexpr float kTiny = 1e-30F;  // keeps 0 / 0 of rows without time out
 // The distance of many calm columns would hide one that is not: the three strongest deviations count beside
 // it.
 constexpr float kTopWeight = 1;
-// Alone they may raise an alarm too, on a tenth of the budget (in decades): of many noisy columns one that is
-// far off moves the distance too little.
-constexpr float kTopHandicap = 1;
+// So do steps that are large for their column, whatever usually steps with it: what shakes is ill, wherever
+// it is.
+constexpr float kEnergyWeight = 0.2F;
+// Alone they may raise an alarm too, on a tenth of the budget: of many noisy columns one that is far off
+// moves the distance too little. On another tenth what is less rare and holds.
+constexpr std::array<float, Detector::kJudges> kHandicap{0, 1, 1};  // decades
 // An entity in the upper 2 % of its distance for more than 5 independent rows is in an incident: what follows
 // weighs little in the distribution, so that the incident stays visible. What is shorter counts in full, as
 // chance does.
@@ -68,11 +71,11 @@ Detector::Memory Detector::memory() const {
   for (const Column& column : columns_)
     memory.columns.push_back({column.mean, column.variance, column.weight});
   memory.joint = joint_;
+  memory.step_square.assign(step_square_.begin(), step_square_.begin() + joint_.size());
   memory.factor = factor_;
   memory.factor_weight = factor_weight_;
   memory.age_rows = age_rows_;
-  memory.joint_tail = joint_tail_.memory();
-  memory.top_tail = top_tail_.memory();
+  std::ranges::transform(tails_, memory.tails.begin(), &TailDistribution::memory);
   return memory;
 }
 
@@ -93,8 +96,13 @@ Result<Detector> Detector::from(const Memory& memory) {
   if (memory.joint.size() > kMaxJoint) return fail("joint");
   for (const std::uint32_t index : memory.joint) {
     if (index >= memory.columns.size() || detector.columns_[index].place != kApart) return fail("joint");
-    detector.columns_[index].place = static_cast<std::uint8_t>(detector.joint_.size());
-    detector.joint_.push_back(index);
+    detector.take_place(index);
+  }
+  if (!memory.step_square.empty() && memory.step_square.size() != memory.joint.size())
+    return fail("step_square");
+  for (std::size_t i = 0; i < memory.step_square.size(); ++i) {
+    if (!is_sane(memory.step_square[i]) || memory.step_square[i] < 0) return fail("step_square");
+    detector.step_square_[i] = memory.step_square[i];
   }
   const std::size_t dims = kParts * memory.joint.size();
   if (memory.factor.size() != dims * (dims + 1) / 2) return fail("factor");
@@ -109,11 +117,11 @@ Result<Detector> Detector::from(const Memory& memory) {
   detector.factor_weight_ = memory.factor_weight;
   if (!(memory.age_rows >= 0) || !std::isfinite(memory.age_rows)) return fail("age_rows");
   detector.age_rows_ = memory.age_rows;
-  const auto joint_tail = TailDistribution::from(memory.joint_tail);
-  const auto top_tail = TailDistribution::from(memory.top_tail);
-  if (!joint_tail || !top_tail) return fail("joint_tail or top_tail");
-  detector.joint_tail_ = *joint_tail;
-  detector.top_tail_ = *top_tail;
+  for (std::size_t judge = 0; judge < kJudges; ++judge) {
+    const auto tail = TailDistribution::from(memory.tails[judge]);
+    if (!tail) return fail("tail");
+    detector.tails_[judge] = *tail;
+  }
   detector.begin_anew();
   return detector;
 }
@@ -125,6 +133,8 @@ void Detector::begin_anew() {
   }
   distance_ = 0;
   top_ = 0;
+  energy_ = 0;
+  recent_.fill(0);
   above_rows_ = 0;
   below_rows_ = 0;
 }
@@ -137,14 +147,20 @@ void Detector::relearn(double rows, const DetectorOptions& options) {
 }
 
 void Detector::relearn_rarity(double rows) {
-  joint_tail_.relearn(rows);
-  top_tail_.relearn(rows);
+  for (TailDistribution& tail : tails_) tail.relearn(rows);
+}
+
+void Detector::take_place(std::size_t column) {
+  const std::size_t place = joint_.size();
+  columns_[column].place = static_cast<std::uint8_t>(place);
+  joint_.push_back(static_cast<std::uint32_t>(column));
+  // As of rows that have nothing to do with each other, until its steps tell more.
+  step_square_[place] = 2 * columns_[column].variance;
 }
 
 void Detector::admit(std::size_t column) {
   const std::size_t before = kParts * joint_.size();
-  columns_[column].place = static_cast<std::uint8_t>(joint_.size());
-  joint_.push_back(static_cast<std::uint32_t>(column));
+  take_place(column);
   const std::size_t after = before + kParts;
   std::vector<float> grown(after * (after + 1) / 2, 0.F);
   auto to = grown.begin();
@@ -188,10 +204,12 @@ void Detector::turn(std::size_t from, float keep, float share, std::span<float> 
 Detector::Verdict Detector::judge(std::span<const float> row, std::span<const float> floors, double rows,
                                   const DetectorOptions& options, bool typical) {
   const float slow_gain = forgetting(rows, options.slow_half_life_rows);
+  const float step_gain = forgetting(rows, options.step_half_life_rows);
   const float short_gain = forgetting(rows, options.short_half_life_rows);
   const float mature = forgetting(options.min_history_rows, options.slow_half_life_rows);
   std::array<float, kMaxDims> x{};
-  std::array<float, kMaxJoint> level;  // NaN where it is missing
+  std::array<float, kMaxJoint> jolt{};  // steps, in what is usual for the column's steps
+  std::array<float, kMaxJoint> level;   // NaN where it is missing
   level.fill(std::numeric_limits<float>::quiet_NaN());
   Verdict verdict;
   float distance = 0;
@@ -205,11 +223,12 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
     }
     const float sd = std::sqrt(column.variance + floors[i] * floors[i]);
     const float off = row[i] - column.mean;
+    const float step = row[i] - column.last;
     const bool judged = column.weight >= mature;
     if (judged) {
       const float raw = std::clamp(off / sd, -kClip, kClip);
-      const float step = std::clamp((row[i] - column.last) / sd, -kClip, kClip);
-      if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(step) > kMoves) admit(i);
+      const float moved = std::clamp(step / sd, -kClip, kClip);
+      if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(moved) > kMoves) admit(i);
       if (column.place == kApart) {
         const float z = bent(raw);
         const float share = calmed(z * z);
@@ -218,7 +237,11 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
         column.brief += short_gain * (z - column.brief);
       } else {
         x[kParts * column.place] = raw;
-        x[kParts * column.place + 2] = step;
+        x[kParts * column.place + 2] = moved;
+        float& usual = step_square_[column.place];
+        const float most = usual + floors[i] * floors[i];
+        jolt[column.place] = std::clamp(step / std::sqrt(most), -kClip, kClip);
+        usual += step_gain * (std::min(step * step, kLearnClip * kLearnClip * most) - usual);
         level[column.place] = raw;
       }
     }
@@ -241,15 +264,39 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
   distance += judge_jointly(std::span(x).first(kParts * joint_.size()), level, slow_gain, verdict);
   distance_ += forgetting(rows, options.smooth_half_life_rows) * (distance - distance_);
 
+  float energy = 0;
+  for (float& each : jolt) {
+    each = bent(each);
+    energy += calmed(each * each);
+  }
+  energy_ += forgetting(rows, options.smooth_half_life_rows) * (energy - energy_);
+
   float top = 0;
   for (const Part& part : verdict.top) top += std::abs(part.deviation) / static_cast<float>(kTop);
   top_ += forgetting(rows, options.smooth_half_life_rows) * (top - top_);
   const float strongest = exact_log2(1 + top_);
-  const float joined = exact_log2(1 + distance_) + kTopWeight * strongest;
-  joint_tail_.pass(rows, options.tail);
-  top_tail_.pass(rows, options.tail);
-  verdict.rarity = std::max(joint_tail_.rarity(joined), top_tail_.rarity(strongest) - kTopHandicap);
-  const bool high = verdict.rarity > kTailRarity;
+  const float joined =
+      exact_log2(1 + distance_) + kTopWeight * strongest + kEnergyWeight * exact_log2(1 + energy_);
+  const auto held_rows = std::clamp<std::size_t>(options.held_rows, 1, kMostHeld);
+  next_recent_ = static_cast<std::uint8_t>((next_recent_ + 1U) % held_rows);
+  recent_[next_recent_] = joined;
+  const float held = std::ranges::min(std::span(recent_).first(held_rows));
+  verdict.rarity = judge_rarity({joined, strongest, held}, rows, options, typical);
+  return verdict;
+}
+
+float Detector::judge_rarity(const std::array<float, kJudges>& values, double rows,
+                             const DetectorOptions& options, bool typical) {
+  float told = 0;
+  float believed = 0;
+  for (std::size_t judge = 0; judge < kJudges; ++judge) {
+    tails_[judge].pass(rows, options.tail);
+    const float rarity = tails_[judge].rarity(values[judge]) - kHandicap[judge];
+    told = std::max(told, rarity);
+    // As far as its own record of false alarms allows.
+    believed = std::max(believed, rarity - tails_[judge].excess());
+  }
+  const bool high = told > kTailRarity;
   below_rows_ = high ? 0 : below_rows_ + rows;
   above_rows_ = below_rows_ > kOverRows * options.tail.overlap_rows ? 0 : above_rows_ + (high ? rows : 0);
   age_rows_ += rows;
@@ -257,10 +304,9 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
   if (typical && age_rows_ >= 2 * options.min_history_rows) {
     const bool incident = high && above_rows_ > kIncidentRows * options.tail.overlap_rows;
     const double weight = incident ? kIncidentWeight * rows : rows;
-    joint_tail_.add(joined, weight);
-    top_tail_.add(strongest, weight);
+    for (std::size_t judge = 0; judge < kJudges; ++judge) tails_[judge].add(values[judge], weight);
   }
-  return verdict;
+  return believed;
 }
 
 float Detector::judge_jointly(std::span<float> x, std::span<const float> level, float gain,

@@ -18,10 +18,14 @@ namespace vedette {
 struct DetectorOptions {
   // Levels, and how the columns usually move together: two weeks of minutes, or three hours of half seconds.
   double slow_half_life_rows = 20000;
+  // How large steps usually are.
+  double step_half_life_rows = 1000;
   // What it was just now: short deviations are told from it.
   double short_half_life_rows = 10;
   // The distance is smoothed: an incident lasts longer than a row. Rows that overlap are smooth already.
   double smooth_half_life_rows = 3;
+  // Of so many rows the least counts as well, 8 at most: what holds is rarer than what flickers.
+  std::size_t held_rows = 3;
   // A column is judged only after so many rows of it; the distribution of the score begins at twice that.
   double min_history_rows = 60;
   TailOptions tail = {};
@@ -29,10 +33,13 @@ struct DetectorOptions {
 
 class Detector {
 public:
-  // Columns that may be in the joint distance: 36 of three dimensions each are 23 KiB.
-  static constexpr std::size_t kMaxJoint = 36;
+  // Columns that may be in the joint distance: 34 of three dimensions each are 21 KiB.
+  static constexpr std::size_t kMaxJoint = 34;
   static constexpr std::size_t kTop = 3;
   static constexpr std::size_t kParts = 3;  // dimensions of a joint column: level, short deviation, last step
+  // What is looked up in a distribution of its own: the joint distance, the strongest deviations, the
+  // distance that held.
+  enum Judge : std::uint8_t { kJoint, kStrongest, kHeld, kJudges };
 
   struct Part {
     std::uint32_t column = 0;
@@ -51,7 +58,7 @@ public:
   // scores that are usual; a beginning, say, does not.
   Verdict judge(std::span<const float> row, std::span<const float> floors, double rows,
                 const DetectorOptions& options, bool typical = true);
-  bool known() const { return joint_tail_.known(); }
+  bool known() const { return tails_[kJoint].known(); }
   // What the column usually is.
   float usual(std::size_t column) const { return columns_[column].mean; }
   double age_rows() const { return age_rows_; }
@@ -66,10 +73,11 @@ public:
     };
     std::vector<Column> columns;
     std::vector<std::uint32_t> joint;
-    std::vector<float> factor;  // of kParts dimensions for each joint column
+    std::vector<float> step_square;  // of each joint column; empty: not known
+    std::vector<float> factor;       // of kParts dimensions for each joint column
     float factor_weight = 0;
     double age_rows = 0;
-    TailDistribution::Memory joint_tail, top_tail;
+    std::array<TailDistribution::Memory, kJudges> tails;
   };
   Memory memory() const;
   // An error names the field that is impossible.
@@ -84,6 +92,7 @@ public:
 private:
   static constexpr std::size_t kMaxDims = kMaxJoint * kParts;
   static constexpr std::uint8_t kApart = 255;
+  static constexpr std::size_t kMostHeld = 8;
 
   struct Column {
     float mean = 0;
@@ -97,6 +106,8 @@ private:
     bool is_still() const { return variance == 0 && brief == 0 && last == mean && place == kApart; }
   };
 
+  // Among the joint columns.
+  void take_place(std::size_t column);
   void admit(std::size_t column);
   // The distance of the joint columns; `level` is their z-scores, NaN where missing. Uses x up.
   float judge_jointly(std::span<float> x, std::span<const float> level, float gain, Verdict& verdict);
@@ -104,22 +115,29 @@ private:
   // explains, and in `spread` the variance of that, as it was.
   void turn(std::size_t from, float keep, float share, std::span<float> x, std::span<float> spread);
   static void offer(const Part& part, Verdict& verdict);
+  // The rarity of this row by each judge, and what it teaches them.
+  float judge_rarity(const std::array<float, kJudges>& values, double rows, const DetectorOptions& options,
+                     bool typical);
 
   std::vector<Column> columns_;
   std::vector<std::uint32_t> joint_;  // the columns in the joint distance, in the order they first moved
+  // Of these, the mean square of the steps from row to row.
+  std::array<float, kMaxJoint> step_square_{};
   // S = L D L', the weighted mean of outer products of rows: the columns of L, each from its diagonal on,
   // which holds the element of D in place of the 1.
   std::vector<float> factor_;
   float factor_weight_ = 0;
   std::uint32_t next_ridge_ = 0;
   std::uint32_t rows_since_ridge_ = 0;
-  float distance_ = 0;  // smoothed, as the next
-  float top_ = 0;       // mean of the three strongest deviations
+  float distance_ = 0;                     // smoothed, as the next two
+  float top_ = 0;                          // mean of the three strongest deviations
+  float energy_ = 0;                       // of the steps
+  std::array<float, kMostHeld> recent_{};  // what was joined of these three
+  std::uint8_t next_recent_ = 0;
   double age_rows_ = 0;
   double above_rows_ = 0;  // for how long it is in its tail
   double below_rows_ = 0;  // for how long it is out of it again
-  TailDistribution joint_tail_;
-  TailDistribution top_tail_;
+  std::array<TailDistribution, kJudges> tails_;
 };
 
 }  // namespace vedette

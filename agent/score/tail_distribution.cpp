@@ -27,6 +27,10 @@ constexpr double kLongestShape = 0;
 constexpr double kNearlyExponential = 0.01;
 constexpr float kEndOfTail = 1e-12F;  // nearly, of one that ends
 constexpr float kBeyondTail = 85;     // -ln: the rarest float there is
+// A surprise is what is called so rare, as -log10. Nobody knows better before two of them should have come.
+constexpr float kSurprise = 3;
+constexpr float kSurpriseShare = 1e-3F;
+constexpr float kPriorSurprises = 2;
 
 }  // namespace
 
@@ -36,6 +40,9 @@ void TailDistribution::add(float value, double rows) {
   rows_[bin] += static_cast<float>(rows);
   end_ = std::max(end_, bin + 1);
   total_ += static_cast<float>(rows);
+  if (!known()) return;
+  judged_ += static_cast<float>(rows);
+  if (rarity(value) > kSurprise) surprises_ += static_cast<float>(rows);
 }
 
 void TailDistribution::pass(double rows, const TailOptions& options) {
@@ -50,7 +57,9 @@ TailDistribution::Memory TailDistribution::memory() const {
           tail_share_,
           shape_,
           spread_,
-          peaks_};
+          peaks_,
+          judged_,
+          surprises_};
 }
 
 std::optional<TailDistribution> TailDistribution::from(const Memory& memory) {
@@ -61,7 +70,9 @@ std::optional<TailDistribution> TailDistribution::from(const Memory& memory) {
   const bool fitted = memory.level >= 0 && memory.level < kEndOfBins && memory.tail_share > 0 &&
                       memory.tail_share <= 1 && memory.shape >= static_cast<float>(kShortestShape) &&
                       memory.shape <= static_cast<float>(kLongestShape) && memory.spread >= 0 &&
-                      memory.spread <= kMostRows && memory.peaks >= 0 && memory.peaks <= kMostRows;
+                      memory.spread <= kMostRows && memory.peaks >= 0 && memory.peaks <= kMostRows &&
+                      memory.judged >= 0 && memory.judged <= kMostRows && memory.surprises >= 0 &&
+                      memory.surprises <= memory.judged;
   if (!fitted || memory.rows.size() > kBins || !(memory.age_rows >= 0) || !std::isfinite(memory.age_rows) ||
       !std::ranges::all_of(memory.rows, possible)) {
     return std::nullopt;
@@ -76,12 +87,18 @@ std::optional<TailDistribution> TailDistribution::from(const Memory& memory) {
   tail.shape_ = memory.shape;
   // Files from before it was kept have 0.
   tail.peaks_ = std::max(memory.peaks, kPriorPeaks);
+  tail.judged_ = memory.judged;
+  tail.surprises_ = memory.surprises;
   // A share of nothing is none.
   tail.spread_ = tail.total_ > 0 ? memory.spread : 0;
   return tail;
 }
 
 void TailDistribution::relearn(double rows) {
+  // What it was wrong about was another one's.
+  judged_ = 0;
+  surprises_ = 0;
+  excess_ = 0;
   age_ = std::min(age_, rows);
   if (static_cast<double>(total_) <= rows) return;
   const float keep = static_cast<float>(rows) / total_;
@@ -90,7 +107,19 @@ void TailDistribution::relearn(double rows) {
   peaks_ = std::max(peaks_ * keep, kPriorPeaks);
 }
 
+// How often it was wrong, of what it called rare: of a share that is what it should be nothing is taken, and
+// nothing is given where surprises are missing.
+void TailDistribution::review(const TailOptions& options) {
+  const float keep = 1 - forgetting(since_fit_, options.record_half_life_rows);
+  judged_ *= keep;
+  surprises_ *= keep;
+  const float prior = kPriorSurprises * static_cast<float>(options.overlap_rows);
+  const float share = (surprises_ + prior) / (judged_ + prior / kSurpriseShare);
+  excess_ = std::max(exact_log10(share / kSurpriseShare), 0.F);
+}
+
 void TailDistribution::fit(const TailOptions& options) {
+  review(options);
   age_ += since_fit_;
   const double half_life = std::min(options.half_life_rows, age_ / kYouthPart);
   const float keep = 1 - forgetting(since_fit_, half_life);

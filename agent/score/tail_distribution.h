@@ -1,6 +1,7 @@
 // How rare is a value among those seen lately? A histogram that forgets, with a generalised Pareto tail above
 // its 98 % level (peaks over threshold; a lower one while that would be few peaks), which is trusted as far
-// as it has peaks. A detector has two; no locks of their own. Deterministic (exact_math.h).
+// as it has peaks, and which keeps a record of how often it was wrong. A detector has two; no locks of their
+// own. Deterministic (exact_math.h).
 #pragma once
 
 #include <array>
@@ -15,6 +16,8 @@ struct TailOptions {
   double refit_rows = 60;
   // So many rows in a row were made of the same events: one independent value in them.
   double overlap_rows = 1;
+  // Of the record of false alarms: it must see some, and they are a thousandth of the rows.
+  double record_half_life_rows = 20'000;
 };
 
 class TailDistribution {
@@ -26,6 +29,8 @@ public:
   // -log10 of the share of the rows seen lately that were at or above the value, as far as it can be told; 0
   // as long as too few were seen.
   float rarity(float value) const;
+  // The record of false alarms: decades by which what it called rarer than one in a thousand came more often.
+  float excess() const { return excess_; }
   bool known() const { return spread_ > 0; }
 
   // What outlives a process.
@@ -38,6 +43,8 @@ public:
     float shape = 0;
     float spread = 0;
     float peaks = 0;
+    float judged = 0;
+    float surprises = 0;
 
     bool operator==(const Memory&) const = default;
   };
@@ -62,6 +69,7 @@ private:
   // As many as hold at most so many rows.
   Upper upper(double most) const;
   void fit(const TailOptions& options);
+  void review(const TailOptions& options);
 
   std::array<float, kBins> rows_{};  // seen in each bin
   std::size_t end_ = 0;              // all bins from here on are empty
@@ -71,6 +79,9 @@ private:
   float shape_ = 0;
   float spread_ = 0;           // 0: not fitted yet
   float peaks_ = kPriorPeaks;  // independent values in the tail, and what was known before
+  float judged_ = 0;           // rows
+  float surprises_ = 0;        // those of them that were called rarer than one in a thousand
+  float excess_ = 0;
   double since_fit_ = 0;
   double age_ = 0;  // rows
 };

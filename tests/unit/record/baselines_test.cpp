@@ -68,7 +68,7 @@ bool same(const Detector::Memory& a, const Detector::Memory& b) {
   };
   return std::ranges::equal(a.columns, b.columns, same_column) && a.joint == b.joint &&
          a.factor == b.factor && a.factor_weight == b.factor_weight && a.age_rows == b.age_rows &&
-         a.joint_tail == b.joint_tail && a.top_tail == b.top_tail;
+         a.step_square == b.step_square && a.tails == b.tails;
 }
 
 }  // namespace
@@ -134,14 +134,14 @@ TEST_CASE("impossible numbers are refused by the detector") {
   CHECK(refused([](auto& bad) { bad.factor[0] = 0; }));
   CHECK(refused([](auto& bad) { bad.factor[1] = INFINITY; }));
   CHECK(refused([](auto& bad) { bad.age_rows = -1; }));
-  CHECK(refused([](auto& bad) { bad.joint_tail.rows[0] = -1; }));
-  CHECK(refused([](auto& bad) { bad.top_tail.rows.resize(10'000); }));
-  CHECK(refused([](auto& bad) { bad.top_tail.spread = NAN; }));
-  CHECK(refused([](auto& bad) { bad.top_tail.peaks = NAN; }));
-  CHECK(refused([](auto& bad) { bad.joint_tail.peaks = -1; }));
-  CHECK(refused([](auto& bad) { bad.top_tail.level = 1e6F; }));
-  CHECK(refused([](auto& bad) { bad.joint_tail.tail_share = 0; }));
-  CHECK(refused([](auto& bad) { bad.joint_tail.shape = 3; }));
+  CHECK(refused([](auto& bad) { bad.tails[Detector::kJoint].rows[0] = -1; }));
+  CHECK(refused([](auto& bad) { bad.tails[Detector::kHeld].rows.resize(10'000); }));
+  CHECK(refused([](auto& bad) { bad.tails[Detector::kHeld].spread = NAN; }));
+  CHECK(refused([](auto& bad) { bad.tails[Detector::kHeld].peaks = NAN; }));
+  CHECK(refused([](auto& bad) { bad.tails[Detector::kJoint].peaks = -1; }));
+  CHECK(refused([](auto& bad) { bad.tails[Detector::kHeld].level = 1e6F; }));
+  CHECK(refused([](auto& bad) { bad.tails[Detector::kJoint].tail_share = 0; }));
+  CHECK(refused([](auto& bad) { bad.tails[Detector::kJoint].shape = 3; }));
 }
 
 TEST_CASE(
@@ -188,6 +188,40 @@ TEST_CASE(
   const auto bytes = parsed([](auto& odd) { odd.mutable_list(0)->set_workload("cgroup/\xff"); });
   REQUIRE(bytes);
   CHECK(bytes->list[0].workload == "cgroup/\xff");
+
+  // An agent of before steps had a scale of their own wrote none: they begin with the variance's, and how
+  // rare a score is is learnt anew.
+  const auto older = parsed([](auto& old) { old.mutable_list(1)->clear_step_square(); });
+  REQUIRE(older);
+  CHECK(older->list[1].of_other_columns);
+  CHECK_FALSE(older->list[0].of_other_columns);
+  const auto first = static_cast<int>(good.list(1).joint(0));
+  CHECK(older->list[1].detector.memory().step_square[0] == 2 * good.list(1).variance(first));
+  CHECK(parsed([](auto& bad) { bad.mutable_list(1)->set_step_square(0, -1); })->left_out ==
+        std::vector<std::string>{"workload 2: impossible step_square"});
+  CHECK(parsed([](auto& bad) { bad.mutable_list(1)->add_step_square(1); })->left_out ==
+        std::vector<std::string>{"workload 2: impossible step_square"});
+  CHECK(parsed([](auto& bad) { bad.mutable_list(1)->mutable_joint_tail()->set_surprises(1e8F); })->left_out ==
+        std::vector<std::string>{"workload 2: impossible tail"});
+
+  // One that judged more columns together is known as far as there is room.
+  const auto wider = parsed([](auto& old) {
+    auto& one = *old.mutable_list(1);
+    one.clear_joint();
+    one.clear_step_square();
+    one.clear_factor();
+    constexpr std::size_t kDims = 36 * Detector::kParts;
+    for (std::uint32_t i = 0; i < 36; ++i) one.add_joint(i);
+    for (std::size_t j = 0; j < kDims; ++j) {
+      one.add_factor(static_cast<float>(j + 1));
+      for (std::size_t below = j + 1; below < kDims; ++below) one.add_factor(0);
+    }
+  });
+  REQUIRE(wider);
+  CHECK(wider->left_out.empty());
+  const Detector::Memory narrower = wider->list[1].detector.memory();
+  CHECK(narrower.joint.size() == Detector::kMaxJoint);
+  CHECK(narrower.factor.back() == Detector::kMaxJoint * Detector::kParts);
 
   // The third of those that are judged together has another name here: the first two are left.
   const int gone = static_cast<int>(good.list(1).joint(2));

@@ -170,6 +170,35 @@ TEST_CASE("a step in one column is flagged within three ticks and named first, o
   }
 }
 
+TEST_CASE("who is flagged stays so until it is less rare by a decade") {
+  constexpr std::size_t kEntities = 5;
+  AnomalyOptions options;
+  options.false_alarms_per_week = 1e-2 * kEntities * 7 * 86'400 / options.flag_s;
+  options.handicap = 0;
+  options.min_deviation = 0;
+  AnomalyScorer scorer(options);
+  Feed feed(kEntities);
+  feed.run(scorer, 400);
+  std::vector<bool> was(kEntities);
+  int kept = 0;
+  int left = 0;
+  for (int tick = 0; tick < 2000 / kTick; ++tick) {
+    feed.fill();
+    feed.judge(scorer);
+    for (std::size_t i = 0; i < kEntities; ++i) {
+      const EntityScore& score = feed.scores.entities[i];
+      const double over = 8 * (score.anomaly - score.anomaly_threshold);
+      if (std::abs(over) < 1e-4 || std::abs(over + options.keep) < 1e-4) continue;  // rounded
+      CHECK(score.anomalous == (over > (was[i] ? -options.keep : 0)));
+      kept += score.anomalous && over <= 0 ? 1 : 0;
+      left += was[i] && !score.anomalous ? 1 : 0;
+      was[i] = score.anomalous;
+    }
+  }
+  CHECK(kept > 3);
+  CHECK(left > 3);
+}
+
 TEST_CASE("nothing is flagged in an entity's first minutes, and its score has no threshold then") {
   AnomalyScorer scorer(AnomalyOptions{});
   Feed feed(2);

@@ -1,5 +1,6 @@
 #include "agent/score/detector.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -83,6 +84,49 @@ TEST_CASE("an incident stays visible while it lasts, and a step that stays becom
     if (i == 60) CHECK(rarity > 2);
   }
   CHECK(rarity < 2);
+}
+
+TEST_CASE("what is usual for a row is rare when it holds for some") {
+  const auto rarest = [](std::size_t held_rows, int rows) {
+    Noise noise;
+    noise.options.held_rows = held_rows;
+    Detector detector(kColumns);
+    const auto row = [&](bool spike) {
+      std::vector<float> values = noise.row();
+      for (const std::size_t column : {2, 3, 4, 5}) values[column] += spike ? 3 : 0;
+      return values;
+    };
+    for (int i = 0; i < 6000; ++i) noise.judge(detector, row(noise.random.uniform() < 0.03F));
+    float most = 0;
+    for (int i = 0; i < rows; ++i) most = std::max(most, noise.judge(detector, row(true)).rarity);
+    return most;
+  };
+  CHECK(rarest(1, 8) < 4.5F);
+  CHECK(rarest(6, 2) < 4.5F);
+  CHECK(rarest(6, 8) > 8);
+}
+
+TEST_CASE("steps have a scale of their own: twice the variance of noise, little of what wanders") {
+  Noise noise;
+  Detector detector(kColumns);
+  for (int i = 0; i < 8000; ++i) {
+    std::vector<float> values = noise.row();
+    // Until it is among the joint columns it is noise like the others.
+    if (i > 1000) values[5] = 10 + 0.5F * std::sin(static_cast<float>(i) / 50);
+    noise.judge(detector, values);
+  }
+  const Detector::Memory memory = detector.memory();
+  REQUIRE(memory.step_square.size() == memory.joint.size());
+  for (std::size_t place = 0; place < memory.joint.size(); ++place) {
+    const std::size_t column = memory.joint[place];
+    CAPTURE(column);
+    const float share = memory.step_square[place] / memory.columns[column].variance;
+    if (column == 5)
+      CHECK(share < 0.05F);
+    else
+      CHECK(share == doctest::Approx(2).epsilon(0.15));
+  }
+  CHECK(std::ranges::find(memory.joint, 5U) != memory.joint.end());
 }
 
 TEST_CASE("columns that never moved wait outside of the joint distance, and their first step is named") {

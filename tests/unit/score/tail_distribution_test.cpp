@@ -134,3 +134,32 @@ TEST_CASE("values that are all alike have a tail as well, and anything above the
   CHECK(tail.rarity(0) == 0);
   CHECK(tail.rarity(1.5F) > 4);
 }
+
+TEST_CASE(
+    "who called too much rare is believed less, who did not is neither, and a half-life forgives half") {
+  RandomBits random(3);
+  TailOptions options;
+  options.record_half_life_rows = 4000;
+  // Every 50th value is in a shape that no tail has: a peak as high as the last ones, and then some.
+  TailDistribution tail = filled(0.4F, 4000, options, random);
+  CHECK(tail.excess() < 0.3F);
+  float wrong = 0;
+  for (int burst = 0; burst < 20; ++burst) {
+    for (int row = 0; row < 50; ++row) {
+      // Higher each time than what was seen.
+      tail.add(row == 0 ? 5 + 0.3F * static_cast<float>(burst) : 2 + exponential(random, 0.4F), 1);
+      tail.pass(1, options);
+    }
+    wrong = std::max(wrong, tail.excess());
+  }
+  // Some twenty in a thousand or two, where one or two were said.
+  CHECK(wrong > 0.3F);
+  CHECK(wrong < 1.5F);
+  const TailDistribution again = TailDistribution::from(tail.memory()).value();
+  CHECK(again.memory() == tail.memory());
+  for (int row = 0; row < 40'000; ++row) {
+    tail.add(2 + exponential(random, 0.4F), 1);
+    tail.pass(1, options);
+  }
+  CHECK(tail.excess() < wrong / 3);
+}
