@@ -426,8 +426,8 @@ TEST_CASE("levels of the node: each has its own patience, and none of them taint
                 "0.1 memory errors a second that the controller could not correct", 0},
            Case{"clock_unsynchronized", 1, "ClockUnsynchronized", Severity::kInfo,
                 "nothing synchronizes the kernel's clock", 600},
-           Case{"dns_timeouts.rate", 0.6F, "DnsTimeouts", Severity::kInfo,
-                "0.6 DNS queries a second that nobody answered within 5 s", 11},
+           Case{"dns_timeouts.rate", 0.1F, "DnsTimeouts", Severity::kInfo,
+                "0.1 DNS queries a second that nobody answered within 5 s", 11},
            Case{"clock_jumps.rate", 0.1F, "ClockJumped", Severity::kInfo,
                 "0.1 steps of the wall clock a second", 0},
        }) {
