@@ -287,11 +287,13 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
 
 float Detector::judge_rarity(const std::array<float, kJudges>& values, double rows,
                              const DetectorOptions& options, bool typical) {
+  std::array<float, kJudges> rarities;
   float told = 0;
   float believed = 0;
   for (std::size_t judge = 0; judge < kJudges; ++judge) {
     tails_[judge].pass(rows, options.tail);
-    const float rarity = tails_[judge].rarity(values[judge]) - kHandicap[judge];
+    rarities[judge] = tails_[judge].rarity(values[judge]);
+    const float rarity = rarities[judge] - kHandicap[judge];
     told = std::max(told, rarity);
     // As far as its own record of false alarms allows.
     believed = std::max(believed, rarity - tails_[judge].excess());
@@ -304,7 +306,10 @@ float Detector::judge_rarity(const std::array<float, kJudges>& values, double ro
   if (typical && age_rows_ >= 2 * options.min_history_rows) {
     const bool incident = high && above_rows_ > kIncidentRows * options.tail.overlap_rows;
     const double weight = incident ? kIncidentWeight * rows : rows;
-    for (std::size_t judge = 0; judge < kJudges; ++judge) tails_[judge].add(values[judge], weight);
+    for (std::size_t judge = 0; judge < kJudges; ++judge) {
+      tails_[judge].note(rarities[judge], weight);
+      tails_[judge].add(values[judge], weight);
+    }
   }
   return believed;
 }

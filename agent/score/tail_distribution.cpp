@@ -40,9 +40,12 @@ void TailDistribution::add(float value, double rows) {
   rows_[bin] += static_cast<float>(rows);
   end_ = std::max(end_, bin + 1);
   total_ += static_cast<float>(rows);
+}
+
+void TailDistribution::note(float rarity, double rows) {
   if (!known()) return;
   judged_ += static_cast<float>(rows);
-  if (rarity(value) > kSurprise) surprises_ += static_cast<float>(rows);
+  if (rarity > kSurprise) surprises_ += static_cast<float>(rows);
 }
 
 void TailDistribution::pass(double rows, const TailOptions& options) {

@@ -24,6 +24,8 @@ class TailDistribution {
 public:
   // Remembers a value (0 or more; beyond 12 all are alike) that stands for so many rows.
   void add(float value, double rows);
+  // Remembers what rarity() said of it, for the record.
+  void note(float rarity, double rows);
   // Forgets what `rows` rows make it forget, and fits the tail anew when that is due.
   void pass(double rows, const TailOptions& options);
   // -log10 of the share of the rows seen lately that were at or above the value, as far as it can be told; 0

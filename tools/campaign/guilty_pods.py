@@ -23,17 +23,17 @@ MIB = 1 << 20
 POSTGRES = pathlib.Path(shutil.which("initdb") or next(iter(sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))),
                                                          "/missing") / "initdb").parent
 UPSTREAM, NAME_SERVER = 18090, "127.0.0.77"
+ME = pathlib.Path(sys.argv[0]).name
 PROGRAMS = ("nginx", "redis-server", "memcached", "dnsmasq", "iperf3", "iptables", "pgbench", "gcc")
 
 
 def needs():
     """Ends here, with a sentence, where something is missing."""
-    me = pathlib.Path(sys.argv[0]).name
     if os.geteuid() != 0:
-        sys.exit(f"{me}: needs root, for cgroups and probes")
+        sys.exit(f"{ME}: needs root, for cgroups and probes")
     for program in PROGRAMS:
         if shutil.which(program) is None:
-            sys.exit(f"{me}: {program} is missing: tools/packages install campaign")
+            sys.exit(f"{ME}: {program} is missing: tools/packages install campaign")
 
 
 def pods(scratch):
@@ -180,7 +180,7 @@ class Agent:
 
     def incidents(self):
         if self.process.poll() is not None:
-            sys.exit(f"guilty: the agent ended with {self.process.returncode}; see {self.log}")
+            sys.exit(f"{ME}: the agent ended with {self.process.returncode}; see {self.log}")
         answer = subprocess.run([str(BUILD / "tools/cli/vedette"), "--socket", str(self.socket), "incidents", "--all",
                                  "--json"], capture_output=True, text=True, check=False)
         try:
@@ -200,6 +200,11 @@ def remove_slice(mounts):
     for mount in mounts.values():
         with contextlib.suppress(OSError):
             (mount / SLICE).rmdir()
+
+
+def is_measured(command):
+    """Whether it writes down how long each answer took."""
+    return str(HERE / "guilty_client.py") in command
 
 
 class Pods:
@@ -242,15 +247,14 @@ class Pods:
             self.stop(name)
 
     def measured(self):
-        """The clients that write down how long each answer took."""
-        return [name for name, command in self.commands.items() if "guilty_client.py" in " ".join(command)]
+        return [name for name, command in self.commands.items() if is_measured(command)]
 
     def start(self, name, command=None):
         """In a cgroup of its own; where it has one, anew in it."""
         if name not in self.cgroups:
             self.cgroups[name] = Cgroup(self.mounts, SLICE, f"{name}.service").__enter__()
         command = command or self.commands[name]
-        measured = "guilty_client.py" in " ".join(command)
+        measured = is_measured(command)
         with (self.out / (f"{name}.latency" if measured else f"{name}.log")).open("a") as log:
             self.running.setdefault(name, []).append(
                 subprocess.Popen(command, stdout=log, stderr=subprocess.DEVNULL if measured else log,

@@ -16,12 +16,16 @@ float exponential(RandomBits& random, float mean) {
   return -mean * 0.693147181F * exact_log2(random.uniform() + 1e-7F);
 }
 
+// As a detector does with each row.
+void judge(TailDistribution& tail, float value, const TailOptions& options) {
+  tail.note(tail.rarity(value), 1);
+  tail.add(value, 1);
+  tail.pass(1, options);
+}
+
 TailDistribution filled(float mean, int rows, const TailOptions& options, RandomBits& random) {
   TailDistribution tail;
-  for (int i = 0; i < rows; ++i) {
-    tail.add(2 + exponential(random, mean), 1);
-    tail.pass(1, options);
-  }
+  for (int i = 0; i < rows; ++i) judge(tail, 2 + exponential(random, mean), options);
   return tail;
 }
 
@@ -147,8 +151,7 @@ TEST_CASE(
   for (int burst = 0; burst < 20; ++burst) {
     for (int row = 0; row < 50; ++row) {
       // Higher each time than what was seen.
-      tail.add(row == 0 ? 5 + 0.3F * static_cast<float>(burst) : 2 + exponential(random, 0.4F), 1);
-      tail.pass(1, options);
+      judge(tail, row == 0 ? 5 + 0.3F * static_cast<float>(burst) : 2 + exponential(random, 0.4F), options);
     }
     wrong = std::max(wrong, tail.excess());
   }
@@ -157,9 +160,6 @@ TEST_CASE(
   CHECK(wrong < 1.5F);
   const TailDistribution again = TailDistribution::from(tail.memory()).value();
   CHECK(again.memory() == tail.memory());
-  for (int row = 0; row < 40'000; ++row) {
-    tail.add(2 + exponential(random, 0.4F), 1);
-    tail.pass(1, options);
-  }
+  for (int row = 0; row < 40'000; ++row) judge(tail, 2 + exponential(random, 0.4F), options);
   CHECK(tail.excess() < wrong / 3);
 }
