@@ -475,7 +475,7 @@ void answer_explain(const Snapshot& snapshot, const History& history, std::size_
     event.set_container(clean_text(recent.event.container));
   }
   for (std::size_t column = 0; column < feature_columns().size(); ++column) {
-    add_value(snapshot, row, column, *out.add_values());
+    if (!is_brief(feature_columns()[column])) add_value(snapshot, row, column, *out.add_values());
   }
 }
 

@@ -27,7 +27,7 @@ const std::array<TrailSource, kTrailColumns.size()>& trail_sources() {
       if (kTrailColumns[i].name == "errors.rate") {
         for (std::size_t column = 0; column < feature_columns().size(); ++column) {
           const FeatureInfo& feature = feature_columns()[column];
-          if (feature.signal.starts_with("errors_")) made[i].features.push_back(column);
+          if (feature.signal.starts_with("errors_") && !is_brief(feature)) made[i].features.push_back(column);
         }
       } else if (const auto column = find_feature(kTrailColumns[i].name)) {
         made[i].features.push_back(*column);

@@ -20,6 +20,12 @@ constexpr double kLossMemoryS = 60;
 constexpr double kConfidenceAfterLoss = 0.6;  // below any sensible rule's (default 0.8)
 constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word, but its text may change
 
+// That tasks wait longer than in the whole minute before is one of a hundred steps: with it an anomaly may be
+// a hundred times as common, on the scale of scores (-log10 p / 8), for the same false alarms. And the next
+// tick must agree.
+constexpr double kFeltPart = 0.25;
+constexpr double kFeltHoldS = 0.4;
+
 std::string number(double value) {
   if (std::isnan(value)) return "missing";
   char text[32];
@@ -383,7 +389,11 @@ void Assessor::read_levels(const FeatureTable& features) {
   }
 }
 
-void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
+void Assessor::read_scores(const FeatureTable& features, const Scores& scores,
+                           std::optional<double> waits_longer) {
+  // Where the waits are not known every anomaly may be felt.
+  const bool felt = waits_longer.value_or(1) > 0;
+  const double enough = waits_longer.value_or(0) > 0 ? kFeltPart : 0;
   for (std::size_t row = 0; row < features.entities.size(); ++row) {
     const EntityPtr& entity = features.entities[row];
     const EntityScore& score = scores.entities[row];
@@ -399,15 +409,20 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores) {
             describe(score.risk_reasons), Severity::kDegraded, false, score.risk},
            features.time);
     }
-    if (held_for("anomaly", entity->id, score.anomalous, features.time) >= options_.anomaly_hold_s &&
-        score.anomalous) {
+    const bool unusual =
+        score.anomalous || (!score.warming_up() && score.anomaly > score.anomaly_threshold - enough);
+    const double held_s = held_for("anomaly", entity->id, score.anomalous, features.time);
+    const double felt_s = held_for("anomaly that is felt", entity->id, felt && unusual, features.time);
+    if ((score.anomalous && held_s >= options_.anomaly_hold_s) || (felt && unusual && felt_s >= kFeltHoldS)) {
       const Domain domain = score.anomaly_reasons.empty()
                                 ? Domain::kKernel
                                 : domain_of(feature_columns()[score.anomaly_reasons.front().column].signal);
       file({kAnomaly, domain, Evidence::kAnomaly, 0, entity, score_confidence(score.anomaly_reasons),
             features.time.monotonic_ns,
             join({"behaves unlike itself: score ", number(score.anomaly), ", alarm at ",
-                  number(score.anomaly_threshold)}),
+                  number(score.anomaly_threshold - enough),
+                  enough > 0 ? "; tasks here wait " + number(*waits_longer) + " s a second longer than usual"
+                             : ""}),
             describe(score.anomaly_reasons), Severity::kInfo, true},
            features.time);
     }
@@ -446,11 +461,11 @@ void Assessor::read_outcomes(const Observation& observation) {
 }
 
 std::vector<Condition> Assessor::update(const Observation& observation, const FeatureTable& features,
-                                        const Scores& scores) {
+                                        const Scores& scores, std::optional<double> waits_longer) {
   read_telemetry(observation);
   read_events(observation);
   read_levels(features);
-  read_scores(features, scores);
+  read_scores(features, scores, waits_longer);
   read_outcomes(observation);
 
   // Entities that left take their clocks with them.

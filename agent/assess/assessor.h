@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -28,8 +29,9 @@ struct AssessOptions {
   // Probability that announces a failure, and how long it must hold: one noisy tick announces nothing.
   double risk_threshold = 0.5;
   double risk_hold_s = 2;
-  // An anomaly shorter than this is not worth a line.
-  double anomaly_hold_s = 1;
+  // So long an anomaly must hold while nobody waits for it: a load that grows is none. One that is felt is
+  // told with the next tick.
+  double anomaly_hold_s = 15;
   // The first tick is not the agent's first: what was lost until then was not lost in it.
   bool continues = false;
   // What a line of the kernel log means. Never null.
@@ -40,9 +42,10 @@ class Assessor {
 public:
   explicit Assessor(AssessOptions options);
 
-  // All active conditions, worst first. `features` and `scores` are parallel to each other (score/scorer.h).
+  // All active conditions, worst first. `features` and `scores` are parallel to each other (score/scorer.h);
+  // `waits_longer` is the CauseFinder's.
   std::vector<Condition> update(const Observation& observation, const FeatureTable& features,
-                                const Scores& scores);
+                                const Scores& scores, std::optional<double> waits_longer);
 
 private:
   struct Proof;  // one piece of evidence about to be filed
@@ -54,7 +57,7 @@ private:
   void file(const Proof& proof, const Instant& now);
   void read_events(const Observation& observation);
   void read_levels(const FeatureTable& features);
-  void read_scores(const FeatureTable& features, const Scores& scores);
+  void read_scores(const FeatureTable& features, const Scores& scores, std::optional<double> waits_longer);
   // Whether what the predictions announced has come.
   void read_outcomes(const Observation& observation);
   // Notes losses, and what of them and of probes that are degraded or shed lies on which column.

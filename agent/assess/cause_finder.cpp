@@ -13,17 +13,27 @@ namespace vedette {
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-// Whatever began longer than this before an incident opened is what is usual: an anomaly shows in a rate of
-// 10 s and must hold for 1 s.
-constexpr std::uint64_t kOnsetSteps = 15;
-// Long enough for two readings of the cgroups' files, which the CPU time comes from.
-constexpr std::uint64_t kWindowSteps = 5;
+// As long as a tick, which may come a little early.
+constexpr double kStepS = 0.5;
+constexpr double kNearlyAStep = 0.8;
+// Whatever began longer than this before an incident opened is what is usual: 15 s.
+constexpr std::uint64_t kOnsetSteps = 30;
+// Long enough for two readings of the cgroups' files, which the CPU time comes from: 5 s.
+constexpr std::uint64_t kWindowSteps = 10;
+// An anomaly must show in a rate of 2 s and hold for 1 s: an incident that opens has begun so long ago, and
+// nobody waits for the rest of the window.
+constexpr std::uint64_t kBegunSteps = 3;
 // With less than this nobody knows what is usual.
-constexpr std::uint64_t kUsualSteps = 8;
+constexpr std::uint64_t kUsualSteps = 16;
 // All that wait together wait so much longer, in seconds a second; less is the noise of a calm node.
 constexpr double kLeastWait = 0.05;
+// Together, to be felt; and how long ago the waiting must have been less: what grows for 5 s is one trouble.
+constexpr double kLeastFelt = 0.25;
+constexpr std::uint64_t kFeltAfterSteps = 10;
+// What is usual for an entity is reckoned anew once in so many steps, each in its turn.
+constexpr std::uint64_t kTurns = 8;
 // Who began so long after the waiting did, did not cause it; the CPU time is known two seconds late.
-constexpr std::uint64_t kLateSteps = 4;
+constexpr std::uint64_t kLateSteps = 8;
 constexpr double kLateShare = 0.25;
 // A second that a server waits here is one for its client too: both are silent.
 constexpr double kStallOfWait = 2;
@@ -81,9 +91,9 @@ std::string amount(double value) {
   return text;
 }
 
-// Reorders them.
+// Reorders them. Of an even number the lower middle is the median.
 float quantile(std::span<float> values, double share) {
-  const auto place = static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size()));
+  const auto place = static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
   std::nth_element(values.begin(), values.begin() + place, values.end());
   return values[static_cast<std::size_t>(place)];
 }
@@ -166,16 +176,20 @@ void CauseFinder::update(const Observation& observation) {
       talks_.emplace(made.client, made.server);
   }
   for (const KernelEvent& event : observation.events) note_peer(event);
-  if (step_s_ >= 1) close_step(observation.time.monotonic_ns);
+  if (step_s_ >= kNearlyAStep * kStepS) close_step(observation.time.monotonic_ns);
 }
 
 void CauseFinder::close_step(MonotonicNs now) {
+  // Ticks may be longer than a step.
+  const double steps = std::clamp(std::round(step_s_ / kStepS), 1.0, static_cast<double>(kSteps));
+  const std::uint64_t end = step_ + static_cast<std::uint64_t>(steps);
   for (auto entry = histories_.begin(); entry != histories_.end();) {
     History& history = entry->second;
-    Values& values = history.steps[step_ % kSteps];
+    Values values;
     for (std::size_t m = 0; m < kMeasures; ++m) {
       values[m] = unwatched_.test(m) ? kNan : static_cast<float>(std::exchange(history.sum[m], 0) / step_s_);
     }
+    for (std::uint64_t step = step_; step < end; ++step) history.steps[step % kSteps] = values;
     // Whoever did it may be gone when it is asked who did.
     if (step_ - history.last_step > kOnsetSteps) {
       std::erase_if(talks_,
@@ -185,10 +199,52 @@ void CauseFinder::close_step(MonotonicNs now) {
       ++entry;
     }
   }
+  bool watched = true;
+  for (std::size_t m = kFelt; is_felt(m); ++m) watched = watched && !unwatched_.test(m);
   unwatched_.reset();
   step_s_ = 0;
   step_end_ns_ = now;
-  ++step_;
+  step_ = end;
+  weigh_waiting(now, static_cast<std::uint64_t>(steps), watched);
+}
+
+void CauseFinder::weigh_waiting(MonotonicNs now, std::uint64_t steps, bool watched) {
+  waits_longer_.reset();
+  double longer = 0;
+  const auto node = histories_.find(kNodeEntity);
+  watched = watched && node != histories_.end() &&
+            step_ >= std::max(node->second.first_step, oldest_step()) + kOnsetSteps + kUsualSteps;
+  // By the clock, so that a recording that begins later gives the same.
+  const std::uint64_t turn = now / static_cast<MonotonicNs>(kStepS * kNsPerSecond);
+  for (auto& [id, history] : histories_) {
+    if (!watched || id == kNodeEntity) continue;
+    if (!history.has_usuals || (turn + id) % kTurns == 0) {
+      history.has_usuals = true;
+      for (std::size_t m = kFelt; is_felt(m); ++m) history.usuals[m] = usual(history, m, step_ - kOnsetSteps);
+    }
+    longer += longer_wait(history, history.usuals, {step_ - kBegunSteps, step_});
+  }
+  for (std::uint64_t step = step_ - steps; step < step_; ++step)
+    waits_[step % kSteps] = watched ? static_cast<float>(longer) : kNan;
+  if (!watched) return;
+  double most = 0;
+  std::size_t known = 0;
+  for (std::uint64_t step = oldest_step(); step + kFeltAfterSteps < step_; ++step) {
+    const float before = waits_[step % kSteps];
+    if (std::isnan(before)) continue;
+    most = std::max(most, static_cast<double>(before));
+    ++known;
+  }
+  if (known >= kUsualSteps) waits_longer_ = longer >= kLeastFelt && longer > most ? longer : 0;
+}
+
+double CauseFinder::longer_wait(const History& history, const Usuals& usuals, Span window) const {
+  double longer = silence(growth(history, kNetworkUse, usuals[kNetworkUse], window));
+  for (std::size_t m = kCpuWait; is_wait(m); ++m) {
+    const double more = growth(history, m, usuals[m], window).more;
+    longer += m == kLockWait ? std::min(1.0, more) : more;
+  }
+  return longer;
 }
 
 void CauseFinder::note_peer(const KernelEvent& event) {
@@ -372,7 +428,9 @@ void CauseFinder::share_out(Case& found, std::size_t resource) {
     std::string why = std::string(words.use) + " " + amount(use.now * words.scale) + " " + words.unit +
                       ", usually " + amount(use.usual * words.scale) + " (" + percent(use.more / used) +
                       waiting;
-    if (use.began < began) why += "; it began " + std::to_string(began - use.began) + " s before they waited";
+    if (use.began < began)
+      why +=
+          "; it began " + amount(static_cast<double>(began - use.began) * kStepS) + " s before they waited";
     const bool late = use.began > began + kLateSteps;
     found.add(i, waited * use.more / used * (late ? kLateShare : 1), std::move(why));
   }
@@ -456,31 +514,26 @@ void CauseFinder::blame_silent(Case& found) const {
 }
 
 std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
-  const auto age = static_cast<std::uint64_t>(seconds_between(began_ns, step_end_ns_));
+  const auto age = static_cast<std::uint64_t>(seconds_between(began_ns, step_end_ns_) / kStepS);
   const auto node = histories_.find(kNodeEntity);
   if (node == histories_.end() || step_ < kOnsetSteps + age) return {};
   const std::uint64_t onset = step_ - age - kOnsetSteps;
   if (onset < std::max(node->second.first_step, oldest_step()) + kUsualSteps) return {};
 
   std::vector<const History*> who;
-  std::vector<std::array<Usual, kMeasures>> usuals;
+  std::vector<Usuals> usuals;
   for (const auto& entry : histories_) {
     who.push_back(&entry.second);
-    std::array<Usual, kMeasures>& all = usuals.emplace_back();
+    Usuals& all = usuals.emplace_back();
     for (std::size_t m = 0; m < kMeasures; ++m) all[m] = usual(entry.second, m, onset);
   }
 
   // The window in which waiting grew most: the trouble at its clearest, whenever it was found.
-  Span window{onset, onset + kWindowSteps};
+  Span window{onset, onset + std::min(kWindowSteps, age + kBegunSteps)};
   double most = -1;
   for (Span each = window; each.end <= step_; ++each.begin, ++each.end) {
     double grown = 0;
-    for (std::size_t i = 1; i < who.size(); ++i) {
-      for (const std::size_t m : {kCpuWait, kDiskWait, kMemoryWait, kNetworkWait, kAnswerWait})
-        grown += growth(*who[i], m, usuals[i][m], each).more;
-      grown += std::min(1.0, growth(*who[i], kLockWait, usuals[i][kLockWait], each).more);
-      grown += silence(growth(*who[i], kNetworkUse, usuals[i][kNetworkUse], each));
-    }
+    for (std::size_t i = 1; i < who.size(); ++i) grown += longer_wait(*who[i], usuals[i], each);
     if (grown < most) continue;
     most = grown;
     window = each;

@@ -11,10 +11,13 @@ namespace {
 
 // One second each with the default windows: a rate then covers the last 9 to 10 s.
 constexpr std::size_t kRateBins = 10;
+constexpr std::size_t kBriefBins = 4;
 constexpr std::size_t kTrendBins = 30;
 // What an eta can say at most: an hour ahead is beyond any forecast from 30 s.
 constexpr double kMaxEtaSeconds = 3600;
 constexpr double kQuantile = 0.99;
+// Columns of one window: each counter's rate, then each histogram's p99.
+constexpr std::size_t kRates = kCounters.size() + kHistograms.size();
 // What is summed: each counter, then the buckets of each histogram.
 constexpr std::size_t kPlaces = COUNTER_COUNT + HISTOGRAM_COUNT * HISTOGRAM_BUCKETS;
 constexpr MonotonicNs kNoPoint = std::numeric_limits<MonotonicNs>::max();
@@ -69,7 +72,7 @@ struct FeatureBuilder::Layout {
   Layout() {
     for (std::size_t i = 0; i < kCounters.size(); ++i) counter_origin[i] = origin_of(kCounters[i]);
     for (std::size_t i = 0; i < kHistograms.size(); ++i) histogram_origin[i] = origin_of(kHistograms[i]);
-    std::size_t column = kCounters.size() + kHistograms.size();
+    std::size_t column = 2 * kRates;
     for (std::size_t i = 0; i < kGauges.size(); ++i) {
       gauges[i] = {column, kGauges[i].unit == "ratio"};
       column += gauges[i].ratio ? 3 : 2;
@@ -85,45 +88,67 @@ private:
   }
 };
 
-struct FeatureBuilder::State {
-  // Of some 400 places a second of a pod touches a few dozen: only those are kept.
-  struct Count {
-    std::uint64_t count;
-    std::uint32_t place;
-  };
+// What the newest bins counted.
+template <std::size_t Bins>
+struct FeatureBuilder::Window {
   struct Bin {
     std::vector<Count> counts;              // by place, ascending
     std::array<float, kOrigins> seconds{};  // watched with that probe attached
   };
-  std::array<Bin, kRateBins> bins;
-  std::array<std::uint64_t, kPlaces> sums{};                        // of the bins
-  std::array<std::array<float, GAUGE_COUNT>, kTrendBins> points{};  // the newest value of each trend bin
-  std::array<MonotonicNs, kTrendBins> point_ns{};
+  std::array<Bin, Bins> bins;
   std::uint64_t newest_bin = 0;
-  std::uint64_t seen_in_tick = 0;
 
   // Drops the bins that left the window when time reached `bin`.
   void advance(std::uint64_t bin) {
     if (bin <= newest_bin) return;
-    const std::uint64_t steps = std::min<std::uint64_t>(bin - newest_bin, kRateBins);
+    const std::uint64_t steps = std::min<std::uint64_t>(bin - newest_bin, Bins);
     for (std::uint64_t step = 0; step < steps; ++step) {
-      Bin& old = bins[(bin - step) % kRateBins];
-      for (const Count& each : old.counts) sums[each.place] -= each.count;
+      Bin& old = bins[(bin - step) % Bins];
       old.counts.clear();
       old.seconds.fill(0);
     }
     newest_bin = bin;
   }
 
-  std::span<const std::uint64_t> histogram(std::size_t h) const {
-    return std::span(sums).subspan(COUNTER_COUNT + h * HISTOGRAM_BUCKETS, HISTOGRAM_BUCKETS);
+  void add(const std::vector<Count>& counted, const std::vector<bool>& counting, float interval_s) {
+    Bin& bin = bins[newest_bin % Bins];
+    for (std::size_t i = 0; i < counting.size(); ++i) {
+      if (counting[i]) bin.seconds[i] += interval_s;
+    }
+    std::size_t at = 0;
+    for (const Count& added : counted) {
+      while (at < bin.counts.size() && bin.counts[at].place < added.place) ++at;
+      if (at == bin.counts.size() || bin.counts[at].place != added.place) {
+        // In small steps: doubling would leave a third of all these bins empty for ever.
+        constexpr std::size_t kStep = 8;
+        if (bin.counts.size() == bin.counts.capacity()) bin.counts.reserve(bin.counts.size() + kStep);
+        bin.counts.insert(bin.counts.begin() + static_cast<std::ptrdiff_t>(at), {0, added.place});
+      }
+      bin.counts[at].count += added.count;
+    }
   }
+
+  std::size_t heap_bytes() const {
+    std::size_t sum = 0;
+    for (const Bin& bin : bins) sum += bin.counts.capacity() * sizeof(Count);
+    return sum;
+  }
+};
+
+struct FeatureBuilder::State {
+  Window<kRateBins> lately;
+  Window<kBriefBins> now;
+  std::array<std::array<float, GAUGE_COUNT>, kTrendBins> points{};  // the newest value of each trend bin
+  std::array<MonotonicNs, kTrendBins> point_ns{};
+  std::uint64_t seen_in_tick = 0;
 };
 
 FeatureBuilder::FeatureBuilder(FeatureOptions options)
     : options_(options),
       rate_bin_ns_(std::max<MonotonicNs>(
           1, static_cast<MonotonicNs>(options.rate_window_s * kNsPerSecond / kRateBins))),
+      brief_bin_ns_(std::max<MonotonicNs>(
+          1, static_cast<MonotonicNs>(options.brief_window_s * kNsPerSecond / kBriefBins))),
       trend_bin_ns_(std::max<MonotonicNs>(
           1, static_cast<MonotonicNs>(options.trend_window_s * kNsPerSecond / kTrendBins))),
       layout_(std::make_unique<const Layout>()) {}
@@ -132,9 +157,7 @@ FeatureBuilder::~FeatureBuilder() = default;
 
 std::size_t FeatureBuilder::bytes() const {
   std::size_t sum = states_.size() * sizeof(State);
-  for (const auto& [id, state] : states_) {
-    for (const State::Bin& bin : state->bins) sum += bin.counts.capacity() * sizeof(State::Count);
-  }
+  for (const auto& [id, state] : states_) sum += state->lately.heap_bytes() + state->now.heap_bytes();
   return sum;
 }
 
@@ -154,27 +177,14 @@ void FeatureBuilder::read_probes(const Observation& observation) {
   }
 }
 
-void FeatureBuilder::add(const Sample& sample, double interval_s, MonotonicNs now, State& state) const {
-  state.advance(now / rate_bin_ns_);
+void FeatureBuilder::add(const Sample& sample, double interval_s, MonotonicNs now, State& state) {
+  state.lately.advance(now / rate_bin_ns_);
+  state.now.advance(now / brief_bin_ns_);
   // The first tick has no interval: what it carries was counted over an unknown time.
   if (!(interval_s > 0)) return;
-  State::Bin& bin = state.bins[state.newest_bin % kRateBins];
-  for (std::size_t i = 0; i < counting_.size(); ++i) {
-    if (counting_[i]) bin.seconds[i] += static_cast<float>(interval_s);
-  }
-  std::size_t at = 0;
-  const auto count = [&](std::size_t place, std::uint64_t added) {  // in ascending order of places
-    if (added == 0) return;
-    while (at < bin.counts.size() && bin.counts[at].place < place) ++at;
-    if (at == bin.counts.size() || bin.counts[at].place != place) {
-      // In small steps: doubling would leave a third of all these bins empty for ever.
-      constexpr std::size_t kStep = 8;
-      if (bin.counts.size() == bin.counts.capacity()) bin.counts.reserve(bin.counts.size() + kStep);
-      bin.counts.insert(bin.counts.begin() + static_cast<std::ptrdiff_t>(at),
-                        {0, static_cast<std::uint32_t>(place)});
-    }
-    bin.counts[at].count += added;
-    state.sums[place] += added;
+  counted_.clear();
+  const auto count = [&](std::size_t place, std::uint64_t added) {
+    if (added != 0) counted_.push_back({added, static_cast<std::uint32_t>(place)});
   };
   for (std::size_t i = 0; i < COUNTER_COUNT; ++i) {
     if (counting_[layout_->counter_origin[i]]) count(i, sample.counters[i]);
@@ -184,11 +194,17 @@ void FeatureBuilder::add(const Sample& sample, double interval_s, MonotonicNs no
     for (std::size_t i = 0; i < HISTOGRAM_BUCKETS; ++i)
       count(COUNTER_COUNT + h * HISTOGRAM_BUCKETS + i, sample.histograms[h][i]);
   }
+  state.lately.add(counted_, counting_, static_cast<float>(interval_s));
+  state.now.add(counted_, counting_, static_cast<float>(interval_s));
 }
 
-void FeatureBuilder::write(const Sample& sample, MonotonicNs now, State& state, std::span<float> row) const {
+template <std::size_t Bins>
+void FeatureBuilder::write_rates(const Sample& sample, const Window<Bins>& window,
+                                 std::span<float> row) const {
+  std::array<std::uint64_t, kPlaces> sums{};
   std::array<double, kOrigins> seconds{};
-  for (const State::Bin& bin : state.bins) {
+  for (const auto& bin : window.bins) {
+    for (const Count& each : bin.counts) sums[each.place] += each.count;
     for (std::size_t i = 0; i < layout_->origins.size(); ++i)
       seconds[i] += static_cast<double>(bin.seconds[i]);
   }
@@ -198,17 +214,21 @@ void FeatureBuilder::write(const Sample& sample, MonotonicNs now, State& state, 
     const std::size_t origin = layout_->counter_origin[i];
     const bool known = counting_[origin] && seconds[origin] >= enough_s && !absent_counters_.test(i) &&
                        !sample.unknown.test(i);
-    const std::uint64_t sum = state.sums[i];
+    const std::uint64_t sum = sums[i];
     // Most are 0, and a division takes longer than all else here.
     const float rate = sum == 0 ? 0.F : static_cast<float>(static_cast<double>(sum) / seconds[origin]);
     row[i] = known ? rate : kNan;
   }
   for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
-    row[COUNTER_COUNT + h] = counting_[layout_->histogram_origin[h]] && !absent_histograms_.test(h)
-                                 ? p99_seconds(state.histogram(h))
-                                 : kNan;
+    const bool known = counting_[layout_->histogram_origin[h]] && !absent_histograms_.test(h);
+    const std::size_t first = COUNTER_COUNT + h * HISTOGRAM_BUCKETS;
+    row[COUNTER_COUNT + h] = known ? p99_seconds(std::span(sums).subspan(first, HISTOGRAM_BUCKETS)) : kNan;
   }
+}
 
+void FeatureBuilder::write(const Sample& sample, MonotonicNs now, State& state, std::span<float> row) const {
+  write_rates(sample, state.lately, row);
+  write_rates(sample, state.now, row.subspan(kRates));
   std::array<float, GAUGE_COUNT>& gauges = state.points[(now / trend_bin_ns_) % kTrendBins];
   state.point_ns[(now / trend_bin_ns_) % kTrendBins] = now;
   for (std::size_t i = 0; i < GAUGE_COUNT; ++i) {
@@ -307,7 +327,8 @@ void FeatureBuilder::update(const Observation& observation, FeatureTable& out) {
     std::unique_ptr<State>& state = states_[observation.entities[i]->id];
     if (!state) {
       state = std::make_unique<State>();
-      state->newest_bin = now / rate_bin_ns_;
+      state->lately.newest_bin = now / rate_bin_ns_;
+      state->now.newest_bin = now / brief_bin_ns_;
       state->point_ns.fill(kNoPoint);
     }
     state->seen_in_tick = tick_;

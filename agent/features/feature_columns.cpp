@@ -6,12 +6,14 @@ namespace vedette {
 const std::vector<FeatureInfo>& feature_columns() {
   static const std::vector<FeatureInfo> columns = [] {
     std::vector<FeatureInfo> list;
-    list.reserve(kCounters.size() + kHistograms.size() + 3 * kGauges.size());
-    for (const SignalInfo& signal : kCounters) {
-      list.push_back({std::string(signal.name) + ".rate", signal.name, signal.unit});
-    }
-    for (const SignalInfo& signal : kHistograms) {
-      list.push_back({std::string(signal.name) + ".p99", signal.name, "s"});
+    list.reserve(2 * (kCounters.size() + kHistograms.size()) + 3 * kGauges.size());
+    for (const std::string_view window : {std::string_view(), kBriefly}) {
+      for (const SignalInfo& signal : kCounters) {
+        list.push_back({std::string(signal.name) + ".rate" + std::string(window), signal.name, signal.unit});
+      }
+      for (const SignalInfo& signal : kHistograms) {
+        list.push_back({std::string(signal.name) + ".p99" + std::string(window), signal.name, "s"});
+      }
     }
     for (const SignalInfo& signal : kGauges) {
       list.push_back({std::string(signal.name), signal.name, signal.unit});

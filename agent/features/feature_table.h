@@ -17,7 +17,9 @@ namespace vedette {
 
 // What each kind of signal becomes:
 //   counter    NAME.rate      per second, over the last 10 s
+//              NAME.rate_2s   the same, over the last 2 s
 //   histogram  NAME.p99       seconds, over the last 10 s
+//              NAME.p99_2s    the same, over the last 2 s
 //   gauge      NAME           as read
 //              NAME.slope     change per second, least squares over the last 30 s
 //   and for a gauge of unit "ratio"
@@ -28,7 +30,14 @@ struct FeatureInfo {
   std::string_view unit;
 };
 
-// All columns, in the order of FeatureTable's rows.
+// How the columns of the shorter window end.
+inline constexpr std::string_view kBriefly = "_2s";
+inline bool is_brief(const FeatureInfo& column) {
+  return column.name.ends_with(kBriefly);
+}
+
+// All columns, in the order of FeatureTable's rows: those of counters and histograms, the same over the
+// shorter window, those of gauges.
 const std::vector<FeatureInfo>& feature_columns();
 std::optional<std::size_t> find_feature(std::string_view name);
 

@@ -15,7 +15,7 @@
 namespace vedette {
 namespace {
 
-// Every rate, every p99, every gauge and its slope.
+// Every rate and p99 of the last two seconds, every gauge and its slope.
 constexpr std::size_t kJudged = kCounters.size() + kHistograms.size() + 2 * kGauges.size();
 constexpr float kDecades = 8;  // of the score's scale
 // Ticks come a little early or late.
@@ -41,10 +41,10 @@ struct AnomalyScorer::Column {
   static std::vector<Column> all() {
     std::vector<Column> columns;
     columns.reserve(kJudged);
-    std::size_t feature = 0;
-    // One event in the 10 s of a rate is .1/s: no deviation. Nanoseconds per second: 1 ms each second.
+    std::size_t feature = kCounters.size() + kHistograms.size();
+    // One event in the 2 s of a rate is .5/s: no deviation. Nanoseconds per second: 5 ms each second.
     for (const SignalInfo& signal : kCounters) {
-      columns.push_back({feature++, signal.unit == "ns" ? 1e6F : 0.2F, true});
+      columns.push_back({feature++, signal.unit == "ns" ? 5e6F : 1.F, true});
     }
     // 20 us: a timer's slack, below which no latency of a call is remarkable.
     for (std::size_t i = 0; i < kHistograms.size(); ++i) columns.push_back({feature++, 20e-6F, true});

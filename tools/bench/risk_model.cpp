@@ -112,7 +112,7 @@ std::optional<double> announced_at(vedette::RiskScorer& scorer, double threshold
     vedette::Scores scores;
     scores.entities.resize(1);
     scorer.score(table, scores);
-    for (const vedette::Condition& condition : assessor.update(observation, table, scores)) {
+    for (const vedette::Condition& condition : assessor.update(observation, table, scores, std::nullopt)) {
       if (condition.evidence == vedette::Evidence::kRisk) return run.t_s[i];
     }
   }

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <ctime>
 
+#include "agent/features/feature_table.h"
+
 namespace vedette {
 namespace {
 
@@ -30,6 +32,11 @@ std::string short_number(double number) {
     return text;
   }
   return printed("%.0f", number);
+}
+
+// "forks.rate" of "forks.rate_2s": over how short a time it is makes no other unit.
+std::string_view without_window(std::string_view column) {
+  return column.substr(0, column.size() - (column.ends_with(kBriefly) ? kBriefly.size() : 0));
 }
 
 bool continues(char byte) {
@@ -117,6 +124,7 @@ std::string format_clock(std::uint64_t wall_ns, std::uint64_t now_wall_ns) {
 
 std::string format_feature(std::string_view column, std::string_view unit, double value) {
   if (std::isnan(value)) return kMissingText;
+  column = without_window(column);
   if (column.ends_with(".eta") || column.ends_with(".p99")) return format_duration(value);
   const bool slope = column.ends_with(".slope");
   const bool rate = slope || column.ends_with(".rate");
@@ -142,7 +150,7 @@ std::string format_feature(std::string_view column, std::string_view unit, doubl
 std::string feature_label(std::string_view column) {
   const std::size_t dot = column.find('.');
   std::string label(column.substr(0, dot));
-  const std::string_view suffix = dot == std::string_view::npos ? "" : column.substr(dot);
+  const std::string_view suffix = dot == std::string_view::npos ? "" : without_window(column.substr(dot));
   if (label.ends_with("_ns")) label.erase(label.size() - 3);
   if (label.ends_with("_bytes")) label.erase(label.size() - 6);
   std::replace(label.begin(), label.end(), '_', ' ');

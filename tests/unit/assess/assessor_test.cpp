@@ -34,7 +34,7 @@ public:
     observation.time.wall_ns += ns;
     observation.interval_s = seconds;
     features.time = observation.time;
-    std::vector<Condition> conditions = assessor_.update(observation, features, scores);
+    std::vector<Condition> conditions = assessor_.update(observation, features, scores, waits_longer);
     observation.events.clear();
     return conditions;
   }
@@ -57,6 +57,7 @@ public:
   }
 
   Observation observation;
+  std::optional<double> waits_longer = 0;
   FeatureTable features;
   Scores scores;
 
@@ -457,23 +458,48 @@ TEST_CASE("who asks in vain suffers, but the node does not suffer the sum of its
   for (const Condition& condition : conditions) CHECK(condition.suffers == (condition.entity->id == 1));
 }
 
-TEST_CASE("an anomaly that holds for a second is told, and says that somebody suffers") {
+TEST_CASE("an anomaly is told by the next tick where all wait longer, and needs to be less rare then") {
   Scene scene;
-  scene.scores.entities[1].anomalous = true;
-  scene.scores.entities[1].anomaly = 0.7;
-  scene.scores.entities[1].anomaly_threshold = 0.6;
-  CHECK(scene.tick().empty());
-  CHECK(scene.tick().empty());
-  scene.scores.entities[1].anomalous = false;  // a break starts it anew
-  CHECK(scene.tick().empty());
-  scene.scores.entities[1].anomalous = true;
-  CHECK(scene.tick().empty());
-  CHECK(scene.tick().empty());
-  const std::vector<Condition> conditions = scene.tick();
-  REQUIRE(conditions.size() == 1);
-  CHECK(conditions[0].reason == "Anomaly");
-  CHECK(conditions[0].severity == Severity::kInfo);
-  CHECK(conditions[0].suffers);
+  EntityScore& score = scene.scores.entities[1];
+  score.learning = Learning::kDone;
+  score.anomalous = true;
+  score.anomaly = 0.7;
+  score.anomaly_threshold = 0.6;
+  const auto ticks_until_told = [&] {
+    for (int tick = 1; tick <= 40; ++tick) {
+      const std::vector<Condition> conditions = scene.tick();
+      if (conditions.empty()) continue;
+      CHECK(conditions[0].reason == "Anomaly");
+      CHECK(conditions[0].severity == Severity::kInfo);
+      CHECK(conditions[0].suffers);
+      const bool felt = scene.waits_longer.value_or(0) > 0;
+      CHECK(felt == (conditions[0].message.find("wait 1.5 s a second longer") != std::string::npos));
+      return tick;
+    }
+    return 0;
+  };
+  const auto after_a_break = [&](std::optional<double> waits_longer) {
+    score.anomalous = false;
+    scene.waits_longer = 0;
+    CHECK(scene.tick(100).empty());
+    score.anomalous = score.anomaly > score.anomaly_threshold;
+    scene.waits_longer = waits_longer;
+    return ticks_until_told();
+  };
+  CHECK(after_a_break(0) == 31);  // nobody waits for it: 15 s
+  CHECK(after_a_break(1.5) == 2);
+  CHECK(after_a_break(std::nullopt) == 2);  // nobody knows
+  score.anomaly = 0.4;
+  CHECK(after_a_break(1.5) == 2);
+  CHECK(after_a_break(0) == 0);
+  CHECK(after_a_break(std::nullopt) == 0);
+  score.anomaly = 0.3;
+  CHECK(after_a_break(1.5) == 0);
+  score.anomaly = 0.9;
+  score.learning = Learning::kKnown;
+  score.anomalous = false;
+  scene.waits_longer = 1.5;
+  CHECK(ticks_until_told() == 0);
 }
 
 TEST_CASE("rules of one's own judge the kernel log, and silence what ships") {

@@ -243,6 +243,71 @@ TEST_CASE("who waits at its own limit is its own cause") {
   CHECK(suspects[0].entity == "unit/b");
 }
 
+TEST_CASE("an incident that just opened is ranked by its first second and a half, whatever the ticks are") {
+  for (const int ticks_a_second : {2, 1}) {
+    CAPTURE(ticks_a_second);
+    NodeScene scene;
+    scene.observation.interval_s = 1.0 / ticks_a_second;
+    const auto run = [&](int seconds, double cores, std::uint64_t waited_ns) {
+      for (int tick = 0; tick < seconds * ticks_a_second; ++tick) {
+        scene.observation.time.monotonic_ns += kSecond / ticks_a_second;
+        for (const EntityId of : {kNodeEntity, kA}) scene.cpu(of, cores);
+        for (const EntityId of : {kNodeEntity, kB})
+          scene.observation.samples[of].counters[COUNTER_runqueue_wait_ns] =
+              waited_ns / static_cast<std::uint64_t>(ticks_a_second);
+        scene.causes.update(scene.observation);
+      }
+    };
+    run(40, 0, 0);
+    CHECK(scene.suspects().empty());
+    run(2, 1.5, 1'000'000'000);
+    const std::vector<Suspect> suspects = scene.suspects();
+    REQUIRE(!suspects.empty());
+    CHECK(suspects[0].entity == "unit/a");
+    CHECK(tells(suspects[0].why, "waited 1 s a second"));
+  }
+}
+
+TEST_CASE("what is felt: all wait longer than at any time of the minute before") {
+  NodeScene scene;
+  scene.run(20);
+  CHECK_FALSE(scene.causes.waits_longer());  // nobody knows what is usual
+  scene.run(20);
+  CHECK(scene.causes.waits_longer() == 0);
+  scene.waits(kB, COUNTER_runqueue_wait_ns, 0.2);
+  scene.run(2);
+  CHECK(scene.causes.waits_longer() == 0);  // too little to be felt
+  scene.waits(kC, COUNTER_blocked_disk_ns, 0.3);
+  scene.run(1);
+  CHECK(scene.causes.waits_longer().value() == doctest::Approx(0.5).epsilon(1e-3));
+  // What lasts becomes usual, and what was as much lately is no news.
+  scene.run(64);
+  CHECK(scene.causes.waits_longer() == 0);
+  scene.waits(kC, COUNTER_blocked_disk_ns, 0);
+  scene.run(20);
+  scene.waits(kC, COUNTER_blocked_disk_ns, 0.3);
+  scene.run(2);
+  CHECK(scene.causes.waits_longer() == 0);
+  // Of a pool of idle threads each waits for hours.
+  NodeScene pool;
+  pool.run(40);
+  pool.waits(kA, COUNTER_blocked_lock_ns, 100);
+  pool.run(2);
+  CHECK(pool.causes.waits_longer().value() == doctest::Approx(1));
+  // Silence is a wait.
+  NodeScene silent;
+  silent.rate(kA, COUNTER_packets_sent, 100);
+  silent.run(40);
+  silent.rate(kA, COUNTER_packets_sent, 0);
+  silent.run(2);
+  CHECK(silent.causes.waits_longer().value() == doctest::Approx(1));
+  for (ProbeHealth& probe : silent.observation.probes) {
+    if (probe.name == "sched") probe.state = ProbeState::kDegraded;
+  }
+  silent.run(1);
+  CHECK_FALSE(silent.causes.waits_longer());
+}
+
 TEST_CASE("what runs outside all pods is the node's, and who is gone is still found") {
   NodeScene scene;
   scene.run(40);
@@ -259,6 +324,7 @@ TEST_CASE("what runs outside all pods is the node's, and who is gone is still fo
   gone.run(6);
   gone.observation.entities.pop_back();
   gone.observation.samples.pop_back();
+  gone.waits(kB, COUNTER_runqueue_wait_ns, 0);
   gone.run(4);
   REQUIRE(!gone.suspects().empty());
   CHECK(gone.suspects()[0].entity == "unit/c");

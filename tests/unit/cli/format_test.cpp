@@ -64,12 +64,14 @@ TEST_CASE("a feature is written in its signal's unit, and says what its column m
   CHECK(format_feature("memory_use.eta", "s", 24) == "24 s");
   CHECK(format_feature("syscalls.rate", "calls", 1500) == "1.5k/s");
   CHECK(format_feature("runqueue_wait_ns.rate", "ns", 2e6) == "2 ms/s");
+  CHECK(format_feature("runqueue_wait_ns.rate_2s", "ns", 2e6) == "2 ms/s");
   CHECK(format_feature("runqueue_latency.p99", "s", 0.038) == "38 ms");
   CHECK(format_feature("pids", "tasks", 12) == "12 tasks");
   CHECK(format_feature("cpu_cores", "cores", 1.25) == "1.25 cores");
   CHECK(format_feature("pids", "tasks", NAN) == "–");
   CHECK(feature_label("memory_use.eta") == "memory use reaches its limit in");
   CHECK(feature_label("runqueue_wait_ns.rate") == "runqueue wait");
+  CHECK(feature_label("syscall_latency.p99_2s") == "syscall latency p99");
   CHECK(feature_label("runqueue_latency.p99") == "runqueue latency p99");
 }
 

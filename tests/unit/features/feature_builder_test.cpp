@@ -85,6 +85,32 @@ TEST_CASE("a single event fades out of the rate within ten seconds") {
   CHECK(node.get("forks.rate") == 0);
 }
 
+TEST_CASE("the brief rate and p99 are those of the last two seconds") {
+  Node node;
+  node.tick(0);
+  for (int i = 0; i < 40; ++i) {
+    node.sample().counters[COUNTER_forks] = 5;
+    node.tick(0.25);
+  }
+  CHECK(node.get("forks.rate_2s") == doctest::Approx(20));
+  for (int i = 0; i < 4; ++i) {
+    node.sample().counters[COUNTER_forks] = 50;
+    node.sample().histograms[HISTOGRAM_syscall_latency][2] = 100;
+    node.tick(0.25);
+  }
+  CHECK(node.get("forks.rate") < 50);
+  CHECK(node.get("forks.rate_2s") > 100);
+  CHECK(node.get("syscall_latency.p99_2s") == node.get("syscall_latency.p99"));
+  for (int i = 0; i < 8; ++i) node.tick(0.25);
+  CHECK(node.get("forks.rate") > 0);
+  CHECK(node.get("forks.rate_2s") == 0);
+  CHECK(std::isnan(node.get("syscall_latency.p99_2s")));
+  // A gap longer than the window: what it carries was counted over all of it.
+  node.sample().counters[COUNTER_forks] = 100;
+  node.tick(5);
+  CHECK(node.get("forks.rate_2s") == doctest::Approx(20));
+}
+
 TEST_CASE("what the first tick and the first second of an entity counted is no rate yet") {
   Node node;
   node.sample().counters[COUNTER_syscalls] = 1'000'000;

@@ -92,13 +92,13 @@ TEST_CASE(
   AnomalyScorer scorer(AnomalyOptions{});
   Feed one(1);
   one.run(scorer, kKnowsS);
-  // 14 of 10 s in a week.
+  // 14 of 4 s in a week.
   CHECK(one.scores.entities[0].anomaly_threshold * 8 ==
-        doctest::Approx(-std::log10(140.0 / 604'800)).epsilon(1e-5));
+        doctest::Approx(-std::log10(56.0 / 604'800)).epsilon(1e-5));
   const auto handicapped = [&](AnomalyScorer& of, Feed& feed) {
     const double before = feed.scores.entities[0].anomaly_threshold;
     feed.fill();
-    feed.at(0, "errors_network.rate") = 1e4F;
+    feed.at(0, "errors_network.rate_2s") = 1e4F;
     feed.judge(of);
     CHECK(feed.scores.entities[0].anomalous);
     feed.run(of, 50);  // it may not be over yet
@@ -123,7 +123,7 @@ TEST_CASE(
   Feed ten(10);
   ten.run(of_ten, 600);
   CHECK(ten.scores.entities[0].anomaly_threshold * 8 ==
-        doctest::Approx(-std::log10(14.0 / 604'800)).epsilon(1e-5));
+        doctest::Approx(-std::log10(5.6 / 604'800)).epsilon(1e-5));
 }
 
 TEST_CASE("whose alarm was false or benign must be rarer to be flagged again, until it was right once") {
@@ -145,7 +145,7 @@ TEST_CASE("whose alarm was false or benign must be rarer to be flagged again, un
 
 TEST_CASE("a step in one column is flagged within three ticks and named first, on that entity alone") {
   for (const std::string_view name :
-       {"errors_network.rate", "runqueue_latency.p99", "memory_use", "tcp_resets_sent.rate"}) {
+       {"errors_network.rate_2s", "runqueue_latency.p99_2s", "memory_use", "tcp_resets_sent.rate_2s"}) {
     CAPTURE(name);
     AnomalyScorer scorer(AnomalyOptions{});
     Feed feed(4);
@@ -204,7 +204,7 @@ TEST_CASE("nothing is flagged in an entity's first minutes, and its score has no
   Feed feed(2);
   for (int tick = 0; tick < 290 / kTick; ++tick) {
     feed.fill();
-    if (tick > 200 / kTick) feed.at(1, "errors_io.rate") = 1e6F;
+    if (tick > 200 / kTick) feed.at(1, "errors_io.rate_2s") = 1e6F;
     feed.judge(scorer);
     CHECK(feed.scores.entities[1].warming_up());
     CHECK_FALSE(feed.scores.entities[1].anomalous);
@@ -224,7 +224,7 @@ TEST_CASE("missing and infinite values never poison a baseline, a score or a rea
       const float draw = feed.random.uniform();
       if (draw < 0.3F) value = draw < 0.02F ? infinity : draw < 0.04F ? -infinity : nan;
     }
-    if (tick % 100 == 50) feed.at(1, "forks.rate") = std::numeric_limits<float>::max();
+    if (tick % 100 == 50) feed.at(1, "forks.rate_2s") = std::numeric_limits<float>::max();
     feed.judge(scorer);
     for (const EntityScore& score : feed.scores.entities) {
       CHECK(score.anomaly >= 0);
@@ -239,9 +239,11 @@ TEST_CASE("missing and infinite values never poison a baseline, a score or a rea
     CHECK_FALSE(feed.scores.entities[0].anomalous);
   }
   // And the entity that missed a third of everything is still watched.
-  feed.fill();
-  feed.at(1, "errors_network.rate") = 1e4F;
-  feed.judge(scorer);
+  for (int tick = 0; tick < 3; ++tick) {
+    feed.fill();
+    feed.at(1, "errors_network.rate_2s") = 1e4F;
+    feed.judge(scorer);
+  }
   CHECK(feed.scores.entities[1].anomalous);
 }
 
@@ -257,11 +259,11 @@ TEST_CASE("signals that never move give neither a division by zero nor an alarm,
   }
   CHECK(feed.scores.entities[0].anomaly_reasons.empty());
   feed.fill();
-  feed.at(0, "errors_io.rate") += 500;
+  feed.at(0, "errors_io.rate_2s") += 500;
   feed.judge(scorer);
   CHECK(feed.scores.entities[0].anomalous);
   REQUIRE(feed.scores.entities[0].anomaly_reasons.size() == 1);
-  CHECK(feature_columns()[feed.scores.entities[0].anomaly_reasons[0].column].name == "errors_io.rate");
+  CHECK(feature_columns()[feed.scores.entities[0].anomaly_reasons[0].column].name == "errors_io.rate_2s");
 }
 
 TEST_CASE("a new level is unusual at first and ordinary after some time") {
@@ -341,7 +343,7 @@ TEST_CASE("a pod in another's place is judged after two minutes, by what its sib
   CHECK(feed.scores.entities[3].learning == Learning::kNew);
   CHECK_FALSE(feed.scores.entities[2].anomalous);
   feed.fill();
-  feed.at(2, "errors_network.rate") = 1e4F;
+  feed.at(2, "errors_network.rate_2s") = 1e4F;
   feed.judge(scorer);
   CHECK(feed.scores.entities[2].anomalous);
 }
@@ -393,7 +395,7 @@ TEST_CASE("another version learns anew within minutes and says so, instead of al
   CHECK(feed.scores.entities[1].learning == Learning::kDone);
   // A fault of the new version is one again.
   feed.fill();
-  feed.at(1, "errors_network.rate") = 1e4F;
+  feed.at(1, "errors_network.rate_2s") = 1e4F;
   feed.judge(scorer);
   CHECK(feed.scores.entities[1].anomalous);
   // The same step without another version alarms.
@@ -478,7 +480,7 @@ TEST_CASE(
     CHECK_FALSE(feed.scores.entities[1].anomalous);
     CHECK(second.baseline("pod/shop/Deployment/api")->detector.age_rows() > 2 * kKnowsS);
     feed.fill();
-    feed.at(1, "errors_network.rate") = 1e4F;
+    feed.at(1, "errors_network.rate_2s") = 1e4F;
     feed.judge(second);
     CHECK(feed.scores.entities[1].anomalous);
   }
@@ -569,7 +571,7 @@ TEST_CASE("the same tables give the same scores and reasons, bit for bit") {
     std::vector<double> all;
     for (int tick = 0; tick < 1500; ++tick) {
       feed.fill();
-      if (tick % 400 > 390) feed.at(1, "errors_io.rate") = 300;
+      if (tick % 400 > 390) feed.at(1, "errors_io.rate_2s") = 300;
       feed.judge(scorer);
       for (const EntityScore& score : feed.scores.entities) {
         all.push_back(score.anomaly);
