@@ -35,7 +35,7 @@ public:
   // As long as a loss lowers confidence, and longer than all windows (the longest: 64 s of what is usual, and
   // another 64 s of how much longer all waited) and the holds of all levels but the clock's, which must be
   // wrong for ten minutes.
-  static constexpr double kSettleS = 130;
+  static constexpr double kSettleS = 140;
 
   static Result<std::unique_ptr<Replay>> open(ReplayOptions options);
 

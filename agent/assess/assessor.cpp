@@ -20,10 +20,10 @@ constexpr double kLossMemoryS = 60;
 constexpr double kConfidenceAfterLoss = 0.6;  // below any sensible rule's (default 0.8)
 constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word, but its text may change
 
-// That tasks wait longer than in the whole minute before is one of a hundred steps: with it an anomaly may be
-// a hundred times as common, on the scale of scores (-log10 p / 8), for the same false alarms. And the next
-// tick must agree.
-constexpr double kFeltPart = 0.25;
+// Tasks wait longer than in the whole minute before in two or three of a hundred ticks where nothing is
+// wrong: with it an anomaly may be thirty times as common, on the scale of scores (-log10 p / 8), for the
+// same false alarms. And the next tick must agree.
+constexpr double kFeltPart = 0.19;
 constexpr double kFeltHoldS = 0.4;
 
 std::string number(double value) {

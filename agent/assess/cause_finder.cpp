@@ -20,8 +20,8 @@ constexpr double kNearlyAStep = 0.8;
 constexpr std::uint64_t kOnsetSteps = 30;
 // Long enough for two readings of the cgroups' files, which the CPU time comes from: 5 s.
 constexpr std::uint64_t kWindowSteps = 10;
-// An anomaly must show in a rate of 2 s and hold for 1 s: an incident that opens has begun so long ago, and
-// nobody waits for the rest of the window.
+// An anomaly shows within a second and is told with the next tick: an incident that opens has begun so long
+// ago, and nobody waits for the rest of the window.
 constexpr std::uint64_t kBegunSteps = 3;
 // With less than this nobody knows what is usual.
 constexpr std::uint64_t kUsualSteps = 16;
@@ -31,7 +31,7 @@ constexpr double kLeastWait = 0.05;
 constexpr double kLeastFelt = 0.25;
 constexpr std::uint64_t kFeltAfterSteps = 10;
 // What is usual for an entity is reckoned anew once in so many steps, each in its turn.
-constexpr std::uint64_t kTurns = 8;
+constexpr std::uint64_t kTurns = 16;
 // Who began so long after the waiting did, did not cause it; the CPU time is known two seconds late.
 constexpr std::uint64_t kLateSteps = 8;
 constexpr double kLateShare = 0.25;

@@ -19,6 +19,7 @@ constexpr std::size_t kMaxConditions = 200;
 // A cause is looked for anew for so long, and then stays: by then the slowest evidence, a DNS query without
 // an answer, has come, and a reader must be able to trust what was read.
 constexpr double kReviseS = 10;
+constexpr double kYoungS = 2;
 constexpr std::size_t kBeyond = SIZE_MAX;
 constexpr std::string_view kIdForm = "00000000-000000-ffffff";
 
@@ -53,7 +54,9 @@ std::vector<std::string> victims(const Incident& incident) {
 void Incidents::blame(Open& open, const Instant& now, const CauseFinder& causes) {
   if (open.incident.settled) return;
   open.incident.settled = seconds_between(open.opened_ns, now.monotonic_ns) >= kReviseS;
-  if (causes.steps() == open.asked_step) return;
+  // With each step at first, then with each third: it takes a millisecond.
+  const std::uint64_t pause = seconds_between(open.opened_ns, now.monotonic_ns) < kYoungS ? 1 : 3;
+  if (causes.steps() < open.asked_step + pause) return;
   open.asked_step = causes.steps();
   std::vector<Suspect> suspects = causes.rank(open.opened_ns);
   if (suspects.empty()) return;

@@ -88,7 +88,7 @@ private:
   }
 };
 
-// What the newest bins counted.
+// What the newest bins counted, and its sums.
 template <std::size_t Bins>
 struct FeatureBuilder::Window {
   struct Bin {
@@ -96,6 +96,7 @@ struct FeatureBuilder::Window {
     std::array<float, kOrigins> seconds{};  // watched with that probe attached
   };
   std::array<Bin, Bins> bins;
+  std::array<std::uint64_t, kPlaces> sums{};
   std::uint64_t newest_bin = 0;
 
   // Drops the bins that left the window when time reached `bin`.
@@ -104,6 +105,7 @@ struct FeatureBuilder::Window {
     const std::uint64_t steps = std::min<std::uint64_t>(bin - newest_bin, Bins);
     for (std::uint64_t step = 0; step < steps; ++step) {
       Bin& old = bins[(bin - step) % Bins];
+      for (const Count& each : old.counts) sums[each.place] -= each.count;
       old.counts.clear();
       old.seconds.fill(0);
     }
@@ -114,6 +116,11 @@ struct FeatureBuilder::Window {
     Bin& bin = bins[newest_bin % Bins];
     for (std::size_t i = 0; i < counting.size(); ++i) {
       if (counting[i]) bin.seconds[i] += interval_s;
+    }
+    for (const Count& added : counted) sums[added.place] += added.count;
+    if (bin.counts.empty()) {
+      bin.counts = counted;
+      return;
     }
     std::size_t at = 0;
     for (const Count& added : counted) {
@@ -201,10 +208,8 @@ void FeatureBuilder::add(const Sample& sample, double interval_s, MonotonicNs no
 template <std::size_t Bins>
 void FeatureBuilder::write_rates(const Sample& sample, const Window<Bins>& window,
                                  std::span<float> row) const {
-  std::array<std::uint64_t, kPlaces> sums{};
   std::array<double, kOrigins> seconds{};
   for (const auto& bin : window.bins) {
-    for (const Count& each : bin.counts) sums[each.place] += each.count;
     for (std::size_t i = 0; i < layout_->origins.size(); ++i)
       seconds[i] += static_cast<double>(bin.seconds[i]);
   }
@@ -214,7 +219,7 @@ void FeatureBuilder::write_rates(const Sample& sample, const Window<Bins>& windo
     const std::size_t origin = layout_->counter_origin[i];
     const bool known = counting_[origin] && seconds[origin] >= enough_s && !absent_counters_.test(i) &&
                        !sample.unknown.test(i);
-    const std::uint64_t sum = sums[i];
+    const std::uint64_t sum = window.sums[i];
     // Most are 0, and a division takes longer than all else here.
     const float rate = sum == 0 ? 0.F : static_cast<float>(static_cast<double>(sum) / seconds[origin]);
     row[i] = known ? rate : kNan;
@@ -222,7 +227,8 @@ void FeatureBuilder::write_rates(const Sample& sample, const Window<Bins>& windo
   for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
     const bool known = counting_[layout_->histogram_origin[h]] && !absent_histograms_.test(h);
     const std::size_t first = COUNTER_COUNT + h * HISTOGRAM_BUCKETS;
-    row[COUNTER_COUNT + h] = known ? p99_seconds(std::span(sums).subspan(first, HISTOGRAM_BUCKETS)) : kNan;
+    row[COUNTER_COUNT + h] =
+        known ? p99_seconds(std::span(window.sums).subspan(first, HISTOGRAM_BUCKETS)) : kNan;
   }
 }
 

@@ -51,8 +51,8 @@ public:
 private:
   struct State;
   struct Layout;
-  // Of some 400 places a second of a pod touches a few dozen: only those are kept.
-  struct Count {
+  // Of some 400 places a second of a pod touches a few dozen: only those are kept, without padding.
+  struct [[gnu::packed]] Count {
     std::uint64_t count;
     std::uint32_t place;
   };

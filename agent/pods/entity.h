@@ -25,6 +25,8 @@ struct Entity {
   std::string uid;             // pods: the API's uid; containers: the full id
   std::string workload;        // what survives a restart: "Deployment/api", "ssh.service", image or path
   std::string revision{};      // of a pod: as in pod_info.h
+  // How often it, or a container of it, was started again while the agent knew it.
+  std::uint32_t restarts = 0;
 };
 using EntityPtr = std::shared_ptr<const Entity>;
 

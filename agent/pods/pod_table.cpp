@@ -82,6 +82,9 @@ EntityPtr PodTable::add(CgroupId id, std::string_view path, MonotonicNs now) {
   cgroup.path = key_path;
   cgroup.root = name.root;
   cgroup.container_id = name.kind == EntityKind::kContainer ? name.id : name.container_id;
+  cgroup.whole = name.container_id.empty()
+                     ? key_path == name.root
+                     : parse_cgroup_path(path.substr(0, path.rfind('/'))).container_id.empty();
   if (name.kind == EntityKind::kContainer) {
     if (const auto pod = containers_.find(name.id); pod != containers_.end()) {
       name.kind = EntityKind::kPod;
@@ -98,6 +101,7 @@ EntityPtr PodTable::add(CgroupId id, std::string_view path, MonotonicNs now) {
     // Units of the same name in different places (a user's and the system's) are different ones.
     cgroup.owner = acquire(entity, std::string(kPathKey) + name.root);
   }
+  if (cgroup.whole) note_start(cgroup.owner);
   by_path_[std::move(key_path)] = id;
   cgroups_[id] = std::move(cgroup);
   ++version_;
@@ -121,6 +125,14 @@ EntityId PodTable::acquire(const Entity& wanted, const std::string& key) {
   return id;
 }
 
+void PodTable::note_start(EntityId id) {
+  const auto owner = owners_.find(id);
+  if (owner == owners_.end() || !std::exchange(owner->second.ended, false)) return;
+  Entity again = *owner->second.entity;
+  ++again.restarts;
+  owner->second.entity = std::make_shared<const Entity>(std::move(again));
+}
+
 void PodTable::release(EntityId id) {
   const auto owner = owners_.find(id);
   if (owner == owners_.end() || --owner->second.cgroups > 0) return;
@@ -134,6 +146,8 @@ void PodTable::remove(CgroupId id, MonotonicNs now) {
   found->second.alive = false;
   found->second.died_ns = now;
   by_path_.erase(found->second.path);
+  if (const auto owner = owners_.find(found->second.owner); owner != owners_.end())
+    owner->second.ended = owner->second.ended || found->second.whole;
   deaths_.push_back({id, now});
   ++version_;
   while (deaths_.size() > options_.max_dead) forget_first_death();
@@ -196,6 +210,7 @@ void PodTable::rename(EntityId id) {
   if (owner.entity->kind != EntityKind::kPod || !pods_.contains(owner.entity->uid)) return;
   auto entity = describe_pod(owner.entity->uid);
   entity.id = id;
+  entity.restarts = owner.entity->restarts;
   if (same(entity, *owner.entity)) return;
   owner.entity = std::make_shared<const Entity>(std::move(entity));
   ++version_;

@@ -41,7 +41,9 @@ public:
   explicit PodTable(PodTableOptions options = {});
 
   // A cgroup that exists. `path` begins with '/' and is relative to the root of the hierarchy. A path that
-  // had another id before is another cgroup: the old id counts as dead from now on. Answers the owner.
+  // had another id before is another cgroup: the old id counts as dead from now on. Where the directory of a
+  // unit or a container comes after one of the same owner went, the owner was started again. Answers the
+  // owner.
   EntityPtr add(CgroupId id, std::string_view path, MonotonicNs now);
   // The cgroup is gone; its owner can still be found for `keep_dead`.
   void remove(CgroupId id, MonotonicNs now);
@@ -82,6 +84,7 @@ private:
     std::string container_id;
     std::string container_name;
     EntityId owner = kNodeEntity;
+    bool whole = false;  // all of a unit or of a container is in it
     bool alive = true;
     MonotonicNs died_ns = 0;
   };
@@ -89,6 +92,7 @@ private:
     EntityPtr entity;
     std::string key;
     std::size_t cgroups = 0;  // that name it, dead ones included
+    bool ended = false;       // a unit or a container of it, and none was started since
   };
   struct Death {
     CgroupId id;
@@ -97,6 +101,7 @@ private:
 
   EntityId acquire(const Entity& wanted, const std::string& key);
   void release(EntityId id);
+  void note_start(EntityId id);
   void forget(CgroupId id);
   void forget_first_death();
   void rename(EntityId id);

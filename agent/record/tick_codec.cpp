@@ -22,7 +22,8 @@ constexpr unsigned kLearningShift = 2;
 
 bool same_entity(const Entity& a, const Entity& b) {
   return a.id == b.id && a.kind == b.kind && a.name == b.name && a.namespace_name == b.namespace_name &&
-         a.pod_name == b.pod_name && a.uid == b.uid && a.workload == b.workload && a.revision == b.revision;
+         a.pod_name == b.pod_name && a.uid == b.uid && a.workload == b.workload && a.revision == b.revision &&
+         a.restarts == b.restarts;
 }
 
 bool same_losses(const Losses& a, const Losses& b) {
@@ -200,6 +201,7 @@ void TickEncoder::encode_observation(const Observation& observation, recording::
       message.set_uid(entity->uid);
       message.set_workload(entity->workload);
       message.set_revision(entity->revision);
+      message.set_restarts(entity->restarts);
     }
     known.entity = entity;
     known.tick = number_;
@@ -510,6 +512,7 @@ Status TickDecoder::decode_entities(const recording::Tick& tick, Observation& ob
     entity->uid = message.uid();
     entity->workload = message.workload();
     entity->revision = message.revision();
+    entity->restarts = message.restarts();
     const auto [place, fresh] = known_.try_emplace(entity->id);
     if (fresh) place->second.gauges.fill(kMissing);
     place->second.entity = std::move(entity);

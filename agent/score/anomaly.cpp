@@ -67,6 +67,7 @@ struct AnomalyScorer::State {
   Detector detector{kJudged};
   std::string workload;  // empty: not known yet, or nothing of it outlives it
   std::string revision;
+  std::uint32_t restarts = 0;  // of its entity, as they were when it began
   Learning learning = Learning::kNew;
   double learns_until_s = 0;  // of its age
   float handicap = 0;         // decades
@@ -241,6 +242,14 @@ void AnomalyScorer::relearn(State& state, Learning why) const {
   state.learns_until_s = state.age_s + options_.warm_up_s;
 }
 
+void AnomalyScorer::begin_again(State& state) const {
+  // What one has learnt from nothing is of these minutes anyway.
+  if (state.learning == Learning::kNew) return;
+  state.detector.begin_anew();
+  if (state.learning == Learning::kDone) state.learning = Learning::kKnown;
+  state.learns_until_s = std::max(state.learns_until_s, state.age_s + options_.settle_s);
+}
+
 void AnomalyScorer::count_replicas(MonotonicNs now) {
   if (states_changed_) {
     states_changed_ = false;
@@ -365,10 +374,13 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
       state = std::make_unique<State>();
       state->unjudged_s = table.entities[i]->id % 2 == 0 ? 0 : options_.row_s / 2;
       state->learns_until_s = options_.warm_up_s;
+      state->restarts = table.entities[i]->restarts;
     }
     if (state->workload.empty()) recognise(*table.entities[i], *state);
     state->seen_in_tick = tick_;
     state->age_s += elapsed_s;
+    if (std::exchange(state->restarts, table.entities[i]->restarts) != table.entities[i]->restarts)
+      begin_again(*state);
     state->unjudged_s += elapsed_s;
     if (state->unjudged_s >= kNearlyARow * options_.row_s) {
       transform(table.row(i));

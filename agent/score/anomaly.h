@@ -71,7 +71,7 @@ public:
   // A pod of a known workload begins with its baseline: that of the sibling that knows most, or what the last
   // one left. Then it settles for `settle_s` only; with another revision than the baseline's it relearns for
   // `warm_up_s`, and so do all pods of a workload when their number on this node has changed. What was learnt
-  // here is never replaced by what another node knows.
+  // here is never replaced by what another node knows. Who was started again begins and settles once more.
   void learn(const Baselines& baselines) override;
   // Whose alarm a person called false or benign must be rarer to be flagged again, as after flags of its own;
   // who was rightly flagged need not be. Who has gone meanwhile is not found.
@@ -106,6 +106,7 @@ private:
   bool is_typical(const State& state) const;
   void recognise(const Entity& entity, State& state);
   void relearn(State& state, Learning why) const;
+  void begin_again(State& state) const;
   // Whose workload has more or fewer pods than before relearns.
   void count_replicas(MonotonicNs now);
   // Each of so many entities' part of the false alarms, as -log10 of a share of its time.

@@ -59,6 +59,11 @@ private:
     std::string scores = row.warming_up() ? why_not_judged(row.learning())
                                           : "anomaly " + format_percent(row.anomaly()) + " (threshold " +
                                                 format_percent(row.anomaly_threshold()) + ")";
+    const bool told = std::ranges::any_of(explain_.conditions(), [](const api::Condition& condition) {
+      return condition.reason() == "Anomaly";
+    });
+    if (row.anomalous() && !told)
+      scores += ", not told: nobody waits longer for it, and it has not held for long";
     scores += std::isnan(row.risk()) ? " · no failure risk"
                                      : " · failure within a minute " + format_percent(row.risk());
     text_ += wrap(scores, screen_.columns, 2);

@@ -489,11 +489,11 @@ TEST_CASE("an anomaly is told by the next tick where all wait longer, and needs 
   CHECK(after_a_break(0) == 31);  // nobody waits for it: 15 s
   CHECK(after_a_break(1.5) == 2);
   CHECK(after_a_break(std::nullopt) == 2);  // nobody knows
-  score.anomaly = 0.4;
+  score.anomaly = 0.42;
   CHECK(after_a_break(1.5) == 2);
   CHECK(after_a_break(0) == 0);
   CHECK(after_a_break(std::nullopt) == 0);
-  score.anomaly = 0.3;
+  score.anomaly = 0.4;
   CHECK(after_a_break(1.5) == 0);
   score.anomaly = 0.9;
   score.learning = Learning::kKnown;

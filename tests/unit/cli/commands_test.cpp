@@ -205,6 +205,14 @@ TEST_CASE("explain shows conditions, forecast, reasons, a minute of history and 
     CHECK_MESSAGE(has(told.out, part), part);
   }
   CHECK(widest_line(told.out) <= 80);
+  CHECK(has(told.out, "nobody waits longer for it"));
+  vedette::Snapshot felt = *vedette::example::snapshot({.tick = 71});
+  vedette::Condition anomaly;
+  anomaly.reason = "Anomaly";
+  anomaly.entity = felt.features.entities[1];
+  felt.conditions.push_back(anomaly);
+  node.publish(felt);
+  CHECK_FALSE(has(node.run({"explain", "cart"}).out, "nobody waits longer for it"));
   const auto ambiguous = node.run({"explain", "web"});
   CHECK(ambiguous.code == vedette::kExitDegraded);
   CHECK(ambiguous.out.empty());

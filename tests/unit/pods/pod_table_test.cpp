@@ -175,10 +175,40 @@ TEST_CASE("A unit restarted within the minute stays the same entity") {
   const auto before = table.add(40, "/system.slice/api.service", 0);
   table.remove(40, kSecond);
   const auto after = table.add(41, "/system.slice/api.service", 2 * kSecond);
-  CHECK(after == before);
+  CHECK(after->id == before->id);
   table.expire(70 * kSecond);
   CHECK(table.find(40) == nullptr);
-  CHECK(table.find(41) == before);
+  CHECK(table.find(41) == after);
+}
+
+TEST_CASE(
+    "Who was started again is told by the directory of a unit or a container that comes after one went") {
+  PodTable table;
+  CHECK(table.add(10, "/system.slice/nginx.service", 0)->restarts == 0);
+  CHECK(table.add(11, "/system.slice/nginx.service/worker", 0)->restarts == 0);
+  table.remove(11, 1);
+  CHECK(table.add(12, "/system.slice/nginx.service/worker", 2)->restarts == 0);  // a part of it
+  table.remove(12, 3);
+  table.remove(10, 3);
+  CHECK(table.add(13, "/system.slice/nginx.service", 3)->restarts == 1);
+  CHECK(table.add(14, "/system.slice/nginx.service", 4)->restarts == 2);  // its end was not seen
+  CHECK(table.find(13)->restarts == 2);
+
+  const auto first = table.add(20, kPod, 0);
+  table.add(21, kPod + "/" + kC1, 0);
+  CHECK(table.add(22, kPod + "/" + kC2, 0)->restarts == 0);
+  CHECK(table.add(23, kPod + "/" + kC2 + "/inner", 0)->restarts == 0);
+  table.remove(23, 1);
+  CHECK(table.add(24, kPod + "/" + kC2 + "/inner", 2)->restarts == 0);
+  table.remove(21, 5 * kSecond);
+  table.expire(100 * kSecond);
+  table.set_pods(one_pod());
+  const std::string again(64, '7');
+  CHECK(table.add(25, kPod + "/" + again, 200 * kSecond)->restarts ==
+        1);  // a kubelet waits longer and longer
+  CHECK(table.find(22)->id == first->id);
+  table.set_pods(one_pod("renamed"));
+  CHECK(table.find(22)->restarts == 1);
 }
 
 TEST_CASE("The number of remembered dead is bounded, oldest first") {

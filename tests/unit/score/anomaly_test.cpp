@@ -326,6 +326,32 @@ void remove_row(Feed& feed, std::size_t row) {
 
 }  // namespace
 
+TEST_CASE("who is started again settles for two minutes, and is judged by what it knew") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(2);
+  feed.run(scorer, kKnowsS);
+  CHECK(feed.scores.entities[1].learning == Learning::kDone);
+  Entity again = *feed.table.entities[1];
+  again.restarts = 1;
+  feed.table.entities[1] = std::make_shared<const Entity>(again);
+  for (int tick = 0; tick < 100 / kTick; ++tick) {
+    feed.fill();
+    if (tick < 5) feed.at(1, "errors_network.rate_2s") = 1e4F;
+    feed.judge(scorer);
+    CHECK(feed.scores.entities[1].learning == Learning::kKnown);
+    CHECK_FALSE(feed.scores.entities[1].anomalous);
+    CHECK(feed.scores.entities[0].learning == Learning::kDone);
+  }
+  feed.run(scorer, 30);
+  CHECK(feed.scores.entities[1].learning == Learning::kDone);
+  for (int tick = 0; tick < 3; ++tick) {
+    feed.fill();
+    feed.at(1, "errors_network.rate_2s") = 1e4F;
+    feed.judge(scorer);
+  }
+  CHECK(feed.scores.entities[1].anomalous);
+}
+
 TEST_CASE("a pod in another's place is judged after two minutes, by what its siblings know") {
   AnomalyScorer scorer(AnomalyOptions{});
   Feed feed(1);
