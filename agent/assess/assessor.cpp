@@ -413,7 +413,7 @@ void Assessor::read_scores(const FeatureTable& features, const Scores& scores,
         score.anomalous || (!score.warming_up() && score.anomaly > score.anomaly_threshold - enough);
     const double held_s = held_for("anomaly", entity->id, score.anomalous, features.time);
     const double felt_s = held_for("anomaly that is felt", entity->id, felt && unusual, features.time);
-    if ((score.anomalous && held_s >= options_.anomaly_hold_s) || (felt && unusual && felt_s >= kFeltHoldS)) {
+    if ((score.anomalous && held_s >= options_.anomaly_hold_s) || felt_s >= kFeltHoldS) {
       const Domain domain = score.anomaly_reasons.empty()
                                 ? Domain::kKernel
                                 : domain_of(feature_columns()[score.anomaly_reasons.front().column].signal);

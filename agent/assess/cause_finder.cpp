@@ -208,25 +208,33 @@ void CauseFinder::close_step(MonotonicNs now) {
   weigh_waiting(now, static_cast<std::uint64_t>(steps), watched);
 }
 
+std::optional<std::uint64_t> CauseFinder::onset_of(std::uint64_t age) const {
+  const auto node = histories_.find(kNodeEntity);
+  if (node == histories_.end()) return std::nullopt;
+  const std::uint64_t since = std::max(node->second.first_step, oldest_step());
+  if (step_ < since + kUsualSteps + kOnsetSteps + age) return std::nullopt;
+  return step_ - age - kOnsetSteps;
+}
+
 void CauseFinder::weigh_waiting(MonotonicNs now, std::uint64_t steps, bool watched) {
   waits_longer_.reset();
-  double longer = 0;
-  const auto node = histories_.find(kNodeEntity);
-  watched = watched && node != histories_.end() &&
-            step_ >= std::max(node->second.first_step, oldest_step()) + kOnsetSteps + kUsualSteps;
+  const std::optional<std::uint64_t> onset = watched ? onset_of(0) : std::nullopt;
+  double longer = onset ? 0 : static_cast<double>(kNan);
   // By the clock, so that a recording that begins later gives the same.
   const std::uint64_t turn = now / static_cast<MonotonicNs>(kStepS * kNsPerSecond);
   for (auto& [id, history] : histories_) {
-    if (!watched || id == kNodeEntity) continue;
-    if (!history.has_usuals || (turn + id) % kTurns == 0) {
-      history.has_usuals = true;
-      for (std::size_t m = kFelt; is_felt(m); ++m) history.usuals[m] = usual(history, m, step_ - kOnsetSteps);
+    if (!onset) break;
+    if (id == kNodeEntity) continue;
+    if (!history.usuals || (turn + id) % kTurns == 0) {
+      Usuals usuals;
+      for (std::size_t m = kFelt; is_felt(m); ++m) usuals[m] = usual(history, m, *onset);
+      history.usuals = usuals;
     }
-    longer += longer_wait(history, history.usuals, {step_ - kBegunSteps, step_});
+    longer += longer_wait(history, *history.usuals, {step_ - kBegunSteps, step_});
   }
   for (std::uint64_t step = step_ - steps; step < step_; ++step)
-    waits_[step % kSteps] = watched ? static_cast<float>(longer) : kNan;
-  if (!watched) return;
+    waits_[step % kSteps] = static_cast<float>(longer);
+  if (!onset) return;
   double most = 0;
   std::size_t known = 0;
   for (std::uint64_t step = oldest_step(); step + kFeltAfterSteps < step_; ++step) {
@@ -515,10 +523,9 @@ void CauseFinder::blame_silent(Case& found) const {
 
 std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
   const auto age = static_cast<std::uint64_t>(seconds_between(began_ns, step_end_ns_) / kStepS);
-  const auto node = histories_.find(kNodeEntity);
-  if (node == histories_.end() || step_ < kOnsetSteps + age) return {};
-  const std::uint64_t onset = step_ - age - kOnsetSteps;
-  if (onset < std::max(node->second.first_step, oldest_step()) + kUsualSteps) return {};
+  const std::optional<std::uint64_t> known = onset_of(age);
+  if (!known) return {};
+  const std::uint64_t onset = *known;
 
   std::vector<const History*> who;
   std::vector<Usuals> usuals;

@@ -89,8 +89,8 @@ private:
     std::uint64_t last_step = 0;  // it was alive in
     std::array<double, kMeasures> sum{};
     std::array<Values, kSteps> steps{};
-    Usuals usuals;  // for waits_longer(): those of what is felt, reckoned anew every few seconds
-    bool has_usuals = false;
+    // For waits_longer(): those of what is felt, reckoned anew every few seconds.
+    std::optional<Usuals> usuals;
   };
   struct Span {
     std::uint64_t begin = 0;
@@ -114,6 +114,9 @@ private:
 
   std::uint64_t oldest_step() const { return step_ > kSteps ? step_ - kSteps : 0; }
   void close_step(MonotonicNs now);
+  // The end of what is usual for an incident that is so many steps old; none where too little was seen
+  // before.
+  std::optional<std::uint64_t> onset_of(std::uint64_t age) const;
   void weigh_waiting(MonotonicNs now, std::uint64_t steps, bool watched);
   void note_peer(const KernelEvent& event);
   static constexpr bool is_wait(std::size_t measure) { return measure >= kCpuWait && measure <= kAnswerWait; }

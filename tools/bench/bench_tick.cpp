@@ -181,8 +181,10 @@ int main() {
     const Clock::time_point noted = Clock::now();
     // As while an incident is young, after its first two seconds: with each third step.
     const bool asked = causes.steps() >= steps + 3;
-    if (asked) steps = causes.steps();
-    if (asked) causes.rank(load.observation.time.monotonic_ns);
+    if (asked) {
+      steps = causes.steps();
+      causes.rank(load.observation.time.monotonic_ns);
+    }
     const Clock::time_point done = Clock::now();
     if (tick < kWarmUpTicks) continue;
     features_ms.ms.push_back(ms(featured - start));
