@@ -9,8 +9,9 @@
 namespace vedette {
 namespace {
 
-// One second each with the default windows: a rate then covers the last 9 to 10 s.
-constexpr std::size_t kRateBins = 10;
+// Half a second each with the default window: a rate then covers the last 9.5 to 10 s, a brief one the last
+// 1.5 to 2.
+constexpr std::size_t kRateBins = 20;
 constexpr std::size_t kBriefBins = 4;
 constexpr std::size_t kTrendBins = 30;
 // What an eta can say at most: an hour ahead is beyond any forecast from 30 s.
@@ -38,22 +39,20 @@ constexpr std::size_t kOrigins = [] {
 }();
 
 // Rank interpolated linearly inside its bucket; NaN without samples. Seconds.
-float p99_seconds(std::span<const std::uint64_t> buckets) {
+float p99_seconds(std::span<const std::uint64_t, HISTOGRAM_BUCKETS> buckets) {
   std::uint64_t total = 0;
   for (const std::uint64_t count : buckets) total += count;
   if (total == 0) return kNan;
   const double rank = kQuantile * static_cast<double>(total);
-  double below = 0;
-  for (std::size_t i = 0; i < buckets.size(); ++i) {
-    const auto inside = static_cast<double>(buckets[i]);
-    if (inside > 0 && below + inside >= rank) {
-      const double low = i == 0 ? 0 : histogram_bound_ns(i - 1);
-      return static_cast<float>((low + (histogram_bound_ns(i) - low) * (rank - below) / inside) /
-                                kNsPerSecond);
-    }
-    below += inside;
-  }
-  return static_cast<float>(histogram_bound_ns(buckets.size() - 1) / kNsPerSecond);
+  // From above, where it is: the first bucket with fewer than that below it.
+  std::size_t i = HISTOGRAM_BUCKETS - 1;
+  std::uint64_t below = total - buckets[i];
+  while (i > 0 && (buckets[i] == 0 || static_cast<double>(below) >= rank)) below -= buckets[--i];
+  const double low = i == 0 ? 0 : histogram_bound_ns(i - 1);
+  // Counts that no kernel counts may have wrapped.
+  const double share =
+      std::clamp((rank - static_cast<double>(below)) / static_cast<double>(buckets[i]), 0.0, 1.0);
+  return static_cast<float>((low + (histogram_bound_ns(i) - low) * share) / kNsPerSecond);
 }
 
 }  // namespace
@@ -88,51 +87,67 @@ private:
   }
 };
 
-// What the newest bins counted, and its sums.
-template <std::size_t Bins>
+struct FeatureBuilder::Bin {
+  std::vector<Count> counts;                      // by place, ascending
+  std::array<std::uint64_t, kOrigins> watched{};  // with that probe attached, ns
+};
+
+struct FeatureBuilder::Sums {
+  std::array<std::uint64_t, kPlaces> counts{};
+  std::array<std::uint64_t, kOrigins> watched{};
+
+  void drop(const Bin& bin) {
+    for (const Count& each : bin.counts) counts[each.place] -= each.count;
+    for (std::size_t i = 0; i < kOrigins; ++i) watched[i] -= bin.watched[i];
+  }
+};
+
+// What the newest bins counted, and the sums of all of them and of the newest few.
 struct FeatureBuilder::Window {
-  struct Bin {
-    std::vector<Count> counts;              // by place, ascending
-    std::array<float, kOrigins> seconds{};  // watched with that probe attached
-  };
-  std::array<Bin, Bins> bins;
-  std::array<std::uint64_t, kPlaces> sums{};
+  std::array<Bin, kRateBins> bins;
+  Sums lately;  // of all bins
+  Sums now;     // of the newest kBriefBins
   std::uint64_t newest_bin = 0;
 
-  // Drops the bins that left the window when time reached `bin`.
+  // Drops the bins that left each window when time reached `bin`.
   void advance(std::uint64_t bin) {
     if (bin <= newest_bin) return;
-    const std::uint64_t steps = std::min<std::uint64_t>(bin - newest_bin, Bins);
-    for (std::uint64_t step = 0; step < steps; ++step) {
-      Bin& old = bins[(bin - step) % Bins];
-      for (const Count& each : old.counts) sums[each.place] -= each.count;
+    const std::uint64_t steps = bin - newest_bin;
+    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(steps, kBriefBins); ++i)
+      now.drop(bins[(newest_bin + kRateBins + 1 - kBriefBins + i) % kRateBins]);
+    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(steps, kRateBins); ++i) {
+      Bin& old = bins[(newest_bin + 1 + i) % kRateBins];
+      lately.drop(old);
       old.counts.clear();
-      old.seconds.fill(0);
+      old.watched.fill(0);
     }
     newest_bin = bin;
   }
 
-  void add(const std::vector<Count>& counted, const std::vector<bool>& counting, float interval_s) {
-    Bin& bin = bins[newest_bin % Bins];
-    for (std::size_t i = 0; i < counting.size(); ++i) {
-      if (counting[i]) bin.seconds[i] += interval_s;
+  // `merged` is room to work in.
+  void add(std::span<const Count> counted, std::span<const std::uint8_t> counting, std::uint64_t interval,
+           std::vector<Count>& merged) {
+    Bin& bin = bins[newest_bin % kRateBins];
+    for (std::size_t i = 0; i < kOrigins; ++i) {
+      const std::uint64_t watched = counting[i] * interval;
+      bin.watched[i] += watched;
+      lately.watched[i] += watched;
+      now.watched[i] += watched;
     }
-    for (const Count& added : counted) sums[added.place] += added.count;
-    if (bin.counts.empty()) {
-      bin.counts = counted;
-      return;
-    }
-    std::size_t at = 0;
     for (const Count& added : counted) {
-      while (at < bin.counts.size() && bin.counts[at].place < added.place) ++at;
-      if (at == bin.counts.size() || bin.counts[at].place != added.place) {
-        // In small steps: doubling would leave a third of all these bins empty for ever.
-        constexpr std::size_t kStep = 8;
-        if (bin.counts.size() == bin.counts.capacity()) bin.counts.reserve(bin.counts.size() + kStep);
-        bin.counts.insert(bin.counts.begin() + static_cast<std::ptrdiff_t>(at), {0, added.place});
-      }
-      bin.counts[at].count += added.count;
+      lately.counts[added.place] += added.count;
+      now.counts[added.place] += added.count;
     }
+    // In one go, which also leaves no room in the bins that would stay empty for ever.
+    merged.clear();
+    auto kept = bin.counts.cbegin();
+    for (const Count& added : counted) {
+      while (kept != bin.counts.cend() && kept->place < added.place) merged.push_back(*kept++);
+      merged.push_back(added);
+      if (kept != bin.counts.cend() && kept->place == added.place) merged.back().count += (kept++)->count;
+    }
+    merged.insert(merged.end(), kept, bin.counts.cend());
+    bin.counts.assign(merged.begin(), merged.end());
   }
 
   std::size_t heap_bytes() const {
@@ -143,8 +158,7 @@ struct FeatureBuilder::Window {
 };
 
 struct FeatureBuilder::State {
-  Window<kRateBins> lately;
-  Window<kBriefBins> now;
+  Window window;
   std::array<std::array<float, GAUGE_COUNT>, kTrendBins> points{};  // the newest value of each trend bin
   std::array<MonotonicNs, kTrendBins> point_ns{};
   std::uint64_t seen_in_tick = 0;
@@ -152,31 +166,30 @@ struct FeatureBuilder::State {
 
 FeatureBuilder::FeatureBuilder(FeatureOptions options)
     : options_(options),
-      rate_bin_ns_(std::max<MonotonicNs>(
+      bin_ns_(std::max<MonotonicNs>(
           1, static_cast<MonotonicNs>(options.rate_window_s * kNsPerSecond / kRateBins))),
-      brief_bin_ns_(std::max<MonotonicNs>(
-          1, static_cast<MonotonicNs>(options.brief_window_s * kNsPerSecond / kBriefBins))),
       trend_bin_ns_(std::max<MonotonicNs>(
           1, static_cast<MonotonicNs>(options.trend_window_s * kNsPerSecond / kTrendBins))),
-      layout_(std::make_unique<const Layout>()) {}
+      layout_(std::make_unique<const Layout>()),
+      counted_(kPlaces) {}
 
 FeatureBuilder::~FeatureBuilder() = default;
 
 std::size_t FeatureBuilder::bytes() const {
   std::size_t sum = states_.size() * sizeof(State);
-  for (const auto& [id, state] : states_) sum += state->lately.heap_bytes() + state->now.heap_bytes();
+  for (const auto& [id, state] : states_) sum += state->window.heap_bytes();
   return sum;
 }
 
 void FeatureBuilder::read_probes(const Observation& observation) {
   absent_counters_ = observation.absent_counters;
   absent_histograms_ = observation.absent_histograms;
-  counting_.assign(layout_->origins.size(), false);
+  counting_.assign(kOrigins, 0);
   gauge_missing_.assign(GAUGE_COUNT, false);
   for (const ProbeHealth& probe : observation.probes) {
     const bool attached = probe.state == ProbeState::kAttached;
     for (std::size_t i = 0; i < layout_->origins.size(); ++i) {
-      if (layout_->origins[i] == probe.name) counting_[i] = attached;
+      if (layout_->origins[i] == probe.name) counting_[i] = attached ? 1 : 0;
     }
     for (std::size_t i = 0; i < kGauges.size(); ++i) {
       if (!attached && kGauges[i].origin == probe.name) gauge_missing_[i] = true;
@@ -184,57 +197,50 @@ void FeatureBuilder::read_probes(const Observation& observation) {
   }
 }
 
-void FeatureBuilder::add(const Sample& sample, double interval_s, MonotonicNs now, State& state) {
-  state.lately.advance(now / rate_bin_ns_);
-  state.now.advance(now / brief_bin_ns_);
+void FeatureBuilder::add(const Sample& sample, double interval_s, MonotonicNs now, Window& window) {
+  window.advance(now / bin_ns_);
   // The first tick has no interval: what it carries was counted over an unknown time.
   if (!(interval_s > 0)) return;
-  counted_.clear();
-  const auto count = [&](std::size_t place, std::uint64_t added) {
-    if (added != 0) counted_.push_back({added, static_cast<std::uint32_t>(place)});
+  // Written always and kept if not 0: that is quicker than to guess which of them are.
+  std::size_t count = 0;
+  const auto note = [&](std::size_t place, std::uint64_t added) {
+    counted_[count] = {added, static_cast<std::uint32_t>(place)};
+    count += added != 0 ? 1 : 0;
   };
-  for (std::size_t i = 0; i < COUNTER_COUNT; ++i) {
-    if (counting_[layout_->counter_origin[i]]) count(i, sample.counters[i]);
-  }
+  for (std::size_t i = 0; i < COUNTER_COUNT; ++i)
+    note(i, counting_[layout_->counter_origin[i]] != 0 ? sample.counters[i] : 0);
   for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
-    if (!counting_[layout_->histogram_origin[h]]) continue;
+    if (counting_[layout_->histogram_origin[h]] == 0) continue;
     for (std::size_t i = 0; i < HISTOGRAM_BUCKETS; ++i)
-      count(COUNTER_COUNT + h * HISTOGRAM_BUCKETS + i, sample.histograms[h][i]);
+      note(COUNTER_COUNT + h * HISTOGRAM_BUCKETS + i, sample.histograms[h][i]);
   }
-  state.lately.add(counted_, counting_, static_cast<float>(interval_s));
-  state.now.add(counted_, counting_, static_cast<float>(interval_s));
+  window.add(std::span(counted_).first(count), counting_,
+             static_cast<std::uint64_t>(std::llround(interval_s * kNsPerSecond)), merged_);
 }
 
-template <std::size_t Bins>
-void FeatureBuilder::write_rates(const Sample& sample, const Window<Bins>& window,
-                                 std::span<float> row) const {
-  std::array<double, kOrigins> seconds{};
-  for (const auto& bin : window.bins) {
-    for (std::size_t i = 0; i < layout_->origins.size(); ++i)
-      seconds[i] += static_cast<double>(bin.seconds[i]);
+void FeatureBuilder::write_rates(const Sample& sample, const Sums& sums, std::span<float> row) const {
+  std::array<double, kOrigins> per_second;
+  for (std::size_t i = 0; i < kOrigins; ++i) {
+    const double seconds = static_cast<double>(sums.watched[i]) / kNsPerSecond;
+    per_second[i] = counting_[i] != 0 && seconds >= options_.min_rate_s ? 1 / seconds : kMissing;
   }
-  // The sum of an interval's floats may fall short of the same seconds by their rounding.
-  const double enough_s = options_.min_rate_s * (1 - 1e-6);
-  for (std::size_t i = 0; i < COUNTER_COUNT; ++i) {
-    const std::size_t origin = layout_->counter_origin[i];
-    const bool known = counting_[origin] && seconds[origin] >= enough_s && !absent_counters_.test(i) &&
-                       !sample.unknown.test(i);
-    const std::uint64_t sum = window.sums[i];
-    // Most are 0, and a division takes longer than all else here.
-    const float rate = sum == 0 ? 0.F : static_cast<float>(static_cast<double>(sum) / seconds[origin]);
-    row[i] = known ? rate : kNan;
+  for (std::size_t i = 0; i < COUNTER_COUNT; ++i)
+    row[i] = static_cast<float>(static_cast<double>(sums.counts[i]) * per_second[layout_->counter_origin[i]]);
+  const std::bitset<COUNTER_COUNT> absent = absent_counters_ | sample.unknown;
+  for (std::size_t i = 0; absent.any() && i < COUNTER_COUNT; ++i) {
+    if (absent.test(i)) row[i] = kNan;
   }
   for (std::size_t h = 0; h < HISTOGRAM_COUNT; ++h) {
-    const bool known = counting_[layout_->histogram_origin[h]] && !absent_histograms_.test(h);
+    const bool known = counting_[layout_->histogram_origin[h]] != 0 && !absent_histograms_.test(h);
     const std::size_t first = COUNTER_COUNT + h * HISTOGRAM_BUCKETS;
     row[COUNTER_COUNT + h] =
-        known ? p99_seconds(std::span(window.sums).subspan(first, HISTOGRAM_BUCKETS)) : kNan;
+        known ? p99_seconds(std::span(sums.counts).subspan(first).first<HISTOGRAM_BUCKETS>()) : kNan;
   }
 }
 
 void FeatureBuilder::write(const Sample& sample, MonotonicNs now, State& state, std::span<float> row) const {
-  write_rates(sample, state.lately, row);
-  write_rates(sample, state.now, row.subspan(kRates));
+  write_rates(sample, state.window.lately, row);
+  write_rates(sample, state.window.now, row.subspan(kRates));
   std::array<float, GAUGE_COUNT>& gauges = state.points[(now / trend_bin_ns_) % kTrendBins];
   state.point_ns[(now / trend_bin_ns_) % kTrendBins] = now;
   for (std::size_t i = 0; i < GAUGE_COUNT; ++i) {
@@ -333,12 +339,11 @@ void FeatureBuilder::update(const Observation& observation, FeatureTable& out) {
     std::unique_ptr<State>& state = states_[observation.entities[i]->id];
     if (!state) {
       state = std::make_unique<State>();
-      state->lately.newest_bin = now / rate_bin_ns_;
-      state->now.newest_bin = now / brief_bin_ns_;
+      state->window.newest_bin = now / bin_ns_;
       state->point_ns.fill(kNoPoint);
     }
     state->seen_in_tick = tick_;
-    add(observation.samples[i], observation.interval_s, now, *state);
+    add(observation.samples[i], observation.interval_s, now, state->window);
     write(observation.samples[i], now, *state, out.row(i));
   }
   if (states_.size() > rows) {

@@ -17,8 +17,9 @@ namespace vedette {
 
 // Models are trained with the defaults: other values shift every column they were fitted on.
 struct FeatureOptions {
-  double rate_window_s = 10;   // .rate and .p99: long enough for one rare event to be seen by several ticks
-  double brief_window_s = 2;   // .rate_2s and .p99_2s: what happens now, for whoever must be quick
+  // .rate and .p99: long enough for one rare event to be seen by several ticks. A fifth of it, .rate_2s and
+  // .p99_2s, is what happens now, for whoever must be quick.
+  double rate_window_s = 10;
   double trend_window_s = 30;  // .slope: half the horizon of the failure risk (60 s)
   double min_rate_s = 1;       // less seen than this says nothing about a second: the rate is missing
   double min_trend_s = 3;      // a slope over less is mostly the noise of its two ends
@@ -39,9 +40,8 @@ public:
   //   - p99 of a window without a sample: a quantile of nothing is missing, not 0
   //   - slopes and etas over less than min_trend_s or of a gauge that is missing now
   // An eta is 3600 when the gauge does not rise and 0 once it has reached 1.
-  // Windows are measured in time, in bins of a tenth (rates), a quarter (brief rates) and a thirtieth
-  // (trends), so extra ticks of urgent events change nothing. State of an entity that is no longer in the
-  // observation is freed.
+  // Windows are measured in time, in bins of a twentieth (rates) and a thirtieth (trends), so extra ticks of
+  // urgent events change nothing. State of an entity that is no longer in the observation is freed.
   void update(const Observation& observation, FeatureTable& out);
 
   std::size_t entities() const { return states_.size(); }
@@ -56,25 +56,25 @@ private:
     std::uint64_t count;
     std::uint32_t place;
   };
-  template <std::size_t Bins>
+  struct Bin;
+  struct Sums;
   struct Window;
 
   void read_probes(const Observation& observation);
-  void add(const Sample& sample, double interval_s, MonotonicNs now, State& state);
+  void add(const Sample& sample, double interval_s, MonotonicNs now, Window& window);
   void write(const Sample& sample, MonotonicNs now, State& state, std::span<float> row) const;
-  template <std::size_t Bins>
-  void write_rates(const Sample& sample, const Window<Bins>& window, std::span<float> row) const;
+  void write_rates(const Sample& sample, const Sums& sums, std::span<float> row) const;
   void write_trends(const std::array<float, GAUGE_COUNT>& gauges, MonotonicNs now, const State& state,
                     std::span<float> row) const;
 
   FeatureOptions options_;
-  MonotonicNs rate_bin_ns_;
-  MonotonicNs brief_bin_ns_;
+  MonotonicNs bin_ns_;
   MonotonicNs trend_bin_ns_;
   std::unique_ptr<const Layout> layout_;
-  std::vector<bool> counting_;       // by origin of the layout: counters and histograms may be read
-  std::vector<bool> gauge_missing_;  // by gauge: its source said that it is down
-  std::vector<Count> counted_;       // by the sample being added, places ascending
+  std::vector<std::uint8_t> counting_;  // by origin of the layout, 1: counters and histograms may be read
+  std::vector<bool> gauge_missing_;     // by gauge: its source said that it is down
+  std::vector<Count> counted_;          // by the sample being added, places ascending; as long as all places
+  std::vector<Count> merged_;           // room to work in
   std::bitset<COUNTER_COUNT> absent_counters_;
   std::bitset<HISTOGRAM_COUNT> absent_histograms_;
   std::unordered_map<EntityId, std::unique_ptr<State>> states_;

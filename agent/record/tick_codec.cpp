@@ -481,6 +481,9 @@ Status TickDecoder::decode(const recording::Tick& tick, Observation& observation
     return fail("tick " + std::to_string(tick.number()) + " where tick " + std::to_string(ticks_) +
                 " was expected");
   }
+  // Longer than any machine runs, and a number.
+  constexpr double kLongestS = 1e9;
+  if (!(tick.interval_s() >= 0 && tick.interval_s() <= kLongestS)) return impossible(ticks_, "interval");
   dropped_before_ = tick.dropped_before();
   observation.time = {tick.monotonic_ns(), tick.wall_ns()};
   observation.interval_s = tick.interval_s();

@@ -213,45 +213,47 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
   level.fill(std::numeric_limits<float>::quiet_NaN());
   Verdict verdict;
   float distance = 0;
-  for (std::size_t i = 0; i < columns_.size(); ++i) {
-    Column& column = columns_[i];
-    if (!(std::abs(row[i]) <= std::numeric_limits<float>::max())) continue;
-    // Most columns of most pods never move. What follows would leave these as they are, too.
-    if (column.is_still() && row[i] == column.mean) {
-      column.weight += slow_gain * (1 - column.weight);
-      continue;
-    }
-    const float sd = std::sqrt(column.variance + floors[i] * floors[i]);
-    const float off = row[i] - column.mean;
-    const float step = row[i] - column.last;
-    const bool judged = column.weight >= mature;
-    if (judged) {
-      const float raw = std::clamp(off / sd, -kClip, kClip);
-      const float moved = std::clamp(step / sd, -kClip, kClip);
-      if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(moved) > kMoves) admit(i);
-      if (column.place == kApart) {
-        const float z = bent(raw);
-        const float share = calmed(z * z);
-        distance += share;
-        offer({static_cast<std::uint32_t>(i), std::clamp(raw, -kShownClip, kShownClip), share}, verdict);
-        column.brief += short_gain * (z - column.brief);
-      } else {
-        x[kParts * column.place] = raw;
-        x[kParts * column.place + 2] = moved;
-        float& usual = step_square_[column.place];
-        const float most = usual + floors[i] * floors[i];
-        jolt[column.place] = std::clamp(step / std::sqrt(most), -kClip, kClip);
-        usual += step_gain * (std::min(step * step, kLearnClip * kLearnClip * most) - usual);
-        level[column.place] = raw;
+  // Those apart of so many columns, as they come: their logarithms are taken four columns at once.
+  std::array<float, kBlock> apart;
+  for (std::size_t first = 0; first < columns_.size(); first += kBlock) {
+    apart.fill(std::numeric_limits<float>::quiet_NaN());
+    for (std::size_t i = first; i < std::min(first + kBlock, columns_.size()); ++i) {
+      Column& column = columns_[i];
+      if (!(std::abs(row[i]) <= std::numeric_limits<float>::max())) continue;
+      // Most columns of most pods never move. What follows would leave these as they are, too.
+      if (column.is_still() && row[i] == column.mean) {
+        column.weight += slow_gain * (1 - column.weight);
+        continue;
       }
+      const float sd = std::sqrt(column.variance + floors[i] * floors[i]);
+      const float off = row[i] - column.mean;
+      const float step = row[i] - column.last;
+      const bool judged = column.weight >= mature;
+      if (judged) {
+        const float raw = std::clamp(off / sd, -kClip, kClip);
+        const float moved = std::clamp(step / sd, -kClip, kClip);
+        if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(moved) > kMoves) admit(i);
+        if (column.place == kApart) {
+          apart[i - first] = raw;
+        } else {
+          x[kParts * column.place] = raw;
+          x[kParts * column.place + 2] = moved;
+          float& usual = step_square_[column.place];
+          const float most = usual + floors[i] * floors[i];
+          jolt[column.place] = std::clamp(step / std::sqrt(most), -kClip, kClip);
+          usual += step_gain * (std::min(step * step, kLearnClip * kLearnClip * most) - usual);
+          level[column.place] = raw;
+        }
+      }
+      // While young a baseline takes what comes; later an outlier teaches it no more than kLearnClip.
+      const float learnt = judged ? std::clamp(off, -kLearnClip * sd, kLearnClip * sd) : off;
+      column.weight += slow_gain * (1 - column.weight);
+      const float part = slow_gain / (column.weight + kTiny);
+      column.mean += part * learnt;
+      column.variance = (1 - part) * (column.variance + part * learnt * learnt);
+      column.last = row[i];
     }
-    // While young a baseline takes what comes; later an outlier teaches it no more than kLearnClip.
-    const float learnt = judged ? std::clamp(off, -kLearnClip * sd, kLearnClip * sd) : off;
-    column.weight += slow_gain * (1 - column.weight);
-    const float part = slow_gain / (column.weight + kTiny);
-    column.mean += part * learnt;
-    column.variance = (1 - part) * (column.variance + part * learnt * learnt);
-    column.last = row[i];
+    distance = judge_apart(first, apart, short_gain, distance, verdict);
   }
   for (float& each : x) each = bent(each);  // by itself, so that the loop runs four dimensions at once
   for (std::size_t place = 0; place < joint_.size(); ++place) {
@@ -312,6 +314,24 @@ float Detector::judge_rarity(const std::array<float, kJudges>& values, double ro
     }
   }
   return believed;
+}
+
+float Detector::judge_apart(std::size_t first, const std::array<float, kBlock>& raw, float gain,
+                            float distance, Verdict& verdict) {
+  // By themselves, so that the loops run four columns at once.
+  std::array<float, kBlock> z;
+  std::array<float, kBlock> share;
+  for (std::size_t k = 0; k < kBlock; ++k) z[k] = bent(raw[k]);
+  for (std::size_t k = 0; k < kBlock; ++k) share[k] = calmed(z[k] * z[k]);
+  for (std::size_t k = 0; k < kBlock; ++k) {
+    if (std::isnan(raw[k])) continue;
+    distance += share[k];
+    offer({static_cast<std::uint32_t>(first + k), std::clamp(raw[k], -kShownClip, kShownClip), share[k]},
+          verdict);
+    float& brief = columns_[first + k].brief;
+    brief += gain * (z[k] - brief);
+  }
+  return distance;
 }
 
 float Detector::judge_jointly(std::span<float> x, std::span<const float> level, float gain,

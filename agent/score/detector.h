@@ -93,6 +93,7 @@ private:
   static constexpr std::size_t kMaxDims = kMaxJoint * kParts;
   static constexpr std::uint8_t kApart = 255;
   static constexpr std::size_t kMostHeld = 8;
+  static constexpr std::size_t kBlock = 32;
 
   struct Column {
     float mean = 0;
@@ -109,6 +110,10 @@ private:
   // Among the joint columns.
   void take_place(std::size_t column);
   void admit(std::size_t column);
+  // `distance` and that of the columns from `first` on that are apart; `raw` is how far off they are, NaN
+  // where they are not judged.
+  float judge_apart(std::size_t first, const std::array<float, kBlock>& raw, float gain, float distance,
+                    Verdict& verdict);
   // The distance of the joint columns; `level` is their z-scores, NaN where missing. Uses x up.
   float judge_jointly(std::span<float> x, std::span<const float> level, float gain, Verdict& verdict);
   // S becomes keep * S + share * x x', x being 0 before `from`; leaves in x what no dimension before it

@@ -74,7 +74,7 @@ std::vector<std::shared_ptr<const Snapshot>> make_run(std::size_t ticks, bool wi
     auto snapshot = std::make_shared<Snapshot>();
     Observation& observation = snapshot->observation;
     observation.time = {1000 + t * 250'000'000, 5000 + t * 250'000'001};
-    observation.interval_s = t == 0 ? 0 : draw_double();
+    observation.interval_s = 0.3 * static_cast<double>(t);
     if (draw(3) == 0) {
       living.push_back(make_entity(next_id, "pod/default/a" + std::to_string(next_id)));
       ++next_id;
@@ -489,6 +489,9 @@ TEST_CASE("impossible numbers in a tick are errors that name the field") {
   CHECK(error_of([](recording::Tick&) {}) == "");
   CHECK(error_of([](recording::Tick& t) { t.set_number(7); }).find("tick 7 where tick 0") !=
         std::string::npos);
+  for (const double odd : {-1.0, HUGE_VAL, 1e300, std::nan("")}) {
+    CHECK(error_of([&](recording::Tick& t) { t.set_interval_s(odd); }).find("interval") != std::string::npos);
+  }
   CHECK(error_of([](recording::Tick& t) { t.add_rows(99); }).find("entity 99") != std::string::npos);
   CHECK(error_of([](recording::Tick& t) { t.add_samples()->set_row(99); }).find("row") != std::string::npos);
   CHECK(error_of([](recording::Tick& t) { t.add_samples()->add_counter(1); }).find("lists") !=
