@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "agent/assess/condition.h"
+#include "agent/assess/wait_history.h"
 #include "agent/collect/log_rules.h"
 #include "agent/collect/observation.h"
 #include "agent/features/feature_table.h"
@@ -45,7 +46,7 @@ public:
   // All active conditions, worst first. `features` and `scores` are parallel to each other (score/scorer.h);
   // `waits_longer` is the CauseFinder's.
   std::vector<Condition> update(const Observation& observation, const FeatureTable& features,
-                                const Scores& scores, std::optional<double> waits_longer);
+                                const Scores& scores, std::optional<LongerWait> waits_longer);
 
 private:
   struct Proof;  // one piece of evidence about to be filed
@@ -57,7 +58,8 @@ private:
   void file(const Proof& proof, const Instant& now);
   void read_events(const Observation& observation);
   void read_levels(const FeatureTable& features);
-  void read_scores(const FeatureTable& features, const Scores& scores, std::optional<double> waits_longer);
+  void read_scores(const FeatureTable& features, const Scores& scores,
+                   std::optional<LongerWait> waits_longer);
   // Whether what the predictions announced has come.
   void read_outcomes(const Observation& observation);
   // Notes losses, and what of them and of probes that are degraded or shed lies on which column.

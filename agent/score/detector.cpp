@@ -39,12 +39,12 @@ constexpr float kEnergyWeight = 0.2F;
 // Alone they may raise an alarm too, on a tenth of the budget: of many noisy columns one that is far off
 // moves the distance too little. On another tenth what is less rare and holds.
 constexpr std::array<float, Detector::kJudges> kHandicap{0, 1, 1};  // decades
-// An entity in the upper 2 % of its distance for more than 5 independent rows is in an incident: what follows
-// weighs little in the distribution, so that the incident stays visible. What is shorter counts in full, as
-// chance does.
-constexpr float kTailRarity = 1.7F;
-constexpr double kIncidentRows = 5;
-constexpr double kIncidentWeight = 0.05;
+// An entity in the upper 4 % of its distance for more than 7 independent rows is in an incident: what follows
+// weighs next to nothing in the distribution, so that the incident stays visible. What is shorter counts in
+// full, as chance does.
+constexpr float kTailRarity = 1.4F;
+constexpr double kIncidentRows = 7;
+constexpr double kIncidentWeight = 0.01;
 constexpr double kOverRows = 5;  // calm for so long: the next time in the tail is another
 
 float bent(float z) {

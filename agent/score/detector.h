@@ -21,7 +21,7 @@ struct DetectorOptions {
   // How large steps usually are.
   double step_half_life_rows = 1000;
   // What it was just now: short deviations are told from it.
-  double short_half_life_rows = 10;
+  double short_half_life_rows = 20;
   // The distance is smoothed: an incident lasts longer than a row. Rows that overlap are smooth already.
   double smooth_half_life_rows = 3;
   // Of so many rows the least counts as well, 8 at most: what holds is rarer than what flickers.

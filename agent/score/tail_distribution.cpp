@@ -31,6 +31,7 @@ constexpr float kBeyondTail = 85;     // -ln: the rarest float there is
 constexpr float kSurprise = 3;
 constexpr float kSurpriseShare = 1e-3F;
 constexpr float kPriorSurprises = 2;
+constexpr float kMostGiven = 0.5F;  // decades
 
 }  // namespace
 
@@ -110,15 +111,15 @@ void TailDistribution::relearn(double rows) {
   peaks_ = std::max(peaks_ * keep, kPriorPeaks);
 }
 
-// How often it was wrong, of what it called rare: of a share that is what it should be nothing is taken, and
-// nothing is given where surprises are missing.
+// How often it was wrong, of what it called rare: so much is taken of what it says, or given, within bounds,
+// where surprises are missing.
 void TailDistribution::review(const TailOptions& options) {
   const float keep = 1 - forgetting(since_fit_, options.record_half_life_rows);
   judged_ *= keep;
   surprises_ *= keep;
   const float prior = kPriorSurprises * static_cast<float>(options.overlap_rows);
   const float share = (surprises_ + prior) / (judged_ + prior / kSurpriseShare);
-  excess_ = std::max(exact_log10(share / kSurpriseShare), 0.F);
+  excess_ = std::max(exact_log10(share / kSurpriseShare), -kMostGiven);
 }
 
 void TailDistribution::fit(const TailOptions& options) {

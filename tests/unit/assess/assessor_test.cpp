@@ -57,7 +57,7 @@ public:
   }
 
   Observation observation;
-  std::optional<double> waits_longer = 0;
+  std::optional<LongerWait> waits_longer = LongerWait{};
   FeatureTable features;
   Scores scores;
 
@@ -472,33 +472,41 @@ TEST_CASE("an anomaly is told by the next tick where all wait longer, and needs 
       CHECK(conditions[0].reason == "Anomaly");
       CHECK(conditions[0].severity == Severity::kInfo);
       CHECK(conditions[0].suffers);
-      const bool felt = scene.waits_longer.value_or(0) > 0;
+      const bool felt = scene.waits_longer && scene.waits_longer->s > 0;
       CHECK(felt == (conditions[0].message.find("wait 1.5 s a second longer") != std::string::npos));
       return tick;
     }
     return 0;
   };
-  const auto after_a_break = [&](std::optional<double> waits_longer) {
+  const LongerWait nobody;
+  const auto after_a_break = [&](std::optional<LongerWait> waits_longer) {
     score.anomalous = false;
-    scene.waits_longer = 0;
+    scene.waits_longer = nobody;
     CHECK(scene.tick(100).empty());
     score.anomalous = score.anomaly > score.anomaly_threshold;
     scene.waits_longer = waits_longer;
     return ticks_until_told();
   };
-  CHECK(after_a_break(0) == 31);  // nobody waits for it: 15 s
-  CHECK(after_a_break(1.5) == 2);
+  CHECK(after_a_break(nobody) == 31);  // nobody waits for it: 15 s
+  CHECK(after_a_break(LongerWait{1.5, 1}) == 2);
   CHECK(after_a_break(std::nullopt) == 2);  // nobody knows
   score.anomaly = 0.42;
-  CHECK(after_a_break(1.5) == 2);
-  CHECK(after_a_break(0) == 0);
+  CHECK(after_a_break(LongerWait{1.5, 1}) == 2);
+  CHECK(after_a_break(nobody) == 0);
   CHECK(after_a_break(std::nullopt) == 0);
+  // The longer they wait, the less rare it may be.
   score.anomaly = 0.4;
-  CHECK(after_a_break(1.5) == 0);
+  CHECK(after_a_break(LongerWait{1.5, 1}) == 0);
+  CHECK(after_a_break(LongerWait{1.5, 2}) == 2);
+  score.anomaly = 0.265;
+  CHECK(after_a_break(LongerWait{1.5, 7}) == 0);
+  CHECK(after_a_break(LongerWait{1.5, 8}) == 2);
+  score.anomaly = 0.25;
+  CHECK(after_a_break(LongerWait{1.5, 1000}) == 0);
   score.anomaly = 0.9;
   score.learning = Learning::kKnown;
   score.anomalous = false;
-  scene.waits_longer = 1.5;
+  scene.waits_longer = LongerWait{1.5, 1};
   CHECK(ticks_until_told() == 0);
 }
 
