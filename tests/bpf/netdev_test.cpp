@@ -21,14 +21,15 @@ struct Tracked {
 
 constexpr std::uint64_t kFlows = 50;
 
-// Datagrams to that address, each from a port of its own.
+// Datagrams to that address, each from a port of its own: a closed socket's may be given again.
 bool send_datagrams(const char* to, std::uint64_t count) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(9);
   address.sin_addr.s_addr = ::inet_addr(to);
+  std::vector<FileHandle> senders;
   for (std::uint64_t i = 0; i < count; ++i) {
-    const FileHandle sender(::socket(AF_INET, SOCK_DGRAM, 0));
+    const FileHandle& sender = senders.emplace_back(::socket(AF_INET, SOCK_DGRAM, 0));
     if (::sendto(sender.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 1)
       return false;
   }
