@@ -150,6 +150,11 @@ Domain domain_of(std::string_view signal) {
   return Domain::kKernel;
 }
 
+// That of the reason that says most.
+Domain domain_of(const std::vector<Reason>& reasons) {
+  return reasons.empty() ? Domain::kKernel : domain_of(feature_columns()[reasons.front().column].signal);
+}
+
 // The probe or source behind each column.
 std::vector<std::string_view> column_origins() {
   std::map<std::string_view, std::string_view> origin_of;
@@ -178,12 +183,12 @@ struct Assessor::Proof {
   std::string_view reason;
   Domain domain;
   Evidence evidence;
-  std::uint32_t unhealthy_at;  // as in EventRule
   const EntityPtr& entity;
   double confidence;
   MonotonicNs time_ns;
   std::string message;
-  std::vector<std::string> details;
+  std::vector<std::string> details = {};
+  std::uint32_t unhealthy_at = 0;        // as in EventRule
   Severity floor = Severity::kDegraded;  // severity below `unhealthy_at`
   bool suffers = false;                  // as in Condition
   double probability = 0;                // likewise
@@ -302,16 +307,15 @@ void Assessor::read_events(const Observation& observation) {
       // A line that tells what a working probe told already counts only once.
       const LogRule* rule = options_.log_rules->find(event.text);
       if (rule == nullptr || rule->reason.empty() || attached(rule->probe)) continue;
-      file({rule->reason,
-            rule->domain,
-            Evidence::kEvent,
-            rule->unhealthy_at,
-            node,
-            kLogConfidence,
-            event.time_ns,
-            event.text,
-            {},
-            rule->severity},
+      file({.reason = rule->reason,
+            .domain = rule->domain,
+            .evidence = Evidence::kEvent,
+            .entity = node,
+            .confidence = kLogConfidence,
+            .time_ns = event.time_ns,
+            .message = event.text,
+            .unhealthy_at = rule->unhealthy_at,
+            .floor = rule->severity},
            observation.time);
       continue;
     }
@@ -320,18 +324,16 @@ void Assessor::read_events(const Observation& observation) {
       // its NUMA nodes, or where the kernel does not say whose limit it was, it is the pod's.
       const EntityPtr* pod = find_entity(observation.entities, event.entity);
       const bool of_node = event.value == OOM_NODE;
-      file({of_node ? kNodeOutOfMemory : kOomKilled,
-            Domain::kMemory,
-            Evidence::kEvent,
-            of_node ? 1U : 0U,
-            of_node || pod == nullptr ? node : *pod,
-            1,
-            event.time_ns,
-            join({oom_limit(event.value), ": ", who(event), " was killed, ", std::to_string(event.extra),
-                  " kB resident"}),
-            {},
-            Severity::kDegraded,
-            of_node},
+      file({.reason = of_node ? kNodeOutOfMemory : kOomKilled,
+            .domain = Domain::kMemory,
+            .evidence = Evidence::kEvent,
+            .entity = of_node || pod == nullptr ? node : *pod,
+            .confidence = 1,
+            .time_ns = event.time_ns,
+            .message = join({oom_limit(event.value), ": ", who(event), " was killed, ",
+                             std::to_string(event.extra), " kB resident"}),
+            .unhealthy_at = of_node ? 1U : 0U,
+            .suffers = of_node},
            observation.time);
       continue;
     }
@@ -339,19 +341,16 @@ void Assessor::read_events(const Observation& observation) {
       if (rule.type != event.type || (rule.applies != nullptr && !rule.applies(event))) continue;
       // The kernel reports a task for as long as it hangs, every two minutes.
       const bool again = event.type == EVENT_hung_task && !hung_.insert(event.pid).second;
-      file({rule.reason,
-            rule.domain,
-            Evidence::kEvent,
-            rule.unhealthy_at,
-            node,
-            1,
-            event.time_ns,
-            describe(event),
-            {},
-            rule.severity,
-            false,
-            0,
-            again},
+      file({.reason = rule.reason,
+            .domain = rule.domain,
+            .evidence = Evidence::kEvent,
+            .entity = node,
+            .confidence = 1,
+            .time_ns = event.time_ns,
+            .message = describe(event),
+            .unhealthy_at = rule.unhealthy_at,
+            .floor = rule.severity,
+            .again = again},
            observation.time);
       break;
     }
@@ -383,60 +382,69 @@ void Assessor::read_levels(const FeatureTable& features) {
       const double held_s = held_for(rule.reason, entity->id, bad, features.time);
       if (!bad || held_s < (active ? 0 : rule.hold_s)) continue;
       const bool of_node = entity->kind == EntityKind::kNode;
-      file({rule.reason,
-            rule.domain,
-            Evidence::kLevel,
-            0,
-            entity,
-            trust_[columns[i]],
-            features.time.monotonic_ns,
-            describe(rule, value, of_node),
-            {},
-            of_node ? rule.on_node : Severity::kInfo,
-            rule.suffers && !of_node},
+      file({.reason = rule.reason,
+            .domain = rule.domain,
+            .evidence = Evidence::kLevel,
+            .entity = entity,
+            .confidence = trust_[columns[i]],
+            .time_ns = features.time.monotonic_ns,
+            .message = describe(rule, value, of_node),
+            .floor = of_node ? rule.on_node : Severity::kInfo,
+            .suffers = rule.suffers && !of_node},
            features.time);
     }
   }
 }
 
-void Assessor::read_scores(const FeatureTable& features, const Scores& scores,
-                           std::optional<LongerWait> waits_longer) {
-  // Where the waits are not known every anomaly may be felt.
-  const bool felt = !waits_longer || waits_longer->s > 0;
-  const double enough = waits_longer && felt ? felt_part(waits_longer->times) : 0;
+void Assessor::read_risks(const FeatureTable& features, const Scores& scores) {
   for (std::size_t row = 0; row < features.entities.size(); ++row) {
     const EntityPtr& entity = features.entities[row];
     const EntityScore& score = scores.entities[row];
     // The shipped model learned from pods; of a whole node it knows nothing (score/model/MODEL_CARD.md).
     const bool risky = entity->kind != EntityKind::kNode && score.risk >= options_.risk_threshold;
-    if (held_for("risk", entity->id, risky, features.time) >= options_.risk_hold_s && risky) {
-      const Domain domain = score.risk_reasons.empty()
-                                ? Domain::kKernel
-                                : domain_of(feature_columns()[score.risk_reasons.front().column].signal);
-      file({kPredictedFailure, domain, Evidence::kRisk, 0, entity, score_confidence(score.risk_reasons),
-            features.time.monotonic_ns,
-            join({number(100 * score.risk), " % risk of a failure within ", number(kRiskHorizonS), " s"}),
-            describe(score.risk_reasons), Severity::kDegraded, false, score.risk},
-           features.time);
-    }
-    const bool unusual =
-        score.anomalous || (!score.warming_up() && score.anomaly > score.anomaly_threshold - enough);
+    const double held_s = held_for("risk", entity->id, risky, features.time);
+    if (!risky || held_s < options_.risk_hold_s) continue;
+    file({.reason = kPredictedFailure,
+          .domain = domain_of(score.risk_reasons),
+          .evidence = Evidence::kRisk,
+          .entity = entity,
+          .confidence = score_confidence(score.risk_reasons),
+          .time_ns = features.time.monotonic_ns,
+          .message =
+              join({number(100 * score.risk), " % risk of a failure within ", number(kRiskHorizonS), " s"}),
+          .details = describe(score.risk_reasons),
+          .probability = score.risk},
+         features.time);
+  }
+}
+
+void Assessor::read_anomalies(const FeatureTable& features, const Scores& scores,
+                              std::optional<LongerWait> waits_longer) {
+  // Where the waits are not known every anomaly may be felt.
+  const bool felt = !waits_longer || waits_longer->s > 0;
+  const double given = waits_longer && felt ? felt_part(waits_longer->times) : 0;
+  const std::string why =
+      given > 0 ? join({"; tasks here wait ", number(waits_longer->s), " s a second longer than usual"}) : "";
+  for (std::size_t row = 0; row < features.entities.size(); ++row) {
+    const EntityPtr& entity = features.entities[row];
+    const EntityScore& score = scores.entities[row];
+    const double alarm_at = score.anomaly_threshold - given;
+    const bool unusual = score.anomalous || (!score.warming_up() && score.anomaly > alarm_at);
     const double held_s = held_for("anomaly", entity->id, score.anomalous, features.time);
     const double felt_s = held_for("anomaly that is felt", entity->id, felt && unusual, features.time);
-    if ((score.anomalous && held_s >= options_.anomaly_hold_s) || felt_s >= kFeltHoldS) {
-      const Domain domain = score.anomaly_reasons.empty()
-                                ? Domain::kKernel
-                                : domain_of(feature_columns()[score.anomaly_reasons.front().column].signal);
-      file(
-          {kAnomaly, domain, Evidence::kAnomaly, 0, entity, score_confidence(score.anomaly_reasons),
-           features.time.monotonic_ns,
-           join({"behaves unlike itself: score ", number(score.anomaly), ", alarm at ",
-                 number(score.anomaly_threshold - enough),
-                 enough > 0 ? "; tasks here wait " + number(waits_longer->s) + " s a second longer than usual"
-                            : ""}),
-           describe(score.anomaly_reasons), Severity::kInfo, true},
-          features.time);
-    }
+    if ((!score.anomalous || held_s < options_.anomaly_hold_s) && felt_s < kFeltHoldS) continue;
+    file({.reason = kAnomaly,
+          .domain = domain_of(score.anomaly_reasons),
+          .evidence = Evidence::kAnomaly,
+          .entity = entity,
+          .confidence = score_confidence(score.anomaly_reasons),
+          .time_ns = features.time.monotonic_ns,
+          .message = join(
+              {"behaves unlike itself: score ", number(score.anomaly), ", alarm at ", number(alarm_at), why}),
+          .details = describe(score.anomaly_reasons),
+          .floor = Severity::kInfo,
+          .suffers = true},
+         features.time);
   }
 }
 
@@ -476,7 +484,8 @@ std::vector<Condition> Assessor::update(const Observation& observation, const Fe
   read_telemetry(observation);
   read_events(observation);
   read_levels(features);
-  read_scores(features, scores, waits_longer);
+  read_risks(features, scores);
+  read_anomalies(features, scores, waits_longer);
   read_outcomes(observation);
 
   // Entities that left take their clocks with them.

@@ -58,8 +58,9 @@ private:
   void file(const Proof& proof, const Instant& now);
   void read_events(const Observation& observation);
   void read_levels(const FeatureTable& features);
-  void read_scores(const FeatureTable& features, const Scores& scores,
-                   std::optional<LongerWait> waits_longer);
+  void read_risks(const FeatureTable& features, const Scores& scores);
+  void read_anomalies(const FeatureTable& features, const Scores& scores,
+                      std::optional<LongerWait> waits_longer);
   // Whether what the predictions announced has come.
   void read_outcomes(const Observation& observation);
   // Notes losses, and what of them and of probes that are degraded or shed lies on which column.
