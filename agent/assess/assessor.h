@@ -30,9 +30,9 @@ struct AssessOptions {
   // Probability that announces a failure, and how long it must hold: one noisy tick announces nothing.
   double risk_threshold = 0.5;
   double risk_hold_s = 2;
-  // So long an anomaly must hold while nobody waits for it: a load that grows is none. One that is felt is
-  // told with the next tick.
-  double anomaly_hold_s = 15;
+  // So long an anomaly must hold while nobody waits for it: a load that grows is none, and what is usual
+  // follows it within 20 s. One that is felt is told with the next tick.
+  double anomaly_hold_s = 60;
   // The first tick is not the agent's first: what was lost until then was not lost in it.
   bool continues = false;
   // What a line of the kernel log means. Never null.

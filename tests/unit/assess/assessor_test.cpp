@@ -466,7 +466,7 @@ TEST_CASE("an anomaly is told by the next tick where all wait longer, and needs 
   score.anomaly = 0.7;
   score.anomaly_threshold = 0.6;
   const auto ticks_until_told = [&] {
-    for (int tick = 1; tick <= 40; ++tick) {
+    for (int tick = 1; tick <= 130; ++tick) {
       const std::vector<Condition> conditions = scene.tick();
       if (conditions.empty()) continue;
       CHECK(conditions[0].reason == "Anomaly");
@@ -487,7 +487,7 @@ TEST_CASE("an anomaly is told by the next tick where all wait longer, and needs 
     scene.waits_longer = waits_longer;
     return ticks_until_told();
   };
-  CHECK(after_a_break(nobody) == 31);  // nobody waits for it: 15 s
+  CHECK(after_a_break(nobody) == 121);  // nobody waits for it: 60 s
   CHECK(after_a_break(LongerWait{1.5, 1}) == 2);
   CHECK(after_a_break(std::nullopt) == 2);  // nobody knows
   score.anomaly = 0.42;
