@@ -56,6 +56,15 @@ float calmed(float square) {
   return kCalm * exact_ln(1 + square / kCalm);
 }
 
+float energy_of(std::span<float> jolt) {
+  float energy = 0;
+  for (float& each : jolt) {
+    each = bent(each);
+    energy += calmed(each * each);
+  }
+  return energy;
+}
+
 }  // namespace
 
 Detector::Detector(std::size_t columns) : columns_(columns) {}
@@ -201,16 +210,54 @@ void Detector::turn(std::size_t from, float keep, float share, std::span<float> 
   }
 }
 
+float Detector::read_column(std::size_t index, float value, float floor, const Gains& gains, Moment& moment) {
+  constexpr float kNotApart = std::numeric_limits<float>::quiet_NaN();
+  Column& column = columns_[index];
+  // Most columns of most pods never move. What follows would leave these as they are, too.
+  if (column.is_still() && value == column.mean) {
+    column.weight += gains.slow * (1 - column.weight);
+    return kNotApart;
+  }
+  const float sd = std::sqrt(column.variance + floor * floor);
+  const float off = value - column.mean;
+  const float step = value - column.last;
+  const bool judged = column.weight >= gains.mature;
+  float apart = kNotApart;
+  if (judged) {
+    const float raw = std::clamp(off / sd, -kClip, kClip);
+    const float moved = std::clamp(step / sd, -kClip, kClip);
+    if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(moved) > kMoves) admit(index);
+    if (column.place == kApart) {
+      apart = raw;
+    } else {
+      moment.x[kParts * column.place] = raw;
+      moment.x[kParts * column.place + 2] = moved;
+      moment.level[column.place] = raw;
+      float& usual = step_square_[column.place];
+      const float most = usual + floor * floor;
+      moment.jolt[column.place] = std::clamp(step / std::sqrt(most), -kClip, kClip);
+      usual += gains.step * (std::min(step * step, kLearnClip * kLearnClip * most) - usual);
+    }
+  }
+  // While young a baseline takes what comes; later an outlier teaches it no more than kLearnClip.
+  const float learnt = judged ? std::clamp(off, -kLearnClip * sd, kLearnClip * sd) : off;
+  column.weight += gains.slow * (1 - column.weight);
+  const float part = gains.slow / (column.weight + kTiny);
+  column.mean += part * learnt;
+  column.variance = (1 - part) * (column.variance + part * learnt * learnt);
+  column.last = value;
+  return apart;
+}
+
 Detector::Verdict Detector::judge(std::span<const float> row, std::span<const float> floors, double rows,
                                   const DetectorOptions& options, bool typical) {
-  const float slow_gain = forgetting(rows, options.slow_half_life_rows);
-  const float step_gain = forgetting(rows, options.step_half_life_rows);
-  const float short_gain = forgetting(rows, options.short_half_life_rows);
-  const float mature = forgetting(options.min_history_rows, options.slow_half_life_rows);
-  std::array<float, kMaxDims> x{};
-  std::array<float, kMaxJoint> jolt{};  // steps, in what is usual for the column's steps
-  std::array<float, kMaxJoint> level;   // NaN where it is missing
-  level.fill(std::numeric_limits<float>::quiet_NaN());
+  const Gains gains{.slow = forgetting(rows, options.slow_half_life_rows),
+                    .step = forgetting(rows, options.step_half_life_rows),
+                    .brief = forgetting(rows, options.short_half_life_rows),
+                    .smooth = forgetting(rows, options.smooth_half_life_rows),
+                    .mature = forgetting(options.min_history_rows, options.slow_half_life_rows)};
+  Moment moment;
+  moment.level.fill(std::numeric_limits<float>::quiet_NaN());
   Verdict verdict;
   float distance = 0;
   // Those apart of so many columns, as they come: their logarithms are taken four columns at once.
@@ -218,64 +265,18 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
   for (std::size_t first = 0; first < columns_.size(); first += kBlock) {
     apart.fill(std::numeric_limits<float>::quiet_NaN());
     for (std::size_t i = first; i < std::min(first + kBlock, columns_.size()); ++i) {
-      Column& column = columns_[i];
-      if (!(std::abs(row[i]) <= std::numeric_limits<float>::max())) continue;
-      // Most columns of most pods never move. What follows would leave these as they are, too.
-      if (column.is_still() && row[i] == column.mean) {
-        column.weight += slow_gain * (1 - column.weight);
-        continue;
-      }
-      const float sd = std::sqrt(column.variance + floors[i] * floors[i]);
-      const float off = row[i] - column.mean;
-      const float step = row[i] - column.last;
-      const bool judged = column.weight >= mature;
-      if (judged) {
-        const float raw = std::clamp(off / sd, -kClip, kClip);
-        const float moved = std::clamp(step / sd, -kClip, kClip);
-        if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(moved) > kMoves) admit(i);
-        if (column.place == kApart) {
-          apart[i - first] = raw;
-        } else {
-          x[kParts * column.place] = raw;
-          x[kParts * column.place + 2] = moved;
-          float& usual = step_square_[column.place];
-          const float most = usual + floors[i] * floors[i];
-          jolt[column.place] = std::clamp(step / std::sqrt(most), -kClip, kClip);
-          usual += step_gain * (std::min(step * step, kLearnClip * kLearnClip * most) - usual);
-          level[column.place] = raw;
-        }
-      }
-      // While young a baseline takes what comes; later an outlier teaches it no more than kLearnClip.
-      const float learnt = judged ? std::clamp(off, -kLearnClip * sd, kLearnClip * sd) : off;
-      column.weight += slow_gain * (1 - column.weight);
-      const float part = slow_gain / (column.weight + kTiny);
-      column.mean += part * learnt;
-      column.variance = (1 - part) * (column.variance + part * learnt * learnt);
-      column.last = row[i];
+      const bool is_number = std::abs(row[i]) <= std::numeric_limits<float>::max();
+      if (is_number) apart[i - first] = read_column(i, row[i], floors[i], gains, moment);
     }
-    distance = judge_apart(first, apart, short_gain, distance, verdict);
+    distance = judge_apart(first, apart, gains.brief, distance, verdict);
   }
-  for (float& each : x) each = bent(each);  // by itself, so that the loop runs four dimensions at once
-  for (std::size_t place = 0; place < joint_.size(); ++place) {
-    if (std::isnan(level[place])) continue;
-    float& brief = columns_[joint_[place]].brief;
-    const float z = x[kParts * place];
-    x[kParts * place + 1] = z - brief;
-    brief += short_gain * (z - brief);
-  }
-  distance += judge_jointly(std::span(x).first(kParts * joint_.size()), level, slow_gain, verdict);
-  distance_ += forgetting(rows, options.smooth_half_life_rows) * (distance - distance_);
-
-  float energy = 0;
-  for (float& each : jolt) {
-    each = bent(each);
-    energy += calmed(each * each);
-  }
-  energy_ += forgetting(rows, options.smooth_half_life_rows) * (energy - energy_);
-
+  distance += judge_jointly(moment, gains, verdict);
   float top = 0;
   for (const Part& part : verdict.top) top += std::abs(part.deviation) / static_cast<float>(kTop);
-  top_ += forgetting(rows, options.smooth_half_life_rows) * (top - top_);
+  distance_ += gains.smooth * (distance - distance_);
+  energy_ += gains.smooth * (energy_of(moment.jolt) - energy_);
+  top_ += gains.smooth * (top - top_);
+
   const float strongest = exact_log2(1 + top_);
   const float joined =
       exact_log2(1 + distance_) + kTopWeight * strongest + kEnergyWeight * exact_log2(1 + energy_);
@@ -334,11 +335,20 @@ float Detector::judge_apart(std::size_t first, const std::array<float, kBlock>& 
   return distance;
 }
 
-float Detector::judge_jointly(std::span<float> x, std::span<const float> level, float gain,
-                              Verdict& verdict) {
-  if (x.empty()) return 0;
-  factor_weight_ += gain * (1 - factor_weight_);
-  const float share = std::min(gain / (factor_weight_ + kTiny), kFirstShare);
+float Detector::judge_jointly(Moment& moment, const Gains& gains, Verdict& verdict) {
+  if (joint_.empty()) return 0;
+  const std::array<float, kMaxJoint>& level = moment.level;
+  const std::span x = std::span(moment.x).first(kParts * joint_.size());
+  for (float& each : x) each = bent(each);  // by itself, so that the loop runs four dimensions at once
+  for (std::size_t place = 0; place < joint_.size(); ++place) {
+    if (std::isnan(level[place])) continue;
+    float& brief = columns_[joint_[place]].brief;
+    const float z = x[kParts * place];
+    x[kParts * place + 1] = z - brief;
+    brief += gains.brief * (z - brief);
+  }
+  factor_weight_ += gains.slow * (1 - factor_weight_);
+  const float share = std::min(gains.slow / (factor_weight_ + kTiny), kFirstShare);
   std::array<float, kMaxDims> spread;  // variances first, then squares in units of them
   turn(0, 1 - share, share, x, spread);
   // By themselves, so that the loop runs four dimensions at once.

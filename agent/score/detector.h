@@ -107,15 +107,28 @@ private:
     bool is_still() const { return variance == 0 && brief == 0 && last == mean && place == kApart; }
   };
 
+  // How much a row of now counts in each memory, and from which weight on a column is judged.
+  struct Gains {
+    float slow, step, brief, smooth, mature;
+  };
+  // The joint columns of this row, by their places.
+  struct Moment {
+    std::array<float, kMaxDims> x{};      // level, short deviation and step of each; 0 where it is missing
+    std::array<float, kMaxJoint> level;   // NaN where it is missing
+    std::array<float, kMaxJoint> jolt{};  // steps, in what is usual for the column's steps
+  };
+
   // Among the joint columns.
   void take_place(std::size_t column);
   void admit(std::size_t column);
+  // How far off the column is, for itself: NaN where it is joint, or not judged. The column learns.
+  float read_column(std::size_t index, float value, float floor, const Gains& gains, Moment& moment);
   // `distance` and that of the columns from `first` on that are apart; `raw` is how far off they are, NaN
   // where they are not judged.
   float judge_apart(std::size_t first, const std::array<float, kBlock>& raw, float gain, float distance,
                     Verdict& verdict);
-  // The distance of the joint columns; `level` is their z-scores, NaN where missing. Uses x up.
-  float judge_jointly(std::span<float> x, std::span<const float> level, float gain, Verdict& verdict);
+  // The distance of the joint columns. Uses the moment up.
+  float judge_jointly(Moment& moment, const Gains& gains, Verdict& verdict);
   // S becomes keep * S + share * x x', x being 0 before `from`; leaves in x what no dimension before it
   // explains, and in `spread` the variance of that, as it was.
   void turn(std::size_t from, float keep, float share, std::span<float> x, std::span<float> spread);
