@@ -232,7 +232,7 @@ std::string CauseFinder::last_in_line(const Case& found, const std::vector<doubl
       at = std::exchange(next, kNone);
       met[at] = true;
       for (std::size_t i = 0; i < quiet.size(); ++i) {
-        if (quiet[i] <= 0 || met[i] || !talks_.contains({found.who[at]->id, found.who[i]->id})) continue;
+        if (quiet[i] <= 0 || met[i] || !talks_.contains({found.who[at]->id(), found.who[i]->id()})) continue;
         if (next != kNone) return "";
         next = i;
       }
@@ -241,7 +241,7 @@ std::string CauseFinder::last_in_line(const Case& found, const std::vector<doubl
     if (last != kNone && last != at) return "";
     last = at;
   }
-  return last == kNone ? "" : found.who[last]->name;
+  return last == kNone ? "" : found.who[last]->name();
 }
 
 void CauseFinder::blame_silent(Case& found) const {
@@ -313,7 +313,7 @@ std::vector<Suspect> CauseFinder::rank(MonotonicNs began_ns) const {
   for (std::size_t i = 0; i < found.parts.size(); ++i) {
     const Case::Part& part = found.parts[i];
     if (part.waited < kLeastShare * found.all) continue;
-    const std::string name = i == found.outside() ? kOutside : i == found.rest() ? "node" : who[i]->name;
+    const std::string name = i == found.outside() ? kOutside : i == found.rest() ? "node" : who[i]->name();
     suspects.push_back({name, part.waited / found.all, part.why});
   }
   std::ranges::stable_sort(suspects, std::ranges::greater{}, &Suspect::score);

@@ -89,12 +89,12 @@ std::vector<EntityId> WaitHistory::update(const Observation& observation) {
   const std::size_t rows = std::min(observation.entities.size(), observation.samples.size());
   for (std::size_t i = 0; i < rows; ++i) {
     Past& past = pasts_[observation.entities[i]->id];
-    if (past.name.empty()) {
-      past.id = observation.entities[i]->id;
-      past.name = observation.entities[i]->name;
-      past.first_step = step_;
+    if (past.name_.empty()) {
+      past.id_ = observation.entities[i]->id;
+      past.name_ = observation.entities[i]->name;
+      past.first_step_ = step_;
     }
-    past.last_step = step_;
+    past.last_step_ = step_;
     add(observation.samples[i], observation.interval_s, past);
   }
   if (step_s_ >= kNearlyAStep * kStepS) return close_step(observation.time.monotonic_ns);
@@ -104,26 +104,26 @@ std::vector<EntityId> WaitHistory::update(const Observation& observation) {
 void WaitHistory::add(const Sample& sample, double interval_s, Past& past) {
   const double read = count(sample, COUNTER_disk_read_bytes);
   const double asked = count(sample, COUNTER_dns_queries) - observed(sample, HISTOGRAM_dns_latency);
-  past.sum[kCpuUse] += gauge(sample, GAUGE_cpu_cores) * interval_s;
-  past.sum[kThrottled] += gauge(sample, GAUGE_cpu_throttled) * interval_s;
-  past.sum[kMemoryFull] += gauge(sample, GAUGE_memory_use) * interval_s;
-  past.sum[kDiskUse] +=
+  past.sum_[kCpuUse] += gauge(sample, GAUGE_cpu_cores) * interval_s;
+  past.sum_[kThrottled] += gauge(sample, GAUGE_cpu_throttled) * interval_s;
+  past.sum_[kMemoryFull] += gauge(sample, GAUGE_memory_use) * interval_s;
+  past.sum_[kDiskUse] +=
       read + count(sample, COUNTER_disk_written_bytes) +
       kRequestBytes * (count(sample, COUNTER_disk_reads) + count(sample, COUNTER_disk_writes));
-  past.sum[kUnowned] += count(sample, COUNTER_disk_unowned_bytes) +
-                        kRequestBytes * count(sample, COUNTER_disk_unowned_requests);
-  past.sum[kMemoryUse] += read + kPageBytes * count(sample, COUNTER_page_faults);
-  past.sum[kNetworkUse] += count(sample, COUNTER_packets_sent);
-  past.sum[kCpuWait] += count(sample, COUNTER_runqueue_wait_ns) / kNsPerSecond;
-  past.sum[kDiskWait] += count(sample, COUNTER_blocked_disk_ns) / kNsPerSecond;
-  past.sum[kMemoryWait] +=
+  past.sum_[kUnowned] += count(sample, COUNTER_disk_unowned_bytes) +
+                         kRequestBytes * count(sample, COUNTER_disk_unowned_requests);
+  past.sum_[kMemoryUse] += read + kPageBytes * count(sample, COUNTER_page_faults);
+  past.sum_[kNetworkUse] += count(sample, COUNTER_packets_sent);
+  past.sum_[kCpuWait] += count(sample, COUNTER_runqueue_wait_ns) / kNsPerSecond;
+  past.sum_[kDiskWait] += count(sample, COUNTER_blocked_disk_ns) / kNsPerSecond;
+  past.sum_[kMemoryWait] +=
       (count(sample, COUNTER_direct_reclaim_ns) + count(sample, COUNTER_compaction_ns)) / kNsPerSecond;
-  past.sum[kNetworkWait] +=
+  past.sum_[kNetworkWait] +=
       kRetransmitS * count(sample, COUNTER_tcp_retransmits) +
       kOverrunS * (count(sample, COUNTER_socket_overruns) + count(sample, COUNTER_udp_receive_errors));
-  past.sum[kLockWait] += count(sample, COUNTER_blocked_lock_ns) / kNsPerSecond;
+  past.sum_[kLockWait] += count(sample, COUNTER_blocked_lock_ns) / kNsPerSecond;
   // Questions whose answer has not come yet are answered in the next tick: the mean of a step is none.
-  past.sum[kAnswerWait] += kUnansweredS * (count(sample, COUNTER_tcp_connect_failures) + asked);
+  past.sum_[kAnswerWait] += kUnansweredS * (count(sample, COUNTER_tcp_connect_failures) + asked);
 }
 
 std::vector<EntityId> WaitHistory::close_step(MonotonicNs now) {
@@ -135,12 +135,12 @@ std::vector<EntityId> WaitHistory::close_step(MonotonicNs now) {
     Past& past = entry->second;
     Values values;
     for (std::size_t m = 0; m < kMeasures; ++m) {
-      values[m] = unwatched_.test(m) ? kNan : static_cast<float>(std::exchange(past.sum[m], 0) / step_s_);
+      values[m] = unwatched_.test(m) ? kNan : static_cast<float>(std::exchange(past.sum_[m], 0) / step_s_);
     }
-    for (std::uint64_t step = step_; step < end; ++step) past.steps[step % kSteps] = values;
+    for (std::uint64_t step = step_; step < end; ++step) past.steps_[step % kSteps] = values;
     // Whoever did it may be gone when it is asked who did.
-    if (step_ - past.last_step > kOnsetSteps) {
-      forgotten.push_back(past.id);
+    if (step_ - past.last_step_ > kOnsetSteps) {
+      forgotten.push_back(past.id_);
       entry = pasts_.erase(entry);
     } else {
       ++entry;
@@ -159,7 +159,7 @@ std::vector<EntityId> WaitHistory::close_step(MonotonicNs now) {
 std::optional<std::uint64_t> WaitHistory::onset_of(std::uint64_t age) const {
   const auto node = pasts_.find(kNodeEntity);
   if (node == pasts_.end()) return std::nullopt;
-  const std::uint64_t since = std::max(node->second.first_step, oldest_step());
+  const std::uint64_t since = std::max(node->second.first_step_, oldest_step());
   if (step_ < since + kUsualSteps + kOnsetSteps + age) return std::nullopt;
   return step_ - age - kOnsetSteps;
 }
@@ -173,12 +173,12 @@ void WaitHistory::weigh_waiting(MonotonicNs now, std::uint64_t steps, bool watch
   for (auto& [id, past] : pasts_) {
     if (!onset) break;
     if (id == kNodeEntity) continue;
-    if (!past.usuals || (turn + id) % kTurns == 0) {
+    if (!past.usuals_ || (turn + id) % kTurns == 0) {
       Usuals usuals;
       for (std::size_t m = kFelt; is_felt(m); ++m) usuals[m] = usual(past, m, *onset);
-      past.usuals = usuals;
+      past.usuals_ = usuals;
     }
-    longer += longer_wait(past, *past.usuals, {step_ - kBegunSteps, step_});
+    longer += longer_wait(past, *past.usuals_, {step_ - kBegunSteps, step_});
   }
   for (std::uint64_t step = step_ - steps; step < step_; ++step)
     waits_[step % kSteps] = static_cast<float>(longer);
@@ -207,7 +207,7 @@ double WaitHistory::longer_wait(const Past& past, const Usuals& usuals, Span win
 
 // An entity that was not there used nothing and waited for nothing.
 float WaitHistory::value(const Past& past, std::size_t measure, std::uint64_t step) const {
-  return step < past.first_step ? 0 : past.steps[step % kSteps][measure];
+  return step < past.first_step_ ? 0 : past.steps_[step % kSteps][measure];
 }
 
 WaitHistory::Usuals WaitHistory::usuals(const Past& past, std::uint64_t onset) const {
@@ -218,7 +218,7 @@ WaitHistory::Usuals WaitHistory::usuals(const Past& past, std::uint64_t onset) c
 
 WaitHistory::Usual WaitHistory::usual(const Past& past, std::size_t measure, std::uint64_t onset) const {
   std::array<float, kSteps> values;
-  const Span before{std::max(past.first_step, oldest_step()), onset};
+  const Span before{std::max(past.first_step_, oldest_step()), onset};
   const std::span<float> seen = watched(past, measure, before, values);
   if (seen.empty()) return {};
   Usual out;

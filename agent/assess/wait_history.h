@@ -57,15 +57,22 @@ public:
   };
   using Usuals = std::array<Usual, kMeasures>;
   using Values = std::array<float, kMeasures>;  // per second; NaN: not watched
-  struct Past {
-    EntityId id = kNodeEntity;
-    std::string name;
-    std::uint64_t first_step = 0;
-    std::uint64_t last_step = 0;  // it was alive in
-    std::array<double, kMeasures> sum{};
-    std::array<Values, kSteps> steps{};
+  // One entity.
+  class Past {
+  public:
+    EntityId id() const { return id_; }
+    const std::string& name() const { return name_; }
+
+  private:
+    friend class WaitHistory;
+    EntityId id_ = kNodeEntity;
+    std::string name_;
+    std::uint64_t first_step_ = 0;
+    std::uint64_t last_step_ = 0;  // it was alive in
+    std::array<double, kMeasures> sum_{};
+    std::array<Values, kSteps> steps_{};
     // For waits_longer(): those of what is felt, reckoned anew every few seconds.
-    std::optional<Usuals> usuals;
+    std::optional<Usuals> usuals_;
   };
   struct Span {
     std::uint64_t begin = 0;

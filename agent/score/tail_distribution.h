@@ -1,6 +1,6 @@
 // How rare is a value among those seen lately? A histogram that forgets, with a generalised Pareto tail above
 // its 98 % level (peaks over threshold; a lower one while that would be few peaks), which is trusted as far
-// as it has peaks, and which keeps a record of how often it was wrong. A detector has two; no locks of their
+// as it has peaks, and which keeps a record of how often it was wrong. A detector has three; no locks of their
 // own. Deterministic (exact_math.h).
 #pragma once
 
