@@ -50,6 +50,16 @@ static __always_inline struct sleeper *second_place(__u32 tid)
 	return bpf_map_lookup_elem(&starts, &place);
 }
 
+/* Of a task that sleeps, or of which it was not seen that it woke up; or 0. */
+static __always_inline struct sleeper *find_sleeper(__u32 tid)
+{
+	struct sleeper *place = first_place(tid);
+
+	if (place && place->tid != tid)
+		place = second_place(tid);
+	return place && place->tid == tid ? place : 0;
+}
+
 static __always_inline void falls_asleep(__u32 tid, __u64 now, enum wait_kind wait)
 {
 	struct sleeper *place = first_place(tid);
@@ -143,14 +153,11 @@ static __noinline int slow_call(struct task_struct *task, __u64 cgroup_id, enum 
 static __always_inline void wakes_up(struct task_struct *task, __u64 cgroup_id, struct totals *totals_here,
 				     __u64 queued_ns)
 {
-	__u32 tid = task->pid;
-	struct sleeper *place = first_place(tid);
+	struct sleeper *place = find_sleeper(task->pid);
 	__u64 blocked_ns;
 	__u32 wait;
 
-	if (place && place->tid != tid)
-		place = second_place(tid);
-	if (!place || place->tid != tid)
+	if (!place)
 		return;
 	place->tid = 0;
 	wait = place->wait;
@@ -163,6 +170,18 @@ static __always_inline void wakes_up(struct task_struct *task, __u64 cgroup_id, 
 		OBSERVE_IRQS_OFF(totals_here, blocked_disk_latency, blocked_ns);
 	if (blocked_ns >= config.slow_call_ns && wait != WAIT_SLEEP)
 		slow_call(task, cgroup_id, wait, blocked_ns);
+}
+
+/*
+ * Some switches are hidden from every tracer (where a monitor runs beside a virtual machine, those from its tasks
+ * to others): whoever woke up in one is still noted as asleep. The next task with that id must not end that sleep.
+ */
+static __always_inline void dies(__u32 tid)
+{
+	struct sleeper *place = find_sleeper(tid);
+
+	if (place)
+		place->tid = 0;
 }
 
 /* Interrupts are off and no other program writes these counters: COUNT() is exact. */
@@ -180,7 +199,9 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		if (!state) {
 			totals_here = totals_of(task_cgroup_id(prev));
 			COUNT(totals_here, involuntary_switches, 1);
-		} else if (!(state & (TASK_DEAD | TASK_NOLOAD)) &&
+		} else if (state & TASK_DEAD) {
+			dies(prev->pid);
+		} else if (!(state & TASK_NOLOAD) &&
 			   (state & TASK_UNINTERRUPTIBLE || !(prev->flags & PF_KTHREAD))) {
 			falls_asleep(prev->pid, now, wait_of(prev, state));
 		}

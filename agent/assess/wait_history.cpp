@@ -267,6 +267,9 @@ WaitHistory::Growth WaitHistory::growth(const Past& past, std::size_t measure, c
   out.now = is_wait(measure)
                 ? static_cast<double>(quantile(seen, 0.5))
                 : std::accumulate(seen.begin(), seen.end(), 0.0) / static_cast<double>(seen.size());
+  // A shell waits for its children from its first moment on: of a newcomer nobody knows whether that is more.
+  const bool is_newcomer = window.end < past.first_step_ + kOnsetSteps + kUsualSteps;
+  if (measure == kLockWait && is_newcomer) return out;
   out.more = std::max(0.0, out.now - usual.mean - usual.strays);
   return out;
 }

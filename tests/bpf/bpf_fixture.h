@@ -15,12 +15,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include <bpf/bpf.h>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -202,6 +204,13 @@ inline std::function<void()> own_network(const std::string& more = "true") {
 }
 inline bool no_network(int status) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 98;
+}
+
+// Of all maps that the kernel has now.
+inline std::set<__u32> map_ids() {
+  std::set<__u32> ids;
+  for (__u32 id = 0; bpf_map_get_next_id(id, &id) == 0;) ids.insert(id);
+  return ids;
 }
 
 // Everything one set of probes has said so far, summed.

@@ -1,7 +1,9 @@
 // What the scheduler's probe says against what the kernel itself has noted of the same tasks.
 #include <climits>
+#include <set>
 #include <sstream>
 
+#include <bpf/bpf.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
@@ -51,6 +53,28 @@ OwnTimes own_times() {
   OwnTimes times;
   std::istringstream(read_text("/proc/self/schedstat")) >> times.run_ns >> times.delay_ns;
   return times;
+}
+
+// Who sleeps since when, as in bpf/sched.bpf.c.
+struct Sleeper {
+  std::uint64_t since_ns;
+  std::uint32_t tid;
+  std::uint32_t wait;
+};
+constexpr std::uint32_t kSleepers = 65536;
+
+// The table of them among the maps that are new.
+FileHandle find_sleepers(const std::set<__u32>& others) {
+  for (const __u32 id : map_ids()) {
+    if (others.contains(id)) continue;
+    FileHandle map(bpf_map_get_fd_by_id(id));
+    bpf_map_info info{};
+    __u32 size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(map.get(), &info, &size) == 0 && std::string_view(info.name) == "starts" &&
+        info.max_entries == kSleepers)
+      return map;
+  }
+  return {};
 }
 
 // One kind of wait, as the child saw it: the time that passed, and what of it the kernel puts down to
@@ -213,6 +237,30 @@ TEST_CASE(
   CHECK(waits.shortest_ns >= 200 * kMs);
   CHECK(waits.told == std::map<std::int64_t, std::string>{{SYS_write, "other"}, {SYS_flock, "lock"}});
   CHECK(waits.by_name == std::map<int, std::uint64_t>{{SYS_write, 1}, {SYS_flock, 1}});
+}
+
+TEST_CASE("that a task woke up unseen is not put down to the next one with its id") {
+  const std::set<__u32> others = map_ids();
+  const auto probes = attach();
+  REQUIRE(health_of(*probes, "sched").state == ProbeState::kAttached);
+  const FileHandle sleepers = find_sleepers(others);
+  REQUIRE(sleepers);
+  const Shared<std::atomic<int>> seen;
+  Child child({}, [&] {
+    seen->store(1);
+    while (seen->load() == 1) {
+    }
+    return 0;
+  });
+  REQUIRE(eventually([&] { return seen->load() == 1; }));
+  const auto tid = static_cast<std::uint32_t>(child.pid());
+  const std::uint32_t place = tid % kSleepers;
+  Sleeper asleep{1, tid, 2};
+  REQUIRE(bpf_map_update_elem(sleepers.get(), &place, &asleep, BPF_ANY) == 0);
+  seen->store(2);
+  REQUIRE(child.wait() == 0);
+  REQUIRE(bpf_map_lookup_elem(sleepers.get(), &place, &asleep) == 0);
+  CHECK(asleep.tid == 0);
 }
 
 TEST_CASE("time on the run queue, switches and involuntary switches are those that the kernel counts") {

@@ -25,12 +25,6 @@ const CgroupTotals* find(const std::vector<CgroupTotals>& all, std::uint64_t id)
   return found == all.end() ? nullptr : &*found;
 }
 
-std::set<__u32> map_ids() {
-  std::set<__u32> ids;
-  for (__u32 id = 0; bpf_map_get_next_id(id, &id) == 0;) ids.insert(id);
-  return ids;
-}
-
 }  // namespace
 
 TEST_CASE("arrays of whole cache lines begin at one") {

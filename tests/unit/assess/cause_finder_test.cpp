@@ -11,7 +11,7 @@ using namespace vedette;
 
 namespace {
 
-constexpr EntityId kA = 1, kB = 2, kC = 3;
+constexpr EntityId kA = 1, kB = 2, kC = 3, kD = 4;
 
 // A node and three units whose seconds are made by hand; every probe is attached.
 struct NodeScene {
@@ -298,6 +298,16 @@ TEST_CASE("what is felt: all wait longer than at any time of the minute before")
   pool.waits(kA, COUNTER_blocked_lock_ns, 100);
   pool.run(2);
   CHECK(pool.causes.waits_longer().value().s == doctest::Approx(1));
+  // A shell waits for its children from its first moment on; for a CPU it waits as anybody does.
+  NodeScene newcomer;
+  newcomer.run(40);
+  newcomer.add("unit/d");
+  newcomer.waits(kD, COUNTER_blocked_lock_ns, 1);
+  newcomer.run(5);
+  CHECK(newcomer.causes.waits_longer().value().s == 0);
+  newcomer.waits(kD, COUNTER_runqueue_wait_ns, 1);
+  newcomer.run(2);
+  CHECK(newcomer.causes.waits_longer().value().s == doctest::Approx(1));
   // Silence is a wait.
   NodeScene silent;
   silent.rate(kA, COUNTER_packets_sent, 100);
