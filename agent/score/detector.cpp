@@ -9,24 +9,27 @@
 namespace vedette {
 namespace {
 
-// Deviations are compared by asinh(z / 3): "how much" says less and less, and one column must not drown the
-// others.
-constexpr float kBend = 3;
+// These constants and the half-lives of DetectorOptions are means of many settings that do well (README.md):
+// their third digits say nothing, and are kept so that what was measured is what runs.
+
+// Deviations are compared by asinh(z / kBend): "how much" says less and less, and one column must not drown
+// the others.
+constexpr float kBend = 2.81F;
 constexpr float kClip = 10000;    // of z, before
 constexpr float kShownClip = 16;  // of a reason
 // A baseline learns at most so many deviations at once: an incident moves it, but does not become it.
-constexpr float kLearnClip = 8;
-// A column that moved by half of what is usual or matters from one row to the next belongs to those that
+constexpr float kLearnClip = 7.92F;
+// A column that moved by so much of what is usual or matters from one row to the next belongs to those that
 // move.
-constexpr float kMoves = 0.5F;
+constexpr float kMoves = 0.276F;
 // Added to the variance of each dimension: what is nearly a copy of others must not be judged by its last
 // digits.
-constexpr float kRidge = 0.02F;
+constexpr float kRidge = 0.0176F;
 // The ridge is given to one dimension in so many rows, in turn, and then for all rows since its last turn.
 constexpr std::uint16_t kRidgeEvery = 4;
 // The distance adds kCalm * log(1 + r^2 / kCalm) for each dimension, not r^2: many dimensions that are
 // unusual together count for more than one alone.
-constexpr float kCalm = 30;
+constexpr float kCalm = 33.9F;
 // Until it has its history the factor takes no more of one row than this.
 constexpr float kFirstShare = 0.05F;
 constexpr float kTiny = 1e-30F;  // keeps 0 / 0 of rows without time out
@@ -35,16 +38,16 @@ constexpr float kTiny = 1e-30F;  // keeps 0 / 0 of rows without time out
 constexpr float kTopWeight = 1;
 // So do steps that are large for their column, whatever usually steps with it: what shakes is ill, wherever
 // it is.
-constexpr float kEnergyWeight = 0.2F;
+constexpr float kEnergyWeight = 0.157F;
 // Alone they may raise an alarm too, on a tenth of the budget: of many noisy columns one that is far off
 // moves the distance too little. On another tenth what is less rare and holds.
 constexpr std::array<float, Detector::kJudges> kHandicap{0, 1, 1};  // decades
-// An entity in the upper 4 % of its distance for more than 7 independent rows is in an incident: what follows
+// An entity in the upper 4 % of its distance for more than 9 independent rows is in an incident: what follows
 // weighs next to nothing in the distribution, so that the incident stays visible. What is shorter counts in
 // full, as chance does.
-constexpr float kTailRarity = 1.4F;
-constexpr double kIncidentRows = 7;
-constexpr double kIncidentWeight = 0.01;
+constexpr float kTailRarity = 1.36F;
+constexpr double kIncidentRows = 9.15;
+constexpr double kIncidentWeight = 0.0228;
 constexpr double kOverRows = 5;  // calm for so long: the next time in the tail is another
 
 float bent(float z) {

@@ -17,13 +17,13 @@ namespace vedette {
 // All memories are told in rows: what a row stands for is the door's business.
 struct DetectorOptions {
   // Levels, and how the columns usually move together: two weeks of minutes, or three hours of half seconds.
-  double slow_half_life_rows = 20000;
+  double slow_half_life_rows = 20'100;
   // How large steps usually are.
-  double step_half_life_rows = 1000;
+  double step_half_life_rows = 963;
   // What it was just now: short deviations are told from it.
-  double short_half_life_rows = 20;
+  double short_half_life_rows = 21.2;
   // The distance is smoothed: an incident lasts longer than a row. Rows that overlap are smooth already.
-  double smooth_half_life_rows = 3;
+  double smooth_half_life_rows = 4.14;
   // Of so many rows the least counts as well, 8 at most: what holds is rarer than what flickers.
   std::size_t held_rows = 3;
   // A column is judged only after so many rows of it; the distribution of the score begins at twice that.

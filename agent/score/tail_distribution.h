@@ -1,7 +1,7 @@
 // How rare is a value among those seen lately? A histogram that forgets, with a generalised Pareto tail above
 // its 98 % level (peaks over threshold; a lower one while that would be few peaks), which is trusted as far
-// as it has peaks, and which keeps a record of how often it was wrong. A detector has three; no locks of their
-// own. Deterministic (exact_math.h).
+// as it has peaks, and which keeps a record of how often it was wrong. A detector has three; no locks of
+// their own. Deterministic (exact_math.h).
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@
 namespace vedette {
 
 struct TailOptions {
-  double half_life_rows = 5000;  // its mean age is 7200 rows: five days of minutes
+  double half_life_rows = 5300;  // its mean age is 7600 rows: five days of minutes
   double refit_rows = 60;
   // So many rows in a row were made of the same events: one independent value in them.
   double overlap_rows = 1;
