@@ -26,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kLabel = "label";  // never read: it is what the scores are judged by
-// A table does not say which amounts matter: 2 % of the range that a column has shown so far.
+// A table does not say which amounts matter: 2.4 % of the range that a column has shown so far.
 constexpr float kFloorOfRange = 0.024F;
 constexpr float kLeastFloor = 1e-6F;
 
