@@ -180,9 +180,10 @@ float TailDistribution::rarity(float value) const {
   if (over <= 0) {
     const float place = std::max(value, 0.F) * kBinsPerUnit;
     const auto bin = static_cast<std::size_t>(place);  // below the level's
-    float above = rows_[bin] * (1 - (place - static_cast<float>(bin)));
-    for (std::size_t i = bin + 1; i < end_; ++i) above += rows_[i];
-    const float share = above / total_;
+    // What is below is summed, not what is above: of the least value it is exactly nothing.
+    float below = rows_[bin] * (place - static_cast<float>(bin));
+    for (std::size_t i = 0; i < bin; ++i) below += rows_[i];
+    const float share = 1 - below / total_;
     return -exact_log10(std::clamp(share, tail_share_, 1.F));
   }
   float beyond = over / spread_;  // -ln of the share of the peaks that reach so far

@@ -213,6 +213,22 @@ inline std::set<__u32> map_ids() {
   return ids;
 }
 
+struct OpenMap {
+  FileHandle handle;
+  bpf_map_info info{};
+};
+// The maps that came since `before` was map_ids().
+inline std::vector<OpenMap> maps_since(const std::set<__u32>& before) {
+  std::vector<OpenMap> maps;
+  for (const __u32 id : map_ids()) {
+    if (before.contains(id)) continue;
+    OpenMap map{.handle = FileHandle(bpf_map_get_fd_by_id(id))};
+    __u32 size = sizeof(map.info);
+    if (bpf_obj_get_info_by_fd(map.handle.get(), &map.info, &size) == 0) maps.push_back(std::move(map));
+  }
+  return maps;
+}
+
 // Everything one set of probes has said so far, summed.
 class Heard {
 public:

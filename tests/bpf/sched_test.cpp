@@ -63,16 +63,11 @@ struct Sleeper {
 };
 constexpr std::uint32_t kSleepers = 65536;
 
-// The table of them among the maps that are new.
-FileHandle find_sleepers(const std::set<__u32>& others) {
-  for (const __u32 id : map_ids()) {
-    if (others.contains(id)) continue;
-    FileHandle map(bpf_map_get_fd_by_id(id));
-    bpf_map_info info{};
-    __u32 size = sizeof(info);
-    if (bpf_obj_get_info_by_fd(map.get(), &info, &size) == 0 && std::string_view(info.name) == "starts" &&
-        info.max_entries == kSleepers)
-      return map;
+// The table of them among the maps that came since.
+FileHandle find_sleepers(const std::set<__u32>& before) {
+  for (OpenMap& map : maps_since(before)) {
+    if (std::string_view(map.info.name) == "starts" && map.info.max_entries == kSleepers)
+      return std::move(map.handle);
   }
   return {};
 }
@@ -240,10 +235,10 @@ TEST_CASE(
 }
 
 TEST_CASE("that a task woke up unseen is not put down to the next one with its id") {
-  const std::set<__u32> others = map_ids();
+  const std::set<__u32> before = map_ids();
   const auto probes = attach();
   REQUIRE(health_of(*probes, "sched").state == ProbeState::kAttached);
-  const FileHandle sleepers = find_sleepers(others);
+  const FileHandle sleepers = find_sleepers(before);
   REQUIRE(sleepers);
   const Shared<std::atomic<int>> seen;
   Child child({}, [&] {

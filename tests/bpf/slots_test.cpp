@@ -28,15 +28,11 @@ const CgroupTotals* find(const std::vector<CgroupTotals>& all, std::uint64_t id)
 }  // namespace
 
 TEST_CASE("arrays of whole cache lines begin at one") {
-  const std::set<__u32> others = map_ids();
+  const std::set<__u32> before = map_ids();
   const auto probes = attach();
   std::set<std::string> found;
-  for (const __u32 id : map_ids()) {
-    if (others.contains(id)) continue;
-    const FileHandle map(bpf_map_get_fd_by_id(id));
-    bpf_map_info info{};
-    __u32 size = sizeof(info);
-    if (bpf_obj_get_info_by_fd(map.get(), &info, &size) != 0) continue;
+  for (const OpenMap& map : maps_since(before)) {
+    const bpf_map_info& info = map.info;
     if (info.type != BPF_MAP_TYPE_ARRAY || info.max_entries == 1 || info.value_size % 64 != 0) continue;
     found.insert(info.name);
     // Those of others begin 56 bytes into one.

@@ -33,7 +33,7 @@ TailDistribution filled(float mean, int rows, const TailOptions& options, Random
 
 TEST_CASE("rarity is -log10 of the share of rows at or above, within the rows seen and beyond them") {
   RandomBits random(3);
-  const TailDistribution tail = filled(0.4F, 20000, TailOptions{.half_life_rows = 5000}, random);
+  const TailDistribution tail = filled(0.4F, 20000, TailOptions{}, random);
   REQUIRE(tail.known());
   // An exponential of mean .4 falls by ten every .921.
   for (const int decades : {1, 2, 3, 4, 6}) {
