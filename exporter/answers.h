@@ -4,8 +4,6 @@
 
 #include <memory>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "agent/snapshot.h"
 #include "exporter/history.h"
@@ -31,13 +29,5 @@ struct AnswerContext {
 
 // Always an answer: an Error where the request cannot be met.
 api::Response answer(const api::Request& request, const AnswerContext& context);
-
-// Rows of `entities` that `wanted` may mean, by the first rule that finds any: the name or its last part is
-// equal; begins with it; contains it. One row: found. None: unknown. More: ambiguous.
-std::vector<std::size_t> find_entities(const std::vector<EntityPtr>& entities, std::string_view wanted);
-
-// What happened, in one sentence without the process: "was killed at its cgroup's memory limit, 512 MiB
-// resident".
-std::string describe(const KernelEvent& event);
 
 }  // namespace vedette

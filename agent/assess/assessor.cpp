@@ -9,6 +9,7 @@
 #include <numeric>
 #include <set>
 
+#include "agent/assess/event_text.h"
 #include "agent/assess/rules.h"
 #include "agent/collect/signals.h"
 #include "agent/score/exact_math.h"
@@ -47,75 +48,6 @@ std::string join(std::initializer_list<std::string> parts) {
   std::string text;
   for (const std::string& part : parts) text += part;
   return text;
-}
-
-std::string device(std::int64_t code) {
-  return join({std::to_string(code >> 20), ":", std::to_string(code & 0xfffff)});
-}
-
-std::string hex(std::int64_t value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
-  return text;
-}
-
-// Host, channel and target, as in bpf/events.h.
-std::string scsi_device(std::int64_t code) {
-  return join({std::to_string(code >> 32), ":", std::to_string(code >> 16 & 0xffff), ":",
-               std::to_string(code & 0xffff)});
-}
-
-const char* oom_limit(std::int64_t cause) {
-  switch (cause) {
-    case OOM_CGROUP_LIMIT:
-      return "at its own memory limit";
-    case OOM_NODE:
-      return "the node is out of memory";
-    case OOM_CPUSET:
-      return "the NUMA nodes of its cpuset are out of memory";
-    case OOM_POLICY:
-      return "the NUMA nodes of its memory policy are out of memory";
-    default:
-      return "out of memory";
-  }
-}
-
-std::string who(const KernelEvent& event) {
-  return event.comm.empty() ? "a task" : join({event.comm, " (pid ", std::to_string(event.pid), ")"});
-}
-
-std::string describe(const KernelEvent& event) {
-  switch (event.type) {
-    case EVENT_ext4_error:
-      return join({"ext4 found an error in ", event.text, ":", std::to_string(event.value), " on device ",
-                   device(event.extra)});
-    case EVENT_hung_task:
-      return join({who(event), " hangs in the kernel"});
-    case EVENT_block_error:
-      return join({"a request to block device ", device(event.extra), " failed with errno ",
-                   std::to_string(event.value)});
-    case EVENT_scsi_error:
-      return join({"a command of SCSI device ", scsi_device(event.extra),
-                   event.text == "timeout" ? " got no answer" : " failed"});
-    case EVENT_nvme_error:
-      return join(
-          {"a command of nvme", std::to_string(event.extra), " failed with status ", hex(event.value)});
-    case EVENT_machine_check:
-      return join({"machine check, ", event.text, ": bank ", std::to_string(event.extra), " status ",
-                   hex(event.value)});
-    case EVENT_memory_failure:
-      return join({"the hardware gave up on the memory page ", hex(event.value),
-                   is_contained(event) ? ", which is out of use now"
-                                       : ", and the kernel could not take it out of use"});
-    case EVENT_pcie_error:
-      return join({"PCI Express device ", event.text, " reported ",
-                   is_correctable(event) ? "a corrected"
-                   : is_fatal(event)     ? "a fatal"
-                                         : "an uncorrected",
-                   " error, status ", hex(event.value)});
-    default:
-      return event.text;
-  }
 }
 
 // "memory_use at 98 % of its limit", "2 disks do not run, their drivers say".
@@ -330,8 +262,7 @@ void Assessor::read_events(const Observation& observation) {
             .entity = of_node || pod == nullptr ? node : *pod,
             .confidence = 1,
             .time_ns = event.time_ns,
-            .message = join({oom_limit(event.value), ": ", who(event), " was killed, ",
-                             std::to_string(event.extra), " kB resident"}),
+            .message = join({who(event), " ", describe(event)}),
             .unhealthy_at = of_node ? 1U : 0U,
             .suffers = of_node},
            observation.time);
@@ -340,14 +271,15 @@ void Assessor::read_events(const Observation& observation) {
     for (const EventRule& rule : kEventRules) {
       if (rule.type != event.type || (rule.applies != nullptr && !rule.applies(event))) continue;
       // The kernel reports a task for as long as it hangs, every two minutes.
-      const bool again = event.type == EVENT_hung_task && !hung_.insert(event.pid).second;
+      const bool hangs = event.type == EVENT_hung_task;
+      const bool again = hangs && !hung_.insert(event.pid).second;
       file({.reason = rule.reason,
             .domain = rule.domain,
             .evidence = Evidence::kEvent,
             .entity = node,
             .confidence = 1,
             .time_ns = event.time_ns,
-            .message = describe(event),
+            .message = hangs ? join({who(event), " ", describe(event)}) : describe(event),
             .unhealthy_at = rule.unhealthy_at,
             .floor = rule.severity,
             .again = again},

@@ -9,7 +9,7 @@
 
 #include "agent/base/result.h"
 #include "agent/record/flight.h"
-#include "agent/record/tick_codec.h"
+#include "agent/record/recording_format.h"
 #include "agent/snapshot.h"
 
 namespace vedette {

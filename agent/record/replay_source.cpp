@@ -8,6 +8,7 @@
 #include "agent/record/flight_folder.h"
 #include "agent/record/recording.pb.h"
 #include "agent/record/recording_file.h"
+#include "agent/record/tick_decoder.h"
 
 namespace vedette {
 

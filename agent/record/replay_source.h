@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "agent/act/policy.h"
 #include "agent/collect/source.h"
-#include "agent/record/tick_codec.h"
+#include "agent/record/recording_format.h"
+#include "agent/record/verdict.h"
 
 namespace vedette {
 

@@ -16,7 +16,7 @@ Result<TickWriter> TickWriter::create(const std::string& path, const RecordingHe
   auto created = RecordingWriter::create(path);
   if (!created) return tl::unexpected(created.error());
   TickWriter writer(path, std::move(*created));
-  TickEncoder::encode_header(header, *writer.message_->mutable_header());
+  encode_header(header, *writer.message_->mutable_header());
   if (auto status = writer.append(); !status) return tl::unexpected(status.error());
   return writer;
 }

@@ -8,7 +8,8 @@
 
 #include "agent/base/result.h"
 #include "agent/record/recording_file.h"
-#include "agent/record/tick_codec.h"
+#include "agent/record/recording_format.h"
+#include "agent/record/tick_encoder.h"
 
 namespace vedette {
 

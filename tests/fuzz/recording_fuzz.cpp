@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "agent/record/recording.pb.h"
-#include "agent/record/tick_codec.h"
+#include "agent/record/tick_decoder.h"
 
 // The container is checksummed, so damage would hardly ever get behind it: the input is the messages alone,
 // each behind two bytes of length.

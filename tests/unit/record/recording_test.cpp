@@ -17,6 +17,8 @@
 #include "agent/record/recording.pb.h"
 #include "agent/record/recording_file.h"
 #include "agent/record/replay_source.h"
+#include "agent/record/tick_decoder.h"
+#include "agent/record/tick_encoder.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace vedette {
@@ -380,7 +382,7 @@ TEST_CASE("the header brings along what the judging stages were told") {
   REQUIRE(rules.has_value());
   header.settings->assess.log_rules = *rules;
   recording::Header message;
-  TickEncoder::encode_header(header, message);
+  encode_header(header, message);
   CHECK(message.settings().log_rules_size() == 1);  // those that ship are known
   const auto decoder = TickDecoder::make(message);
   REQUIRE(decoder.has_value());
@@ -406,7 +408,7 @@ TEST_CASE("the header brings along what the judging stages were told") {
 TEST_CASE("a recording of format 1 is read: it tells neither settings nor policy nor reasons") {
   const auto run = make_run(5, true);
   recording::Header header;
-  TickEncoder::encode_header({}, header);
+  encode_header({}, header);
   header.set_format_version(1);
   header.clear_columns();
   auto decoder = TickDecoder::make(header);
@@ -427,7 +429,7 @@ TEST_CASE("a recording of format 1 is read: it tells neither settings nor policy
 
 TEST_CASE("a newer format is refused with both versions") {
   recording::Header header;
-  TickEncoder::encode_header({}, header);
+  encode_header({}, header);
   header.set_format_version(kRecordingFormat + 1);
   const auto decoder = TickDecoder::make(header);
   REQUIRE_FALSE(decoder.has_value());
@@ -437,7 +439,7 @@ TEST_CASE("a newer format is refused with both versions") {
 TEST_CASE("signals are found by name: unknown ones are dropped, absent ones missing") {
   const auto run = make_run(40);
   recording::Header header;
-  TickEncoder::encode_header({}, header);
+  encode_header({}, header);
   // As an agent would have written it whose first counter and first gauge had other names, and which knew no
   // last histogram.
   header.set_counters(0, "retired_counter");
@@ -475,7 +477,7 @@ TEST_CASE("signals are found by name: unknown ones are dropped, absent ones miss
 
 TEST_CASE("impossible numbers in a tick are errors that name the field") {
   recording::Header header;
-  TickEncoder::encode_header({}, header);
+  encode_header({}, header);
   const auto error_of = [&](auto&& spoil) {
     auto decoder = TickDecoder::make(header);
     TickEncoder encoder;
@@ -535,7 +537,7 @@ TEST_CASE("a recording that reached its bound ends there, whole, and says so") {
 TEST_CASE("ticks that found the queue full are counted and the recording says how many are missing") {
   const auto run = make_run(3);
   recording::Header header;
-  TickEncoder::encode_header({}, header);
+  encode_header({}, header);
   const TemporaryFolder folder;
   {
     auto writer = RecordingWriter::create(folder.file("run"));

@@ -1,20 +1,18 @@
-// Between snapshots and the messages of recording.proto: the encoder tells only what differs from the tick
-// before, the decoder adds it up again, and maps signals by name. Each is used by one thread: the encoder by
-// the recorder's, the decoder by the tick thread of a replay.
+// From the ticks of recording.proto to observations and what was made of them: adds up what each tick told,
+// and maps signals by name. Used by the tick thread of a replay.
 #pragma once
 
 #include <array>
 #include <bitset>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "agent/act/policy.h"
-#include "agent/assess/assessor.h"
 #include "agent/base/result.h"
+#include "agent/record/recording_format.h"
 #include "agent/record/verdict.h"
 #include "agent/score/anomaly.h"
 #include "agent/snapshot.h"
@@ -25,62 +23,6 @@ namespace recording {
 class Header;
 class Tick;
 }  // namespace recording
-
-// What the judging stages were told by the configuration. The policy is not among it: it may change while the
-// agent runs, so ticks tell it.
-struct RecordedSettings {
-  AssessOptions assess;
-  Mode mode = Mode::kObserve;
-  unsigned max_taints_per_hour = 4;
-  std::string model;  // "builtin", "off", or a file of that node
-  double false_alarms_per_week = AnomalyOptions{}.false_alarms_per_week;
-};
-
-// What is written once, at the head of each file.
-struct RecordingHeader {
-  std::uint32_t format_version = 0;
-  std::string agent_version;
-  std::string kernel_release;
-  std::string node;
-  WallNs started_wall_ns = 0;                // of the run
-  std::uint64_t ticks_before = 0;            // of the run, recorded elsewhere or not at all
-  bool continues = false;                    // there were some
-  std::optional<RecordedSettings> settings;  // none in format 1
-};
-
-// 2: settings, policy, reasons of anomalies, several parts in a file. 3: baselines, revisions, false alarms
-// allowed. A reader refuses newer formats and reads all older ones.
-constexpr std::uint32_t kRecordingFormat = 3;
-
-class TickEncoder {
-public:
-  // `tick` is overwritten. `dropped_before`: ticks since the one encoded before that are not recorded.
-  void encode(const Snapshot& snapshot, std::uint64_t dropped_before, recording::Tick& tick);
-
-  static void encode_header(const RecordingHeader& header, recording::Header& message);
-
-private:
-  struct Known {
-    EntityPtr entity;
-    std::array<double, GAUGE_COUNT> gauges;
-    std::bitset<COUNTER_COUNT> unknown;
-    std::uint64_t tick = 0;  // when it was last seen: those of an older one are forgotten
-  };
-
-  void encode_observation(const Observation& observation, recording::Tick& tick);
-  void encode_act(const ActState& act, recording::Tick& tick);
-  void encode_verdict(RecordedVerdict verdict, recording::Tick& tick);
-  void encode_policy(const std::shared_ptr<const Policy>& policy, recording::Tick& tick);
-
-  std::uint64_t number_ = 0;
-  std::unordered_map<EntityId, Known> known_;
-  std::vector<EntityId> rows_, next_rows_;
-  std::vector<ProbeHealth> probes_;
-  Losses losses_;
-  ActState act_;
-  RecordedVerdict verdict_;
-  std::shared_ptr<const Policy> policy_;
-};
 
 class TickDecoder {
 public:
@@ -116,7 +58,9 @@ private:
   TickDecoder() = default;
   Status decode_entities(const recording::Tick& tick, Observation& observation);
   Status decode_samples(const recording::Tick& tick, Observation& observation);
+  Status decode_events(const recording::Tick& tick, Observation& observation);
   Status decode_health(const recording::Tick& tick, Observation& observation);
+  Status decode_act(const recording::Tick& tick);
   Status decode_verdict(const recording::Tick& tick);
   Status decode_policy(const recording::Tick& tick);
   Status decode_taught(const recording::Tick& tick);
