@@ -22,13 +22,13 @@ constexpr double kLossMemoryS = 60;
 constexpr double kConfidenceAfterLoss = 0.6;  // below any sensible rule's (default 0.8)
 constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word, but its text may change
 
-// Tasks wait longer than in the whole minute before in two or three of a hundred ticks where nothing is
-// wrong: with it an anomaly may be thirty times as common, on the scale of scores (-log10 p / 8), for the
-// same false alarms. Twice as long they wait in half as many or fewer (1.2 %, .6 % and .02 % at 2, 4 and 8
-// times). And the next tick must agree.
-constexpr double kFeltPart = 0.19;
+// Tasks wait longer than in the whole minute before in one of eighty ticks where nothing is wrong: with it an
+// anomaly may be eighty times as common, on the scale of scores (-log10 p / 8), for the same false alarms.
+// Twice as long they wait in half as many or fewer (.6 % and .02 % at 2 and 4 times). And the next tick must
+// agree.
+constexpr double kFeltPart = 0.24;
 constexpr double kTwiceAsLongPart = 0.05;
-constexpr double kMostTimes = 8;
+constexpr double kMostTimes = 4;
 constexpr double kFeltHoldS = 0.4;
 
 // By how much less rare an anomaly may be while all wait so many times as long as lately.

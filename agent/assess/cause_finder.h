@@ -40,7 +40,7 @@ public:
   // three, the best first; none where nobody waits longer than usual or too little was seen before.
   std::vector<Suspect> rank(MonotonicNs began_ns) const;
 
-  // That of a lock counts as one waiter's at most, silence as in assess/README.md. 0 where it is below .25 s
+  // That of a lock counts as one waiter's at most, silence as in assess/README.md. 0 where it is below .5 s
   // a second, or was as much at any time of the minute before; none where too little was seen, or not all
   // waits are watched.
   std::optional<LongerWait> waits_longer() const { return past_.waits_longer(); }

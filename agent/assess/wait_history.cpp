@@ -17,9 +17,10 @@ constexpr double kNearlyAStep = 0.8;
 constexpr std::uint64_t kOnsetSteps = 30;
 // With less than this nobody knows what is usual.
 constexpr std::uint64_t kUsualSteps = 16;
-// All together wait so much longer, in seconds a second, to be felt; and so long ago the waiting must have
-// been less: what grows for 5 s is one trouble.
-constexpr double kLeastFelt = 0.25;
+// All together wait so much longer, in seconds a second, to be felt: as if a task stood still half of the
+// time. A program that starts beside busy ones makes them wait .3 for a second. And so long ago the waiting
+// must have been less: what grows for 5 s is one trouble.
+constexpr double kLeastFelt = 0.5;
 constexpr std::uint64_t kFeltAfterSteps = 10;
 // What is usual for an entity is reckoned anew once in so many steps, each in its turn.
 constexpr std::uint64_t kTurns = 16;
@@ -249,11 +250,10 @@ std::span<float> WaitHistory::watched(const Past& past, std::size_t measure, Spa
   return std::span(values).first(n);
 }
 
-// Whoever exchanges less than half of the usual packets waits for all the time that the rest would have
-// taken.
+// At half of the usual packets a load that had doubled is as it was; at none all the time is waited for.
 double WaitHistory::silence(const Growth& sent) {
   if (!sent.watched || sent.usual < kTalks || sent.now > sent.usual / 2) return 0;
-  return 1 - sent.now / sent.usual;
+  return 1 - sent.now / (sent.usual / 2);
 }
 
 WaitHistory::Growth WaitHistory::growth(const Past& past, std::size_t measure, const Usual& usual,

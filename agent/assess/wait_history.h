@@ -20,7 +20,7 @@ namespace vedette {
 // How much longer all entities together wait now than usual.
 struct LongerWait {
   double s = 0;      // seconds a second; 0: not to be felt
-  double times = 0;  // as much as at any time of the minute before, which counts as .25 at least
+  double times = 0;  // as much as at any time of the minute before, which counts as .5 at least
 };
 
 class WaitHistory {

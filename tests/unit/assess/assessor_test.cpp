@@ -495,12 +495,12 @@ TEST_CASE("an anomaly is told by the next tick where all wait longer, and needs 
   CHECK(after_a_break(nobody) == 0);
   CHECK(after_a_break(std::nullopt) == 0);
   // The longer they wait, the less rare it may be.
-  score.anomaly = 0.4;
+  score.anomaly = 0.35;
   CHECK(after_a_break(LongerWait{1.5, 1}) == 0);
   CHECK(after_a_break(LongerWait{1.5, 2}) == 2);
   score.anomaly = 0.265;
-  CHECK(after_a_break(LongerWait{1.5, 7}) == 0);
-  CHECK(after_a_break(LongerWait{1.5, 8}) == 2);
+  CHECK(after_a_break(LongerWait{1.5, 3}) == 0);
+  CHECK(after_a_break(LongerWait{1.5, 4}) == 2);
   score.anomaly = 0.25;
   CHECK(after_a_break(LongerWait{1.5, 1000}) == 0);
   score.anomaly = 0.9;
