@@ -22,19 +22,21 @@ constexpr double kLossMemoryS = 60;
 constexpr double kConfidenceAfterLoss = 0.6;  // below any sensible rule's (default 0.8)
 constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word, but its text may change
 
-// Tasks wait longer than in the whole minute before in one of eighty ticks where nothing is wrong: with it an
-// anomaly may be eighty times as common, on the scale of scores (-log10 p / 8), for the same false alarms.
-// Twice as long they wait in half as many or fewer (.6 % and .02 % at 2 and 4 times). And the next tick must
+// Where nothing is wrong all lost a second to longer waits, in one go, in 8 of 10,353 ticks, two in 3, four
+// in none. With that an anomaly might be as many times as common for the same false alarms: by .39, .44 and
+// .44 on the scale of scores (-log10 p / 8), if the two had nothing to do with each other. But who begins to
+// do more makes others wait. So less is given: .14, .24, .34, and .44 for eight. And the next tick must
 // agree.
-constexpr double kFeltPart = 0.24;
-constexpr double kTwiceAsLongPart = 0.05;
-constexpr double kMostTimes = 4;
+constexpr double kLeastLostS = 1;
+constexpr double kMostLostS = 8;
+constexpr double kLostPart = 0.14;
+constexpr double kTwiceAsMuchPart = 0.1;
 constexpr double kFeltHoldS = 0.4;
 
-// By how much less rare an anomaly may be while all wait so many times as long as lately.
-double felt_part(double times) {
-  return kFeltPart +
-         kTwiceAsLongPart * static_cast<double>(exact_log2(static_cast<float>(std::min(times, kMostTimes))));
+// By how much less rare an anomaly may be with which all lost so many seconds.
+double lost_part(double lost_s) {
+  const double times = std::clamp(lost_s, kLeastLostS, kMostLostS) / kLeastLostS;
+  return kLostPart + kTwiceAsMuchPart * static_cast<double>(exact_log2(static_cast<float>(times)));
 }
 
 std::string number(double value) {
@@ -353,8 +355,9 @@ void Assessor::read_risks(const FeatureTable& features, const Scores& scores) {
 void Assessor::read_anomalies(const FeatureTable& features, const Scores& scores,
                               std::optional<LongerWait> waits_longer) {
   // Where the waits are not known every anomaly may be felt.
-  const bool felt = !waits_longer || waits_longer->s > 0;
-  const double given = waits_longer && felt ? felt_part(waits_longer->times) : 0;
+  const bool longer = !waits_longer || waits_longer->s > 0;
+  const bool felt = !waits_longer || waits_longer->lost_s >= kLeastLostS;
+  const double given = waits_longer && longer ? lost_part(waits_longer->lost_s) : 0;
   const std::string why =
       given > 0 ? join({"; tasks here wait ", number(waits_longer->s), " s a second longer than usual"}) : "";
   for (std::size_t row = 0; row < features.entities.size(); ++row) {
@@ -363,8 +366,10 @@ void Assessor::read_anomalies(const FeatureTable& features, const Scores& scores
     const double alarm_at = score.anomaly_threshold - given;
     const bool unusual = score.anomalous || (!score.warming_up() && score.anomaly > alarm_at);
     const double held_s = held_for("anomaly", entity->id, score.anomalous, features.time);
-    const double felt_s = held_for("anomaly that is felt", entity->id, felt && unusual, features.time);
-    if ((!score.anomalous || held_s < options_.anomaly_hold_s) && felt_s < kFeltHoldS) continue;
+    const double longer_s =
+        held_for("anomaly while all wait longer", entity->id, longer && unusual, features.time);
+    const bool told_at_once = felt && longer_s >= kFeltHoldS;
+    if (!told_at_once && (!score.anomalous || held_s < options_.anomaly_hold_s)) continue;
     file({.reason = kAnomaly,
           .domain = domain_of(score.anomaly_reasons),
           .evidence = Evidence::kAnomaly,

@@ -166,7 +166,7 @@ std::optional<std::uint64_t> WaitHistory::onset_of(std::uint64_t age) const {
 }
 
 void WaitHistory::weigh_waiting(MonotonicNs now, std::uint64_t steps, bool watched) {
-  waits_longer_.reset();
+  const double lost_s = std::exchange(waits_longer_, std::nullopt).value_or(LongerWait{}).lost_s;
   const std::optional<std::uint64_t> onset = watched ? onset_of(0) : std::nullopt;
   double longer = onset ? 0 : static_cast<double>(kNan);
   // By the clock, so that a recording that begins later gives the same.
@@ -194,7 +194,8 @@ void WaitHistory::weigh_waiting(MonotonicNs now, std::uint64_t steps, bool watch
   }
   if (known < kUsualSteps) return;
   const bool felt = longer >= kLeastFelt && longer > most;
-  waits_longer_ = felt ? LongerWait{longer, longer / std::max(most, kLeastFelt)} : LongerWait{};
+  waits_longer_ =
+      felt ? LongerWait{longer, lost_s + longer * kStepS * static_cast<double>(steps)} : LongerWait{};
 }
 
 double WaitHistory::longer_wait(const Past& past, const Usuals& usuals, Span window) const {

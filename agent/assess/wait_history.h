@@ -19,8 +19,8 @@ namespace vedette {
 
 // How much longer all entities together wait now than usual.
 struct LongerWait {
-  double s = 0;      // seconds a second; 0: not to be felt
-  double times = 0;  // as much as at any time of the minute before, which counts as .5 at least
+  double s = 0;       // seconds a second; 0: not to be felt
+  double lost_s = 0;  // by that, for as long as it is felt
 };
 
 class WaitHistory {

@@ -489,19 +489,20 @@ TEST_CASE("an anomaly is told by the next tick where all wait longer, and needs 
   };
   CHECK(after_a_break(nobody) == 121);  // nobody waits for it: 60 s
   CHECK(after_a_break(LongerWait{1.5, 1}) == 2);
-  CHECK(after_a_break(std::nullopt) == 2);  // nobody knows
-  score.anomaly = 0.42;
+  CHECK(after_a_break(LongerWait{1.5, 0.9}) == 121);  // all lost less than a second
+  CHECK(after_a_break(std::nullopt) == 2);            // nobody knows
+  score.anomaly = 0.47;
   CHECK(after_a_break(LongerWait{1.5, 1}) == 2);
   CHECK(after_a_break(nobody) == 0);
   CHECK(after_a_break(std::nullopt) == 0);
-  // The longer they wait, the less rare it may be.
-  score.anomaly = 0.35;
+  // The more they lost, the less rare it may be.
+  score.anomaly = 0.37;
   CHECK(after_a_break(LongerWait{1.5, 1}) == 0);
   CHECK(after_a_break(LongerWait{1.5, 2}) == 2);
-  score.anomaly = 0.265;
-  CHECK(after_a_break(LongerWait{1.5, 3}) == 0);
-  CHECK(after_a_break(LongerWait{1.5, 4}) == 2);
-  score.anomaly = 0.25;
+  score.anomaly = 0.17;
+  CHECK(after_a_break(LongerWait{1.5, 7}) == 0);
+  CHECK(after_a_break(LongerWait{1.5, 8}) == 2);
+  score.anomaly = 0.15;
   CHECK(after_a_break(LongerWait{1.5, 1000}) == 0);
   score.anomaly = 0.9;
   score.learning = Learning::kKnown;
