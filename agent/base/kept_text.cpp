@@ -1,5 +1,7 @@
 #include "agent/base/kept_text.h"
 
+#include <cstdio>
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -29,15 +31,34 @@ Result<std::optional<std::string>> read_kept_text(const std::string& file, std::
 
 Status replace_kept_text(const std::string& file, std::string_view text) {
   const std::string fresh = file + ".new";
-  {
-    const FileHandle handle(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!handle) return fail_errno("open " + fresh);
-    if (::write(handle.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-        ::fsync(handle.get()) != 0) {
-      return fail_errno("write " + fresh);
-    }
+  const FileHandle handle(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!handle) return fail_errno("open " + fresh);
+  const auto failed = [&] {
+    auto error = fail_errno("write " + fresh);
+    ::unlink(fresh.c_str());
+    return error;
+  };
+  while (!text.empty()) {
+    const ssize_t count = ::write(handle.get(), text.data(), text.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return failed();
+    text.remove_prefix(static_cast<std::size_t>(count));
   }
-  if (::rename(fresh.c_str(), file.c_str()) != 0) return fail_errno("rename " + fresh + " to " + file);
+  if (::fsync(handle.get()) != 0) return failed();
+  return replace_kept_file(file, fresh);
+}
+
+Status replace_kept_file(const std::string& file, const std::string& fresh) {
+  if (std::rename(fresh.c_str(), file.c_str()) != 0) {
+    auto error = fail_errno("rename " + fresh + " to " + file);
+    ::unlink(fresh.c_str());
+    return error;
+  }
+  // Else a crash may bring the old one back.
+  const std::string folder = file.substr(0, file.rfind('/') + 1);
+  const FileHandle directory(
+      ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::fsync(directory.get()) != 0) return fail_errno("write the directory of " + file);
   return {};
 }
 

@@ -17,4 +17,7 @@ Result<std::optional<std::string>> read_kept_text(const std::string& file, std::
 // file or the new one, whole.
 Status replace_kept_text(const std::string& file, std::string_view text);
 
+// The same of what is in `fresh` already, on disk, in the same directory. `fresh` is gone afterwards.
+Status replace_kept_file(const std::string& file, const std::string& fresh);
+
 }  // namespace vedette

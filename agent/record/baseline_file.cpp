@@ -7,13 +7,12 @@
 #include <optional>
 #include <set>
 
-#include <fcntl.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 #include <unistd.h>
 #include <zstd.h>
 
-#include "agent/base/handle.h"
+#include "agent/base/kept_text.h"
 #include "agent/record/baselines.pb.h"
 #include "agent/score/anomaly.h"
 
@@ -280,12 +279,8 @@ Result<std::uint64_t> BaselineWriter::finish() {
   const std::string fresh = path_ + ".new";
   if (Status ok = stream_.write({}, ZstdWriter::Then::kEnd); !ok) return tl::unexpected(ok.error());
   if (Status ok = stream_.sync(); !ok) return tl::unexpected(ok.error());
-  if (std::rename(fresh.c_str(), path_.c_str()) != 0) return fail_errno("rename " + fresh + " to " + path_);
-  const std::string path = std::exchange(path_, {});
-  const std::string folder = path.substr(0, path.rfind('/') + 1);
-  const FileHandle directory(
-      ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory || ::fsync(directory.get()) != 0) return fail_errno("write the directory of " + path);
+  if (Status ok = replace_kept_file(path_, fresh); !ok) return tl::unexpected(ok.error());
+  path_.clear();
   return stream_.bytes_written();
 }
 

@@ -2,9 +2,12 @@
 // messages. Pure functions: any thread.
 #pragma once
 
+#include <array>
+#include <bitset>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_map>
 
 #include "agent/assess/assessor.h"
 #include "agent/base/result.h"
@@ -47,6 +50,17 @@ constexpr std::uint32_t kRecordingFormat = 3;
 constexpr std::uint32_t kAnomalousFlag = 1;
 constexpr std::uint32_t kWarmingUpFlag = 2;
 constexpr unsigned kLearningShift = 2;
+
+// What ticks told of an entity so far: one side tells what differs from it, the other adds that up.
+struct KnownEntity {
+  EntityPtr entity;
+  std::array<double, GAUGE_COUNT> gauges;
+  std::bitset<COUNTER_COUNT> unknown;
+  std::uint64_t tick = 0;  // when it was last seen: those of an older one are forgotten
+
+  KnownEntity() { gauges.fill(kMissing); }
+};
+using KnownEntities = std::unordered_map<EntityId, KnownEntity>;
 
 // `message` is overwritten, with the names of this agent's signals.
 void encode_header(const RecordingHeader& header, recording::Header& message);

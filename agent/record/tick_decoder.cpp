@@ -24,10 +24,12 @@ tl::unexpected<Error> impossible(std::uint64_t tick, std::string_view field) {
   return fail("tick " + std::to_string(tick) + " has an impossible " + std::string(field));
 }
 
+constexpr std::size_t kDropped = SIZE_MAX;  // only the recording has it
+
 // Recorded number -> number in `infos`, by name. Notes what only one side has.
 template <typename Names, typename Infos>
 std::vector<std::size_t> numbers_by_name(std::string_view what, const Names& names, const Infos& infos,
-                                         std::size_t none, std::vector<std::string>& notes) {
+                                         std::vector<std::string>& notes) {
   std::vector<std::size_t> numbers;
   std::vector<bool> found(infos.size(), false);
   for (const std::string& name : names) {
@@ -37,7 +39,7 @@ std::vector<std::size_t> numbers_by_name(std::string_view what, const Names& nam
                            ? infos.begin() + static_cast<std::ptrdiff_t>(likely)
                            : std::ranges::find_if(infos, [&](const auto& info) { return info.name == name; });
     if (place == infos.end()) {
-      numbers.push_back(none);
+      numbers.push_back(kDropped);
       notes.push_back(std::string(what) + " " + name + " is unknown to this agent: dropped");
     } else {
       numbers.push_back(static_cast<std::size_t>(place - infos.begin()));
@@ -60,14 +62,12 @@ Result<TickDecoder> TickDecoder::make(const recording::Header& message) {
   if (!header) return tl::unexpected(header.error());
   TickDecoder decoder;
   decoder.header_ = std::move(*header);
-  decoder.counters_ = numbers_by_name("counter", message.counters(), kCounters, kDropped, decoder.notes_);
-  decoder.histograms_ =
-      numbers_by_name("histogram", message.histograms(), kHistograms, kDropped, decoder.notes_);
-  decoder.gauges_ = numbers_by_name("gauge", message.gauges(), kGauges, kDropped, decoder.notes_);
-  decoder.events_ = numbers_by_name("event", message.events(), kEvents, kDropped, decoder.notes_);
+  decoder.counters_ = numbers_by_name("counter", message.counters(), kCounters, decoder.notes_);
+  decoder.histograms_ = numbers_by_name("histogram", message.histograms(), kHistograms, decoder.notes_);
+  decoder.gauges_ = numbers_by_name("gauge", message.gauges(), kGauges, decoder.notes_);
+  decoder.events_ = numbers_by_name("event", message.events(), kEvents, decoder.notes_);
   std::vector<std::string> of_signals;  // what they say of columns is said already
-  decoder.columns_ = numbers_by_name("column", message.columns(), feature_columns(), kDropped, of_signals);
-  decoder.buckets_ = message.histogram_buckets();
+  decoder.columns_ = numbers_by_name("column", message.columns(), feature_columns(), of_signals);
   decoder.absent_counters_.set();
   for (const std::size_t counter : decoder.counters_) {
     if (counter != kDropped) decoder.absent_counters_.reset(counter);
@@ -121,10 +121,9 @@ Status TickDecoder::decode_entities(const recording::Tick& tick, Observation& ob
     entity->workload = message.workload();
     entity->revision = message.revision();
     entity->restarts = message.restarts();
-    const auto [place, fresh] = known_.try_emplace(entity->id);
-    if (fresh) place->second.gauges.fill(kMissing);
-    place->second.entity = std::move(entity);
-    place->second.tick = ticks_;
+    KnownEntity& known = known_[entity->id];
+    known.entity = std::move(entity);
+    known.tick = ticks_;
   }
   if (!tick.same_rows()) {
     if (static_cast<std::size_t>(tick.rows_size()) > kMaxRows)
@@ -170,7 +169,7 @@ Status TickDecoder::decode_samples(const recording::Tick& tick, Observation& obs
   observation.samples.assign(rows_.size(), Sample{});
   for (std::size_t row = 0; row < rows_.size(); ++row) {
     observation.samples[row].entity = rows_[row];
-    const Known& known = known_.find(rows_[row])->second;
+    const KnownEntity& known = known_.find(rows_[row])->second;
     observation.samples[row].gauges = known.gauges;
     observation.samples[row].unknown = known.unknown;
   }
@@ -182,10 +181,11 @@ Status TickDecoder::decode_samples(const recording::Tick& tick, Observation& obs
       if (counter != kDropped) sample.counters[counter] = message.added(i);
     }
     for (int i = 0; i < message.bucket_size(); ++i) {
-      const std::size_t recorded = message.bucket(i) / buckets_;
+      const std::size_t recorded = message.bucket(i) / HISTOGRAM_BUCKETS;
       if (recorded >= histograms_.size()) return impossible(ticks_, "histogram");
       if (histograms_[recorded] != kDropped) {
-        sample.histograms[histograms_[recorded]][message.bucket(i) % buckets_] = message.bucket_added(i);
+        sample.histograms[histograms_[recorded]][message.bucket(i) % HISTOGRAM_BUCKETS] =
+            message.bucket_added(i);
       }
     }
   }

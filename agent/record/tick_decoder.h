@@ -2,12 +2,10 @@
 // and maps signals by name. Used by the tick thread of a replay.
 #pragma once
 
-#include <array>
 #include <bitset>
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "agent/act/policy.h"
@@ -47,14 +45,6 @@ public:
   const std::vector<Lesson>& lessons() const { return lessons_; }
 
 private:
-  struct Known {
-    EntityPtr entity;
-    std::array<double, GAUGE_COUNT> gauges;
-    std::bitset<COUNTER_COUNT> unknown;
-    std::uint64_t tick = 0;
-  };
-  static constexpr std::size_t kDropped = SIZE_MAX;
-
   TickDecoder() = default;
   Status decode_entities(const recording::Tick& tick, Observation& observation);
   Status decode_samples(const recording::Tick& tick, Observation& observation);
@@ -67,14 +57,13 @@ private:
 
   RecordingHeader header_;
   std::vector<std::string> notes_;
-  // Recorded number -> ours, or kDropped.
+  // Recorded number -> ours, or SIZE_MAX: dropped.
   std::vector<std::size_t> counters_, histograms_, gauges_, events_, columns_;
-  std::size_t buckets_ = 0;
   std::bitset<COUNTER_COUNT> absent_counters_;
   std::bitset<HISTOGRAM_COUNT> absent_histograms_;
   std::uint64_t ticks_ = 0;
   std::uint64_t dropped_before_ = 0;
-  std::unordered_map<EntityId, Known> known_;
+  KnownEntities known_;
   std::vector<EntityId> rows_;
   std::vector<ProbeHealth> probes_;
   Losses losses_;

@@ -130,8 +130,7 @@ void TickEncoder::encode_rows(const Observation& observation, recording::Tick& t
   for (std::size_t row = 0; row < observation.entities.size(); ++row) {
     const EntityPtr& entity = observation.entities[row];
     const auto [place, fresh] = known_.try_emplace(entity->id);
-    Known& known = place->second;
-    if (fresh) known.gauges.fill(kMissing);
+    KnownEntity& known = place->second;
     if (fresh || (known.entity != entity && !same_entity(*known.entity, *entity))) {
       encode_entity(*entity, *tick.add_entities());
     }

@@ -2,14 +2,12 @@
 // recorder's thread.
 #pragma once
 
-#include <array>
-#include <bitset>
 #include <cstdint>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "agent/act/policy.h"
+#include "agent/record/recording_format.h"
 #include "agent/record/verdict.h"
 #include "agent/snapshot.h"
 
@@ -25,13 +23,6 @@ public:
   void encode(const Snapshot& snapshot, std::uint64_t dropped_before, recording::Tick& tick);
 
 private:
-  struct Known {
-    EntityPtr entity;
-    std::array<double, GAUGE_COUNT> gauges;
-    std::bitset<COUNTER_COUNT> unknown;
-    std::uint64_t tick = 0;  // when it was last seen: those of an older one are forgotten
-  };
-
   void encode_rows(const Observation& observation, recording::Tick& tick);
   void encode_health(const Observation& observation, recording::Tick& tick);
   void encode_act(const ActState& act, recording::Tick& tick);
@@ -39,7 +30,7 @@ private:
   void encode_policy(const std::shared_ptr<const Policy>& policy, recording::Tick& tick);
 
   std::uint64_t number_ = 0;
-  std::unordered_map<EntityId, Known> known_;
+  KnownEntities known_;
   std::vector<EntityId> rows_, next_rows_;
   std::vector<ProbeHealth> probes_;
   Losses losses_;

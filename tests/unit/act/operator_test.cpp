@@ -1,4 +1,3 @@
-#include <cstdlib>
 #include <fstream>
 
 #include <doctest/doctest.h>
@@ -6,6 +5,7 @@
 
 #include "agent/act/decider.h"
 #include "agent/act/operator_store.h"
+#include "tests/unit/temporary_folder.h"
 
 using namespace vedette;
 
@@ -37,16 +37,6 @@ ActState connected() {
   return act;
 }
 
-class Directory {
-public:
-  Directory() { REQUIRE(::mkdtemp(path_) != nullptr); }
-  ~Directory() { std::system(("rm -r " + std::string(path_)).c_str()); }
-  std::string file(const std::string& name) const { return std::string(path_) + "/" + name; }
-
-private:
-  char path_[32] = "/tmp/vedette-operator-XXXXXX";
-};
-
 }  // namespace
 
 TEST_CASE("annotations are read, and what is not understood is said; a pause is then a pause") {
@@ -72,8 +62,8 @@ TEST_CASE("annotations are read, and what is not understood is said; a pause is 
 }
 
 TEST_CASE("what was said survives in a file, and what cannot be written does not count") {
-  const Directory directory;
-  const std::string file = directory.file("operator.json");
+  const TemporaryFolder folder;
+  const std::string file = folder.file("operator.json");
   {
     OperatorStore store(file);
     CHECK(*store.get() == OperatorSay{});
@@ -83,7 +73,7 @@ TEST_CASE("what was said survives in a file, and what cannot be written does not
   CHECK(*OperatorStore(file).get() == OperatorSay{kForever, {{"DiskError", 5}}, 7, ""});
   CHECK(::access((file + ".new").c_str(), F_OK) != 0);
   CHECK(::access((file + ".damaged").c_str(), F_OK) != 0);
-  OperatorStore lost(directory.file("none/operator.json"));
+  OperatorStore lost(folder.file("none/operator.json"));
   const Status refused = lost.set({kForever, {}, 0, ""});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().text.find("none/operator.json.new: No such file") != std::string::npos);
@@ -91,8 +81,8 @@ TEST_CASE("what was said survives in a file, and what cannot be written does not
 }
 
 TEST_CASE("where it is not known what was said the agent is paused, over restarts, until somebody speaks") {
-  const Directory directory;
-  const std::string file = directory.file("operator.json");
+  const TemporaryFolder folder;
+  const std::string file = folder.file("operator.json");
   const auto error_of = [&](const std::string& text) {
     std::ofstream(file) << text;
     const auto said = OperatorStore(file).get();

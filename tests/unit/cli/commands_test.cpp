@@ -6,11 +6,11 @@
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "agent/act/policy.h"
 #include "exporter/exporter.h"
 #include "tests/unit/exporter/example_snapshot.h"
+#include "tests/unit/temporary_folder.h"
 #include "tools/cli/format.h"
 
 namespace {
@@ -21,19 +21,13 @@ using nlohmann::json;
 class ServedNode {
 public:
   ServedNode() {
-    char name[] = "/tmp/vedette-cli-XXXXXX";
-    directory_ = ::mkdtemp(name);
     vedette::ExporterOptions options;
     options.listen = "";
-    options.socket_path = directory_ + "/agent.sock";
+    options.socket_path = folder_.file("agent.sock");
     options.node_name = "worker-3";
     auto made = vedette::Exporter::make(options);
     REQUIRE(made.has_value());
     exporter_ = std::move(*made);
-  }
-  ~ServedNode() {
-    exporter_.reset();
-    ::rmdir(directory_.c_str());
   }
   void publish(const vedette::example::Scene& scene) {
     exporter_->publish(vedette::example::snapshot(scene));
@@ -50,13 +44,13 @@ public:
   Outcome run(std::vector<std::string> arguments, vedette::Screen screen = {}) const {
     std::ostringstream out;
     std::ostringstream err;
-    arguments.insert(arguments.end(), {"--socket", directory_ + "/agent.sock"});
+    arguments.insert(arguments.end(), {"--socket", folder_.file("agent.sock")});
     const int code = vedette::run_cli(arguments, {out, err, screen});
     return {code, out.str(), err.str()};
   }
 
 private:
-  std::string directory_;
+  vedette::TemporaryFolder folder_;  // outlives the exporter
   std::unique_ptr<vedette::Exporter> exporter_;
 };
 

@@ -1,11 +1,11 @@
 #include "tools/cli/kubeconfig.h"
 
-#include <filesystem>
 #include <fstream>
 #include <string>
 
 #include <doctest/doctest.h>
-#include <unistd.h>
+
+#include "tests/unit/temporary_folder.h"
 
 namespace {
 
@@ -17,21 +17,12 @@ constexpr const char* kPem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIF
 constexpr const char* kPemBase64 =
     "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUIKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
 
-class Folder {
+class Folder : public vedette::TemporaryFolder {
 public:
-  Folder() {
-    char name[] = "/tmp/vedette-kubeconfig-XXXXXX";
-    path_ = ::mkdtemp(name);
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
   std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ + "/" + name) << text;
-    return path_ + "/" + name;
+    std::ofstream(file(name)) << text;
+    return file(name);
   }
-  const std::string& path() const { return path_; }
-
-private:
-  std::string path_;
 };
 
 // As kubectl writes it, with the given cluster and user, and a user beside it that is none of our business.
@@ -125,7 +116,7 @@ TEST_CASE("a kubeconfig that cannot be used is refused in one sentence that name
     CHECK(read.error().text.find('\n') == std::string::npos);
     CHECK(read.error().text.find("secret") == std::string::npos);
   }
-  const Result<KubeClientOptions> gone = read_kubeconfig(folder.path() + "/gone");
+  const Result<KubeClientOptions> gone = read_kubeconfig(folder.file("gone"));
   REQUIRE_FALSE(gone);
   CHECK(gone.error().text.find("/gone") != std::string::npos);
 }

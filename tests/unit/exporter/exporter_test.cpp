@@ -19,21 +19,13 @@
 #include "exporter/api.pb.h"
 #include "exporter/wire.h"
 #include "tests/unit/exporter/example_snapshot.h"
+#include "tests/unit/temporary_folder.h"
 
 namespace {
 
 using vedette::Exporter;
 using vedette::FileHandle;
 namespace api = vedette::api;
-
-struct TemporaryDirectory {
-  TemporaryDirectory() {
-    char name[] = "/tmp/vedette-exporter-XXXXXX";
-    path = ::mkdtemp(name);
-  }
-  ~TemporaryDirectory() { ::rmdir(path.c_str()); }
-  std::string path;
-};
 
 vedette::Result<std::unique_ptr<Exporter>> make(const std::string& listen, const std::string& socket_path) {
   vedette::ExporterOptions options;
@@ -105,8 +97,8 @@ std::string http_get(int port, const std::string& target) {
 }
 
 TEST_CASE("the socket answers before and after the first tick, and is private to root's group") {
-  const TemporaryDirectory directory;
-  const std::string path = directory.path + "/agent.sock";
+  const vedette::TemporaryFolder folder;
+  const std::string path = folder.file("agent.sock");
   {
     const auto exporter = start(path);
     struct stat status {};
@@ -131,8 +123,8 @@ TEST_CASE("the socket answers before and after the first tick, and is private to
 }
 
 TEST_CASE("rubbish, an oversized length and a wrong version get an error answer and a closed connection") {
-  const TemporaryDirectory directory;
-  const std::string path = directory.path + "/agent.sock";
+  const vedette::TemporaryFolder folder;
+  const std::string path = folder.file("agent.sock");
   const auto exporter = start(path);
   exporter->publish(vedette::example::snapshot());
   api::Request future = status_request();
@@ -161,8 +153,8 @@ TEST_CASE("rubbish, an oversized length and a wrong version get an error answer 
 }
 
 TEST_CASE("a request may come in pieces, and many at once are answered in order") {
-  const TemporaryDirectory directory;
-  const std::string path = directory.path + "/agent.sock";
+  const vedette::TemporaryFolder folder;
+  const std::string path = folder.file("agent.sock");
   const auto exporter = start(path);
   exporter->publish(vedette::example::snapshot());
   const FileHandle client = connect_to(path);
@@ -178,8 +170,8 @@ TEST_CASE("a request may come in pieces, and many at once are answered in order"
 }
 
 TEST_CASE("the seventeenth client is turned away with a reason, the others stay served") {
-  const TemporaryDirectory directory;
-  const std::string path = directory.path + "/agent.sock";
+  const vedette::TemporaryFolder folder;
+  const std::string path = folder.file("agent.sock");
   const auto exporter = start(path);
   exporter->publish(vedette::example::snapshot());
   std::vector<FileHandle> clients;
@@ -199,8 +191,8 @@ TEST_CASE("the seventeenth client is turned away with a reason, the others stay 
 }
 
 TEST_CASE("a stream brings each new snapshot, and one that is never read holds nobody up") {
-  const TemporaryDirectory directory;
-  const std::string path = directory.path + "/agent.sock";
+  const vedette::TemporaryFolder folder;
+  const std::string path = folder.file("agent.sock");
   const auto exporter = start(path);
   exporter->publish(vedette::example::snapshot({.quiet_pods = 500, .tick = 1}));
   api::Request request;
@@ -221,8 +213,8 @@ TEST_CASE("a stream brings each new snapshot, and one that is never read holds n
 }
 
 TEST_CASE("explain finds one entity, names the candidates of two, and says what exists for none") {
-  const TemporaryDirectory directory;
-  const std::string path = directory.path + "/agent.sock";
+  const vedette::TemporaryFolder folder;
+  const std::string path = folder.file("agent.sock");
   const auto exporter = start(path);
   for (std::uint64_t tick = 1; tick <= 5; ++tick)
     exporter->publish(vedette::example::snapshot({.tick = tick}));
@@ -254,8 +246,8 @@ TEST_CASE("explain finds one entity, names the candidates of two, and says what 
 }
 
 TEST_CASE("a path that somebody listens on is refused, a stale one is taken over, a file is left alone") {
-  const TemporaryDirectory directory;
-  const std::string path = directory.path + "/agent.sock";
+  const vedette::TemporaryFolder folder;
+  const std::string path = folder.file("agent.sock");
   {
     const auto exporter = start(path);
     const auto second = make("", path);
@@ -310,8 +302,8 @@ TEST_CASE("metrics and health are served over HTTP, and a taken or malformed add
 }
 
 TEST_CASE("scrapes, questions and ticks at the same time disturb each other in nothing") {
-  const TemporaryDirectory directory;
-  const std::string path = directory.path + "/agent.sock";
+  const vedette::TemporaryFolder folder;
+  const std::string path = folder.file("agent.sock");
   const auto exporter = start(path, "127.0.0.1:0");
   exporter->publish(vedette::example::snapshot());
   std::atomic<bool> done = false;
