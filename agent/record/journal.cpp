@@ -5,14 +5,15 @@
 #include <condition_variable>
 #include <deque>
 #include <future>
+#include <iterator>
 #include <mutex>
-#include <set>
 #include <stop_token>
 #include <thread>
 
 #include <spdlog/spdlog.h>
 
 #include "agent/act/policy.h"
+#include "agent/score/baselines.h"
 
 namespace vedette {
 namespace {
@@ -25,7 +26,7 @@ constexpr std::chrono::seconds kRetry{10};
 bool same(const JournalCondition& a, const JournalCondition& b) {
   return a.condition.began_wall_ns == b.condition.began_wall_ns &&
          a.condition.severity == b.condition.severity && a.incident == b.incident && a.rule == b.rule &&
-         a.outcome == b.outcome;
+         a.outcome == b.outcome && a.workload == b.workload;
 }
 
 bool same(const Incident& a, const Incident& b) {
@@ -212,20 +213,13 @@ Result<std::optional<JournalIncident>> Journal::find(const std::string& id) {
 }
 
 Status Journal::say(const JournalFeedback& feedback) {
-  const auto said = worker_->ask<std::optional<JournalIncident>>(
-      [=](JournalStore& store) -> Result<std::optional<JournalIncident>> {
-        const Status ok = store.put(feedback);
-        if (!ok) return tl::unexpected(ok.error());
-        return store.find(feedback.incident);
-      });
-  if (!said) return tl::unexpected(said.error());
-  if (!*said) return {};
-  std::set<std::string> entities;
-  for (const IncidentCondition& condition : (*said)->incident.conditions) {
-    if (condition.evidence == Evidence::kAnomaly) entities.insert(condition.entity);
-  }
+  auto lessons = worker_->ask<std::vector<Lesson>>([=](JournalStore& store) -> Result<std::vector<Lesson>> {
+    if (Status ok = store.put(feedback); !ok) return tl::unexpected(ok.error());
+    return store.lessons(feedback);
+  });
+  if (!lessons) return tl::unexpected(lessons.error());
   const std::lock_guard lock(worker_->mutex);
-  for (const std::string& entity : entities) worker_->lessons.push_back({entity, feedback.verdict == "true"});
+  std::ranges::move(*lessons, std::back_inserter(worker_->lessons));
   return {};
 }
 
@@ -252,6 +246,7 @@ void Journal::note_conditions(const Snapshot& snapshot) {
                        condition.confidence,
                        condition.message,
                        condition.came_true};
+    entry.workload = baseline_workload(*condition.entity);
     if (condition.came_true) entry.outcome = Outcome::kConfirmed;
     // Only what the rule could have acted on is its record.
     if (snapshot.decision.policy && condition.entity->kind == EntityKind::kNode) {

@@ -1,6 +1,7 @@
 #include "agent/record/journal_store.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <utility>
 
@@ -17,7 +18,7 @@ namespace {
 // Whatever an older agent would misread or break (a column with another meaning, a rule that its rows do not
 // keep) is a new major: that it sets aside.
 constexpr int kMajor = 0;
-constexpr int kMinor = 2;
+constexpr int kMinor = 3;
 constexpr int kVersion = 1000 * kMajor + kMinor;
 constexpr int kApplicationId = 0x56656465;  // "Vede"
 constexpr std::int64_t kPageBytes = 4096;
@@ -48,6 +49,14 @@ constexpr const char* kSuspects = R"(
 CREATE TABLE suspects(incident TEXT NOT NULL, place INTEGER NOT NULL, entity TEXT NOT NULL, score REAL NOT NULL,
   why TEXT NOT NULL, PRIMARY KEY(incident, place)) WITHOUT ROWID;
 )";
+
+// Since version 0.3: of whom an operator's word teaches, also when its pod has gone.
+constexpr const char* kWorkloads = R"(
+ALTER TABLE conditions ADD COLUMN workload TEXT NOT NULL DEFAULT '';
+)";
+
+// What makes each minor version of the one before.
+constexpr std::array<const char*, kMinor> kSteps{kSchema, kSuspects, kWorkloads};
 
 // What each verdict is worth: the newest word of an operator, else what followed. One that lasts and that
 // nobody spoke about is none yet. 0 undecided, 1 confirmed, 2 refuted.
@@ -153,7 +162,7 @@ Result<std::unique_ptr<JournalStore>> JournalStore::open_once(const std::string&
     return store->damaged_ ? refuse("damaged") : tl::unexpected(error);
   }
   if (*tables > 0 && *application != kApplicationId) return refuse("a database of another program");
-  if (*version / 1000 != kMajor)
+  if (*version < 0 || *version / 1000 != kMajor)
     return refuse("of version " + std::to_string(*version / 1000) + "." + std::to_string(*version % 1000) +
                   ", this agent knows versions " + std::to_string(kMajor) + ".x");
   {
@@ -177,9 +186,10 @@ Result<std::unique_ptr<JournalStore>> JournalStore::open_once(const std::string&
   }
   if (Status ok = store->begin(); !ok) return tl::unexpected(ok.error());
   if (*version < kVersion) {
-    const std::string made = std::string(*tables == 0 ? kSchema : "") + kSuspects +
-                             "PRAGMA user_version = " + std::to_string(kVersion) +
-                             "; PRAGMA application_id = " + std::to_string(kApplicationId) + ";";
+    std::string made = "PRAGMA user_version = " + std::to_string(kVersion) +
+                       "; PRAGMA application_id = " + std::to_string(kApplicationId) + ";";
+    for (auto minor = static_cast<std::size_t>(*version); minor < kSteps.size(); ++minor)
+      made += kSteps[minor];
     if (Status ok = store->run(made.c_str()); !ok) return tl::unexpected(ok.error());
   }
   for (const char* sql : {"UPDATE conditions SET ended_ns = ? WHERE ended_ns = 0",
@@ -234,15 +244,15 @@ Status JournalStore::put(const JournalCondition& entry) {
   Statement statement(
       db_,
       "INSERT INTO conditions(began_ns, reason, entity, ended_ns, incident, rule, domain, evidence, "
-      "severity, confidence, message, outcome) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "severity, confidence, message, outcome, workload) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT DO UPDATE SET ended_ns = excluded.ended_ns, incident = excluded.incident, "
       "rule = excluded.rule, severity = excluded.severity, confidence = excluded.confidence, "
-      "message = excluded.message, outcome = excluded.outcome");
+      "message = excluded.message, outcome = excluded.outcome, workload = excluded.workload");
   statement
       .bind(condition.began_wall_ns, condition.reason, condition.entity, condition.ended_wall_ns,
             entry.incident, entry.rule, std::uint64_t(condition.domain), std::uint64_t(condition.evidence),
             std::uint64_t(condition.severity), condition.confidence, condition.message,
-            std::uint64_t(entry.outcome))
+            std::uint64_t(entry.outcome), entry.workload)
       .step();
   return done(statement);
 }
@@ -413,6 +423,19 @@ Status JournalStore::read_rest(JournalIncident& entry) {
   while (feedback.step())
     entry.feedback.push_back({feedback.time(0), id, feedback.text(1), feedback.text(2)});
   return done(feedback);
+}
+
+Result<std::vector<Lesson>> JournalStore::lessons(const JournalFeedback& feedback) {
+  // A workload may become known while its condition lasts.
+  Statement of(db_,
+               "SELECT min(entity), workload FROM (SELECT entity, max(workload) AS workload FROM conditions "
+               "WHERE incident = ? AND evidence = ? GROUP BY entity) "
+               "GROUP BY CASE workload WHEN '' THEN entity ELSE workload END, workload = '' ORDER BY 1");
+  of.bind(feedback.incident, std::uint64_t(Evidence::kAnomaly));
+  std::vector<Lesson> lessons;
+  while (of.step()) lessons.push_back({of.text(0), feedback.verdict == "true", of.text(1)});
+  if (!of.is_done()) return failure();
+  return lessons;
 }
 
 Result<TrackRecord> JournalStore::record() {

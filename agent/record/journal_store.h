@@ -11,6 +11,7 @@
 #include "agent/act/track_record.h"
 #include "agent/assess/incidents.h"
 #include "agent/base/result.h"
+#include "agent/score/scorer.h"
 
 struct sqlite3;
 
@@ -23,6 +24,7 @@ struct JournalCondition {
   IncidentCondition condition;
   std::string incident;  // empty: it belongs to none
   std::string rule;      // of the policy that is about it
+  std::string workload;  // baseline_workload() of its entity
   Outcome outcome = Outcome::kUndecided;
 };
 
@@ -80,6 +82,8 @@ public:
   // Newest first. Those that opened at `since` or later, or are open.
   Result<std::vector<JournalIncident>> incidents(WallNs since_wall_ns, std::size_t limit);
   Result<std::optional<JournalIncident>> find(const std::string& id);
+  // What a word about an incident teaches of those whose anomaly it told, once for each workload.
+  Result<std::vector<Lesson>> lessons(const JournalFeedback& feedback);
   Result<TrackRecord> record();
   std::uint64_t bytes() const;
 

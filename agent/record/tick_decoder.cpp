@@ -102,7 +102,7 @@ Status TickDecoder::decode(const recording::Tick& tick, Observation& observation
   if (auto status = decode_taught(tick); !status) return status;
   lessons_.clear();
   for (const recording::Lesson& lesson : tick.lessons())
-    lessons_.push_back({lesson.entity(), lesson.right()});
+    lessons_.push_back({lesson.entity(), lesson.right(), lesson.workload()});
   ++ticks_;
   return {};
 }

@@ -116,6 +116,7 @@ void TickEncoder::encode(const Snapshot& snapshot, std::uint64_t dropped_before,
     recording::Lesson& message = *tick.add_lessons();
     message.set_entity(lesson.entity);
     message.set_right(lesson.right);
+    message.set_workload(lesson.workload);
   }
   ++number_;
 }

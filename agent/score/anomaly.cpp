@@ -339,13 +339,19 @@ float AnomalyScorer::threshold(std::size_t entities) const {
   return -exact_log10(static_cast<float>(std::min(share, kMostShare)));
 }
 
-void AnomalyScorer::handicap(State& state, double decades) const {
-  state.handicap =
-      std::min(state.handicap + static_cast<float>(decades), static_cast<float>(options_.max_handicap));
+float AnomalyScorer::handicapped(float handicap, double decades) const {
+  return std::min(handicap + static_cast<float>(decades), static_cast<float>(options_.max_handicap));
 }
 
 void AnomalyScorer::heed(const std::vector<Lesson>& lessons) {
   lessons_.insert(lessons_.end(), lessons.begin(), lessons.end());
+}
+
+void AnomalyScorer::teach(std::string_view workload, std::string_view name, float& handicap) const {
+  for (const Lesson& lesson : lessons_) {
+    if (lesson.workload.empty() ? lesson.entity != name : lesson.workload != workload) continue;
+    handicap = lesson.right ? 0 : handicapped(handicap, options_.told_handicap);
+  }
 }
 
 bool AnomalyScorer::flag(State& state, float least, double elapsed_s) const {
@@ -356,7 +362,8 @@ bool AnomalyScorer::flag(State& state, float least, double elapsed_s) const {
   state.flagged = flagged;
   state.handicap *= 1 - forgetting(elapsed_s, options_.handicap_half_life_s);
   state.calm_s = flagged ? 0 : state.calm_s + elapsed_s;
-  if (!flagged && state.was_flagged && state.calm_s >= kAnotherS) handicap(state, options_.handicap);
+  if (!flagged && state.was_flagged && state.calm_s >= kAnotherS)
+    state.handicap = handicapped(state.handicap, options_.handicap);
   state.was_flagged = flagged || (state.was_flagged && state.calm_s < kAnotherS);
   return flagged;
 }
@@ -387,13 +394,7 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
       judge(table.row(i), *state);
       state->unjudged_s = 0;
     }
-    for (const Lesson& lesson : lessons_) {
-      if (lesson.entity != table.entities[i]->name) continue;
-      if (lesson.right)
-        state->handicap = 0;
-      else
-        handicap(*state, options_.told_handicap);
-    }
+    teach(state->workload, table.entities[i]->name, state->handicap);
     EntityScore& out = scores.entities[i];
     if (state->age_s >= state->learns_until_s)
       state->learning = state->detector.known() ? Learning::kDone : Learning::kNew;
@@ -405,7 +406,7 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
     out.anomalous = flag(*state, least, elapsed_s);
     out.anomaly_reasons = state->reasons;
   }
-  lessons_.clear();
+  for (auto& [workload, absent] : absent_) teach(workload, {}, absent.baseline.handicap);
   if (states_.size() > rows) {
     std::vector<EntityId> gone;
     for (const auto& [id, state] : states_) {
@@ -413,11 +414,14 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
     }
     std::ranges::sort(gone);
     for (const EntityId id : gone) {
-      leave(*states_[id]);
+      State& state = *states_[id];
+      teach(state.workload, {}, state.handicap);
+      leave(state);
       states_.erase(id);
     }
     states_changed_ = true;
   }
+  lessons_.clear();
   count_replicas(now);
 }
 

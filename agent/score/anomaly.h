@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -74,7 +75,8 @@ public:
   // here is never replaced by what another node knows. Who was started again begins and settles once more.
   void learn(const Baselines& baselines) override;
   // Whose alarm a person called false or benign must be rarer to be flagged again, as after flags of its own;
-  // who was rightly flagged need not be. Who has gone meanwhile is not found.
+  // who was rightly flagged need not be. So must all of its workload, and who begins with what the last of it
+  // left.
   void heed(const std::vector<Lesson>& lessons) override;
   // Of what baseline() has something: those that live first, then those that left last.
   std::vector<std::string> workloads() const;
@@ -112,7 +114,9 @@ private:
   // Each of so many entities' part of the false alarms, as -log10 of a share of its time.
   float threshold(std::size_t entities) const;
   bool flag(State& state, float least, double elapsed_s) const;
-  void handicap(State& state, double decades) const;
+  // What was said of a workload, or of one that is none's, to the handicap of one of it.
+  void teach(std::string_view workload, std::string_view name, float& handicap) const;
+  float handicapped(float handicap, double decades) const;
   void leave(const State& state);
   void bound_absent();
 

@@ -60,8 +60,9 @@ struct EntityScore {
 
 // What a person said (`vedette feedback`) of an incident that told an anomaly of this entity.
 struct Lesson {
-  std::string entity;  // its name
-  bool right = false;  // it was trouble; else a false or a benign alarm
+  std::string entity;    // its name
+  bool right = false;    // it was trouble; else a false or a benign alarm
+  std::string workload;  // baseline_workload() of it; empty: of this entity alone
   bool operator==(const Lesson&) const = default;
 };
 

@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "agent/act/decider.h"
-#include "agent/yaml_section.h"
 #include "tests/kube/writer.h"
+#include "tests/policy_of.h"
 #include "tests/skip.h"
 
 using namespace vedette;
@@ -50,14 +50,6 @@ Condition trouble(const std::string& reason, double first_s, double last_s) {
   condition.message = "because of a test";
   condition.count = 1;
   return condition;
-}
-
-std::shared_ptr<const Policy> policy_of(const std::string& yaml) {
-  auto root = YamlSection::parse("policy: " + yaml, "f");
-  REQUIRE(root);
-  auto policy = Policy::read(*root, "f");
-  if (!policy) FAIL(policy.error().text);
-  return std::make_shared<const Policy>(std::move(*policy));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "agent/record/baseline_file.h"
 #include "agent/record/recorder.h"
+#include "tests/policy_of.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace vedette {
@@ -24,14 +25,6 @@ RecordedSettings settings() {
   settings.model = "builtin";
   settings.false_alarms_per_week = 3;
   return settings;
-}
-
-std::shared_ptr<const Policy> policy_of(const std::string& rules) {
-  auto root = YamlSection::parse("policy: {rules: [" + rules + "]}", "test.yaml");
-  REQUIRE(root.has_value());
-  auto policy = Policy::read(*root, "test.yaml");
-  REQUIRE(policy.has_value());
-  return std::make_shared<const Policy>(std::move(*policy));
 }
 
 // A node and a pod at two ticks a second: noise, records lost at the start, a disk that is full all the time,
@@ -186,8 +179,9 @@ TEST_CASE("a whole run is judged again to the bit, by the settings that it bring
 TEST_CASE("what the agent was taught, and what was said of its incidents, is part of its recording") {
   const RecordedRun first;
   const RecordedRun taught(first.learnt());
-  const RecordedRun told(first.learnt(), {{"node", false}});
-  for (const RecordedRun* run : {&taught, &told}) {
+  const RecordedRun told(first.learnt(), {{"node", false, ""}});
+  const RecordedRun told_workload(first.learnt(), {{"a replica that has gone", false, "node"}});
+  for (const RecordedRun* run : {&taught, &told, &told_workload}) {
     const Judged judged = judge({run->file(), nullptr, ""});
     CHECK(judged.ticks == kTicks);
     CHECK(judged.different == 0);
@@ -203,6 +197,7 @@ TEST_CASE("what the agent was taught, and what was said of its incidents, is par
   CHECK(tick_of(first, 300)[1].learning == Learning::kNew);
   CHECK(tick_of(taught, 300)[1].learning == Learning::kDone);
   CHECK(tick_of(told, 300)[0].anomaly_threshold > tick_of(taught, 300)[0].anomaly_threshold);
+  CHECK(tick_of(told_workload, 300)[0].anomaly_threshold == tick_of(told, 300)[0].anomaly_threshold);
 }
 
 TEST_CASE("where the beginning is missing, what came after some minutes is judged again to the bit") {
@@ -219,12 +214,13 @@ TEST_CASE("where the beginning is missing, what came after some minutes is judge
 TEST_CASE("another policy acts otherwise on the same verdicts") {
   const RecordedRun run;
   for (const std::string& path : {run.file(), run.flight()}) {
-    const Judged mild = judge({path, policy_of("{reason: FilesystemError, effect: None}"), ""});
+    const Judged mild = judge({path, policy_of("{rules: [{reason: FilesystemError, effect: None}]}"), ""});
     CHECK(mild.different > 0);
     CHECK(mild.tainted_then);
     CHECK_FALSE(mild.tainted_now);
     CHECK(mild.error_compared);
-    const Judged hard = judge({path, policy_of("{reason: FilesystemError, effect: NoExecute}"), ""});
+    const Judged hard =
+        judge({path, policy_of("{rules: [{reason: FilesystemError, effect: NoExecute}]}"), ""});
     CHECK(hard.effect_now == "NoExecute");
   }
 }

@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/policy_of.h"
+
 using namespace vedette;
 
 namespace {
@@ -23,14 +25,6 @@ Condition unhealthy_node(MonotonicNs evidence_ns, double confidence = 1) {
 Instant at(double seconds) {
   const auto ns = static_cast<std::uint64_t>(seconds * 1e9);
   return {ns, 1'000'000'000'000 + ns};
-}
-
-std::shared_ptr<const Policy> policy_of(const std::string& yaml) {
-  auto root = YamlSection::parse("policy: " + yaml, "f");
-  REQUIRE(root);
-  auto policy = Policy::read(*root, "f");
-  if (!policy) FAIL(policy.error().text);
-  return std::make_shared<const Policy>(std::move(*policy));
 }
 
 // Hard evidence that has come for `length_s`, the newest a moment ago.

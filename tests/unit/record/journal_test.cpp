@@ -226,18 +226,21 @@ TEST_CASE("a journal of a newer minor version is gone on with, and what is only 
   CHECK(ask("SELECT what FROM dreams") == "sheep");
 }
 
-TEST_CASE("a journal of version 1, which knew no suspects, is taken over") {
+TEST_CASE("a journal of version 1, which knew neither suspects nor workloads, is taken over") {
   const Folder folder;
   {
     const auto store = opened(folder.journal());
     must(store->begin());
     must(store->put(incident(kId, kNow)));
+    must(store->put(condition(kId, kNow)));
     must(store->commit());
   }
   sqlite3* db = nullptr;
   REQUIRE(sqlite3_open(folder.journal().c_str(), &db) == SQLITE_OK);
-  REQUIRE(sqlite3_exec(db, "DROP TABLE suspects; PRAGMA user_version = 1", nullptr, nullptr, nullptr) ==
-          SQLITE_OK);
+  REQUIRE(sqlite3_exec(db,
+                       "DROP TABLE suspects; ALTER TABLE conditions DROP COLUMN workload; "
+                       "PRAGMA user_version = 1",
+                       nullptr, nullptr, nullptr) == SQLITE_OK);
   sqlite3_close(db);
   const auto store = opened(folder.journal());
   CHECK(store->set_aside().empty());
@@ -246,10 +249,16 @@ TEST_CASE("a journal of version 1, which knew no suspects, is taken over") {
   REQUIRE(*found);
   CHECK((*found)->incident.cause == "node");
   CHECK((*found)->incident.suspects.empty());
+  CHECK((*found)->incident.conditions.size() == 1);
+  JournalCondition unusual = condition(kId, kNow + 1);
+  unusual.condition.evidence = Evidence::kAnomaly;
+  unusual.workload = "node";
   must(store->begin());
   must(store->put(incident(kId, kNow)));
+  must(store->put(unusual));
   must(store->commit());
   CHECK((*store->find(kId))->incident.suspects.size() == 2);
+  CHECK(store->lessons({kNow, kId, "true", ""}).value() == std::vector<Lesson>{{"node", true, "node"}});
 }
 
 TEST_CASE(
@@ -386,18 +395,26 @@ TEST_CASE(
   CHECK(journal.state().error.empty());
 }
 
-TEST_CASE("what is said of an incident is a lesson for the scores of those whose anomaly it told, once") {
+TEST_CASE("what is said of an incident is a lesson for the workloads whose anomaly it told, once for each") {
   const Folder folder;
   Journal journal({.path = folder.journal()});
   const auto snapshot = snapshot_of_trouble();
-  const auto pod = std::make_shared<Entity>();
-  pod->id = 7;
-  pod->name = "shop/api-1";
-  Condition unusual = snapshot->conditions.front();
-  unusual.reason = "Anomaly";
-  unusual.evidence = Evidence::kAnomaly;
-  unusual.entity = pod;
-  snapshot->conditions.push_back(unusual);
+  const auto tell_anomaly = [&](EntityId id, const std::string& name, const std::string& workload) {
+    const auto pod = std::make_shared<Entity>();
+    pod->id = id;
+    pod->kind = EntityKind::kPod;
+    pod->name = "shop/" + name;
+    pod->namespace_name = "shop";
+    pod->workload = workload;
+    Condition unusual = snapshot->conditions.front();
+    unusual.reason = "Anomaly";
+    unusual.evidence = Evidence::kAnomaly;
+    unusual.entity = pod;
+    snapshot->conditions.push_back(unusual);
+  };
+  tell_anomaly(7, "api-1", "Deployment/api");
+  tell_anomaly(8, "api-2", "Deployment/api");
+  tell_anomaly(9, "nobody", "");
   Incidents incidents;
   snapshot->incidents = incidents.update(snapshot->observation.time, snapshot->conditions, CauseFinder());
   journal.publish(snapshot);
@@ -405,7 +422,11 @@ TEST_CASE("what is said of an incident is a lesson for the scores of those whose
   CHECK(journal.take_lessons().empty());
   must(journal.say({kNow + 1, id, "benign", "a nightly job"}));
   must(journal.say({kNow + 2, id, "true", "no, it was trouble"}));
-  CHECK(journal.take_lessons() == std::vector<Lesson>{{"shop/api-1", false}, {"shop/api-1", true}});
+  const std::string workload = "pod/shop/Deployment/api";
+  CHECK(journal.take_lessons() == std::vector<Lesson>{{"shop/api-1", false, workload},
+                                                      {"shop/nobody", false, ""},
+                                                      {"shop/api-1", true, workload},
+                                                      {"shop/nobody", true, ""}});
   CHECK(journal.take_lessons().empty());
   must(journal.say({kNow + 3, "20200101-000000-000000", "false", "of no incident"}));
   CHECK(journal.take_lessons().empty());

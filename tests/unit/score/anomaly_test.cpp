@@ -137,10 +137,48 @@ TEST_CASE("whose alarm was false or benign must be rarer to be flagged again, un
     CHECK(feed.scores.entities[0].anomaly_threshold == before);
     return 8 * (feed.scores.entities[1].anomaly_threshold - before);
   };
-  CHECK(decades_after({{"1", false}}) == doctest::Approx(1).epsilon(0.01));
-  CHECK(decades_after({{"1", false}, {"nobody", false}}) == doctest::Approx(2).epsilon(0.01));
-  CHECK(decades_after({{"1", false}}) == doctest::Approx(2).epsilon(0.01));  // at most
-  CHECK(decades_after({{"1", true}}) == 0);
+  CHECK(decades_after({{"1", false, ""}}) == doctest::Approx(1).epsilon(0.01));
+  CHECK(decades_after({{"1", false, ""}, {"nobody", false, ""}}) == doctest::Approx(2).epsilon(0.01));
+  CHECK(decades_after({{"1", false, ""}}) == doctest::Approx(2).epsilon(0.01));  // at most
+  CHECK(decades_after({{"1", true, ""}}) == 0);
+}
+
+TEST_CASE("what was said of one pod holds for its workload, also when none of it is left") {
+  AnomalyScorer scorer(AnomalyOptions{});
+  Feed feed(3);
+  for (const EntityId id : {1, 2}) {
+    Entity pod = *feed.table.entities[id];
+    pod.kind = EntityKind::kPod;
+    pod.namespace_name = "shop";
+    pod.workload = "Deployment/api";
+    feed.table.entities[id] = std::make_shared<const Entity>(pod);
+  }
+  feed.run(scorer, kKnowsS);
+  const std::string workload = "pod/shop/Deployment/api";
+  const auto decades = [&](std::size_t row) {
+    return 8 * (feed.scores.entities[row].anomaly_threshold - feed.scores.entities[0].anomaly_threshold);
+  };
+  const auto hear = [&](bool right) {
+    scorer.heed({{"1", right, workload}});
+    feed.run(scorer, kTick);
+  };
+  hear(false);
+  CHECK(decades(1) == doctest::Approx(1).epsilon(0.01));
+  CHECK(decades(2) == doctest::Approx(1).epsilon(0.01));
+  hear(true);
+  CHECK(decades(1) == 0);
+  CHECK(decades(2) == 0);
+  feed.table.entities.resize(1);
+  feed.scores.entities.resize(1);
+  feed.table.values.resize(feed.level.size());
+  const auto left = [&] { return scorer.baseline(workload).value().handicap; };
+  hear(false);  // in the tick in which they go
+  CHECK(left() == doctest::Approx(1).epsilon(0.01));
+  hear(false);
+  CHECK(left() == doctest::Approx(2).epsilon(0.01));
+  CHECK(scorer.baseline("node").value().handicap == 0);
+  hear(true);
+  CHECK(left() == 0);
 }
 
 TEST_CASE("a step in one column is flagged within three ticks and named first, on that entity alone") {
