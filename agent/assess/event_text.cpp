@@ -6,7 +6,7 @@
 
 #include "agent/assess/rules.h"
 #include "agent/base/clock.h"
-#include "agent/base/syscall_names.h"
+#include "agent/base/kernel_names.h"
 #include "agent/collect/signals.h"
 
 namespace vedette {
@@ -32,11 +32,6 @@ std::string rounded(double value, int digits) {
   char text[32];
   std::snprintf(text, sizeof text, "%.*f", digits, value);
   return text;
-}
-
-std::string signal_name(std::int64_t number) {
-  const char* name = ::sigabbrev_np(static_cast<int>(number));  // none of real-time signals
-  return name == nullptr ? "signal " + std::to_string(number) : std::string("SIG") + name;
 }
 
 std::string error_name(std::int64_t number) {

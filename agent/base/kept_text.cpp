@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent/base/handle.h"
+#include "agent/base/write_all.h"
 
 namespace vedette {
 
@@ -38,13 +39,7 @@ Status replace_kept_text(const std::string& file, std::string_view text) {
     ::unlink(fresh.c_str());
     return error;
   };
-  while (!text.empty()) {
-    const ssize_t count = ::write(handle.get(), text.data(), text.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return failed();
-    text.remove_prefix(static_cast<std::size_t>(count));
-  }
-  if (::fsync(handle.get()) != 0) return failed();
+  if (write_all(handle.get(), text) < text.size() || ::fsync(handle.get()) != 0) return failed();
   return replace_kept_file(file, fresh);
 }
 

@@ -1,7 +1,6 @@
 #include "agent/collect/detail_labels.h"
 
 #include <array>
-#include <cstring>
 #include <memory>
 #include <string_view>
 
@@ -9,7 +8,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
-#include "agent/base/syscall_names.h"
+#include "agent/base/kernel_names.h"
 
 namespace vedette {
 namespace {
@@ -73,11 +72,9 @@ std::string DetailLabels::word(detail_label label, std::int32_t number) {
       word = found == reasons_.end() ? "reason " + std::to_string(number) : found->second;
       break;
     }
-    case LABEL_SIGNAL: {
-      const char* name = ::sigabbrev_np(number);  // none of real-time signals
-      word = name != nullptr ? std::string("SIG") + name : std::to_string(number);
+    case LABEL_SIGNAL:
+      word = signal_name(number);
       break;
-    }
     case LABEL_SERVER:  // LiveSource knows its name
       break;
   }

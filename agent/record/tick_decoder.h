@@ -57,7 +57,7 @@ private:
 
   RecordingHeader header_;
   std::vector<std::string> notes_;
-  // Recorded number -> ours, or SIZE_MAX: dropped.
+  // Recorded number -> ours, or kDropped.
   std::vector<std::size_t> counters_, histograms_, gauges_, events_, columns_;
   std::bitset<COUNTER_COUNT> absent_counters_;
   std::bitset<HISTOGRAM_COUNT> absent_histograms_;

@@ -1,11 +1,12 @@
 #include "agent/record/zstd_writer.h"
 
-#include <cerrno>
 #include <utility>
 
 #include <fcntl.h>
 #include <unistd.h>
 #include <zstd.h>
+
+#include "agent/base/write_all.h"
 
 namespace vedette {
 namespace {
@@ -44,14 +45,9 @@ Status ZstdWriter::write(std::string_view bytes, Then then) {
     ZSTD_outBuffer out{output_.data(), output_.size(), 0};
     const std::size_t left = ZSTD_compressStream2(context_.get(), &out, &in, directive);
     if (ZSTD_isError(left) != 0) return fail(name_ + ": " + ZSTD_getErrorName(left));
-    std::size_t done = 0;
-    while (done < out.pos) {
-      const ssize_t wrote = ::write(file_.get(), output_.data() + done, out.pos - done);
-      if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) return fail_errno("write " + name_);
-      done += static_cast<std::size_t>(wrote);
-      written_ += static_cast<std::uint64_t>(wrote);
-    }
+    const std::size_t wrote = write_all(file_.get(), {output_.data(), out.pos});
+    written_ += wrote;
+    if (wrote < out.pos) return fail_errno("write " + name_);
     if (then == Then::kMore ? in.pos == in.size : left == 0) return {};
   }
 }

@@ -406,7 +406,9 @@ void AnomalyScorer::score(const FeatureTable& table, Scores& scores) {
     out.anomalous = flag(*state, least, elapsed_s);
     out.anomaly_reasons = state->reasons;
   }
-  for (auto& [workload, absent] : absent_) teach(workload, {}, absent.baseline.handicap);
+  if (!lessons_.empty()) {
+    for (auto& [workload, absent] : absent_) teach(workload, {}, absent.baseline.handicap);
+  }
   if (states_.size() > rows) {
     std::vector<EntityId> gone;
     for (const auto& [id, state] : states_) {

@@ -138,14 +138,14 @@ std::string as_text(const std::string& path, const Contents& contents, const Scr
              screen.columns, 2);
     text += "\n" +
             screen.paint(Paint::kDim, "  " + pad_right("PART", 31) + pad_right("FROM", 10) +
-                                          pad_left("LASTS", 8) + pad_left("TICKS", 8) +
+                                          pad_left("LASTS", 12) + pad_left("TICKS", 8) +
                                           pad_left("ENTITIES", 10)) +
             "\n";
     for (const Part& part : contents.parts) {
       const double lasts_s = static_cast<double>(part.last_wall_ns - part.first_wall_ns) / kNsPerSecond;
       text += "  " + pad_right(name_of(part.file), 31) +
               pad_right(format_clock(part.first_wall_ns, part.first_wall_ns), 10) +
-              pad_left(format_duration(lasts_s), 8) + pad_left(std::to_string(part.ticks), 8) +
+              pad_left(format_duration(lasts_s), 12) + pad_left(std::to_string(part.ticks), 8) +
               pad_left(std::to_string(part.entities), 10) + "  " + word_of(part.start) + "\n";
     }
   }

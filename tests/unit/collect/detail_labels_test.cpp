@@ -11,7 +11,7 @@ TEST_CASE("A label's number is told as a word where there is one") {
   DetailLabels labels;
   CHECK(labels.word(LABEL_SIGNAL, SIGKILL) == "SIGKILL");
   CHECK(labels.word(LABEL_SIGNAL, SIGSEGV) == "SIGSEGV");
-  CHECK(labels.word(LABEL_SIGNAL, 40) == "40");
+  CHECK(labels.word(LABEL_SIGNAL, 40) == "signal 40");
   CHECK(labels.word(LABEL_CODE, 137) == "137");
   CHECK(labels.word(LABEL_DEVICE, 4095 << 20) == "4095:0");
 }

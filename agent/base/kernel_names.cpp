@@ -1,5 +1,6 @@
-#include "agent/base/syscall_names.h"
+#include "agent/base/kernel_names.h"
 
+#include <cstring>
 #include <string_view>
 #include <unordered_map>
 
@@ -12,6 +13,11 @@ std::string syscall_name(std::int64_t number) {
   if (number < 0) return "none";
   const auto found = names.find(number);
   return found == names.end() ? "call " + std::to_string(number) : std::string(found->second);
+}
+
+std::string signal_name(std::int64_t number) {
+  const char* name = ::sigabbrev_np(static_cast<int>(number));
+  return name == nullptr ? "signal " + std::to_string(number) : std::string("SIG") + name;
 }
 
 }  // namespace vedette
