@@ -359,7 +359,8 @@ void Assessor::read_anomalies(const FeatureTable& features, const Scores& scores
   const bool felt = !waits_longer || waits_longer->lost_s >= kLeastLostS;
   const double given = waits_longer && longer ? lost_part(waits_longer->lost_s) : 0;
   const std::string why =
-      given > 0 ? join({"; tasks here wait ", number(waits_longer->s), " s a second longer than usual"}) : "";
+      given > 0 ? join({"; all on this node together wait ", number(waits_longer->s), " s a second longer"})
+                : "";
   for (std::size_t row = 0; row < features.entities.size(); ++row) {
     const EntityPtr& entity = features.entities[row];
     const EntityScore& score = scores.entities[row];
