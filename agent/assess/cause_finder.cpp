@@ -81,22 +81,32 @@ void CauseFinder::note_peer(const KernelEvent& event) {
   } else {
     return;
   }
-  const auto known = std::ranges::find(peers_, name, &Peer::name);
-  if (known != peers_.end()) {
-    known->count = past_.steps() - known->step > WaitHistory::kSteps ? 1 : known->count + 1;
-    known->step = past_.steps();
-    return;
+  const std::uint64_t now = past_.steps();
+  auto peer = std::ranges::find(peers_, name, &Peer::name);
+  if (peer == peers_.end()) {
+    if (peers_.size() == kMaxPeers) {
+      peers_.erase(std::ranges::min_element(
+          peers_, {}, [](const Peer& known) { return known.failures.rbegin()->first; }));
+    }
+    peer = peers_.insert(peers_.end(), {std::move(name), {}});
   }
-  if (peers_.size() == kMaxPeers) peers_.erase(std::ranges::min_element(peers_, {}, &Peer::step));
-  peers_.push_back({std::move(name), past_.steps(), 1});
+  ++peer->failures[now];
+  while (peer->failures.begin()->first + WaitHistory::kSteps < now)
+    peer->failures.erase(peer->failures.begin());
 }
 
 std::string CauseFinder::worst_peer(std::uint64_t since) const {
-  const Peer* worst = nullptr;
+  std::string worst;
+  std::uint64_t most = 0;
   for (const Peer& peer : peers_) {
-    if (peer.step >= since && (worst == nullptr || peer.count > worst->count)) worst = &peer;
+    std::uint64_t count = 0;
+    for (auto step = peer.failures.lower_bound(since); step != peer.failures.end(); ++step)
+      count += step->second;
+    if (count <= most) continue;
+    most = count;
+    worst = peer.name;
   }
-  return worst == nullptr ? "" : worst->name;
+  return worst;
 }
 
 // What holds an entity back that nobody else has to do with; empty: nothing.

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -54,8 +55,7 @@ private:
   using Growths = WaitHistory::Growths;
   struct Peer {
     std::string name;
-    std::uint64_t step = 0;
-    std::uint32_t count = 0;
+    std::map<std::uint64_t, std::uint64_t> failures;  // by step, of the last minute; never empty
   };
   struct Case;
 

@@ -89,12 +89,15 @@ std::vector<EntityId> WaitHistory::update(const Observation& observation) {
   step_s_ += observation.interval_s;
   const std::size_t rows = std::min(observation.entities.size(), observation.samples.size());
   for (std::size_t i = 0; i < rows; ++i) {
-    Past& past = pasts_[observation.entities[i]->id];
-    if (past.name_.empty()) {
-      past.id_ = observation.entities[i]->id;
-      past.name_ = observation.entities[i]->name;
+    const Entity& entity = *observation.entities[i];
+    const auto [place, is_new] = pasts_.try_emplace(entity.id);
+    Past& past = place->second;
+    if (is_new) {
+      past.id_ = entity.id;
       past.first_step_ = step_;
     }
+    // A pod is called by its uid until the API server, or whoever was asked, has said its name.
+    if (past.name_ != entity.name) past.name_ = entity.name;
     past.last_step_ = step_;
     add(observation.samples[i], observation.interval_s, past);
   }
@@ -136,7 +139,9 @@ std::vector<EntityId> WaitHistory::close_step(MonotonicNs now) {
     Past& past = entry->second;
     Values values;
     for (std::size_t m = 0; m < kMeasures; ++m) {
-      values[m] = unwatched_.test(m) ? kNan : static_cast<float>(std::exchange(past.sum_[m], 0) / step_s_);
+      // What one of its two sources said while the other was silent is of no step.
+      const double sum = std::exchange(past.sum_[m], 0);
+      values[m] = unwatched_.test(m) ? kNan : static_cast<float>(sum / step_s_);
     }
     for (std::uint64_t step = step_; step < end; ++step) past.steps_[step % kSteps] = values;
     // Whoever did it may be gone when it is asked who did.
@@ -151,9 +156,9 @@ std::vector<EntityId> WaitHistory::close_step(MonotonicNs now) {
   for (std::size_t m = kFelt; is_felt(m); ++m) watched = watched && !unwatched_.test(m);
   unwatched_.reset();
   step_s_ = 0;
-  step_end_ns_ = now;
+  const MonotonicNs last_ended = std::exchange(step_end_ns_, now);
   step_ = end;
-  weigh_waiting(now, static_cast<std::uint64_t>(steps), watched);
+  weigh_waiting(last_ended, static_cast<std::uint64_t>(steps), watched);
   return forgotten;
 }
 
@@ -165,16 +170,18 @@ std::optional<std::uint64_t> WaitHistory::onset_of(std::uint64_t age) const {
   return step_ - age - kOnsetSteps;
 }
 
-void WaitHistory::weigh_waiting(MonotonicNs now, std::uint64_t steps, bool watched) {
+void WaitHistory::weigh_waiting(MonotonicNs last_ended, std::uint64_t steps, bool watched) {
   const double lost_s = std::exchange(waits_longer_, std::nullopt).value_or(LongerWait{}).lost_s;
   const std::optional<std::uint64_t> onset = watched ? onset_of(0) : std::nullopt;
   double longer = onset ? 0 : static_cast<double>(kNan);
-  // By the clock, so that a recording that begins later gives the same.
-  const std::uint64_t turn = now / static_cast<MonotonicNs>(kStepS * kNsPerSecond);
+  // By the clock, so that a recording that begins later gives the same; also where a tick is several turns.
+  const auto round_of = [](MonotonicNs time, EntityId id) {
+    return (time / static_cast<MonotonicNs>(kStepS * kNsPerSecond) + id) / kTurns;
+  };
   for (auto& [id, past] : pasts_) {
     if (!onset) break;
     if (id == kNodeEntity) continue;
-    if (!past.usuals_ || (turn + id) % kTurns == 0) {
+    if (!past.usuals_ || round_of(last_ended, id) != round_of(step_end_ns_, id)) {
       Usuals usuals;
       for (std::size_t m = kFelt; is_felt(m); ++m) usuals[m] = usual(past, m, *onset);
       past.usuals_ = usuals;

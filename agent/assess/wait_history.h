@@ -123,7 +123,8 @@ private:
   std::uint64_t oldest_step() const { return step_ > kSteps ? step_ - kSteps : 0; }
   static void add(const Sample& sample, double interval_s, Past& past);
   std::vector<EntityId> close_step(MonotonicNs now);
-  void weigh_waiting(MonotonicNs now, std::uint64_t steps, bool watched);
+  // `last_ended`: when the step before did.
+  void weigh_waiting(MonotonicNs last_ended, std::uint64_t steps, bool watched);
   float value(const Past& past, std::size_t measure, std::uint64_t step) const;
   // The values of a span that were watched, in `values`.
   std::span<float> watched(const Past& past, std::size_t measure, Span span,

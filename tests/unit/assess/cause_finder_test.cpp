@@ -18,9 +18,9 @@ struct NodeScene {
   Observation observation;
   CauseFinder causes;
 
-  NodeScene() {
+  explicit NodeScene(double tick_s = 0.5) {
     observation.time.monotonic_ns = 1000 * kSecond;
-    observation.interval_s = 0.5;
+    observation.interval_s = tick_s;
     for (const char* name : {"node", "unit/a", "unit/b", "unit/c"}) add(name);
     std::set<std::string_view> origins;
     for (const SignalInfo& signal : kCounters) origins.insert(signal.origin);
@@ -38,7 +38,7 @@ struct NodeScene {
   }
   void cpu(EntityId of, double cores) { observation.samples[of].gauges[GAUGE_cpu_cores] = cores; }
   void rate(EntityId of, vedette_counter counter, double per_s) {
-    observation.samples[of].counters[counter] = static_cast<std::uint64_t>(per_s / 2);
+    observation.samples[of].counters[counter] = static_cast<std::uint64_t>(per_s * observation.interval_s);
   }
   void waits(EntityId of, vedette_counter counter, double tasks) { rate(of, counter, tasks * 1e9); }
   // What a pod has, the node has too.
@@ -49,8 +49,8 @@ struct NodeScene {
       for (std::size_t c = 0; c < COUNTER_COUNT; ++c) node.counters[c] += observation.samples[i].counters[c];
       node.gauges[GAUGE_cpu_cores] += observation.samples[i].gauges[GAUGE_cpu_cores];
     }
-    for (int tick = 0; tick < 2 * seconds; ++tick) {
-      observation.time.monotonic_ns += kSecond / 2;
+    for (int tick = 0; tick * observation.interval_s < seconds; ++tick) {
+      observation.time.monotonic_ns += static_cast<MonotonicNs>(observation.interval_s * kSecond);
       causes.update(observation);
       observation.events.clear();
     }
@@ -85,6 +85,20 @@ TEST_CASE("the cause is who used more of what the others waited for, with the nu
   CHECK(tells(suspects[0].why, "used 1.5 cores, usually 0.2 (100 % of the growth)"));
   CHECK(tells(suspects[0].why, "waited 1.1 s a second for a CPU, 1 more than usual"));
   CHECK(tells(suspects[0].why, "began 2 s before"));
+}
+
+TEST_CASE("a suspect is called what it is called now") {
+  NodeScene scene;
+  scene.run(30);
+  Entity named = *scene.observation.entities[kA];
+  named.name = "pod/shop/cart";
+  scene.observation.entities[kA] = std::make_shared<const Entity>(named);
+  scene.run(10);
+  scene.cpu(kA, 1.5);
+  scene.waits(kB, COUNTER_runqueue_wait_ns, 1);
+  scene.run(6);
+  REQUIRE(scene.suspects().size() == 1);
+  CHECK(scene.suspects()[0].entity == "pod/shop/cart");
 }
 
 TEST_CASE("of several who used more, each explains its share") {
@@ -132,6 +146,33 @@ TEST_CASE("what nobody answers is outside, and the peer is named") {
   REQUIRE(suspects.size() == 1);
   CHECK(suspects[0].entity == kOutside);
   CHECK(tells(suspects[0].why, "most of them of 192.0.2.7:5432"));
+
+  // Not one that failed all the time: what counts is how often since the trouble began.
+  NodeScene usual;
+  const auto fail = [&](const char* peer, int times) {
+    for (int i = 0; i < times; ++i) {
+      KernelEvent refused;
+      refused.type = EVENT_connect_failed;
+      refused.entity = kB;
+      refused.text = peer;
+      refused.extra = 80;
+      usual.observation.events.push_back(refused);
+    }
+  };
+  usual.rate(kB, COUNTER_tcp_connect_failures, 2);
+  for (int second = 0; second < 50; ++second) {
+    fail("192.0.2.1", 2);
+    usual.run(1);
+  }
+  usual.rate(kB, COUNTER_tcp_connect_failures, 12);
+  for (int second = 0; second < 6; ++second) {
+    fail("192.0.2.1", 2);
+    fail("192.0.2.7", 10);
+    usual.run(1);
+  }
+  suspects = usual.suspects();
+  REQUIRE(suspects.size() == 1);
+  CHECK(tells(suspects[0].why, "most of them of 192.0.2.7:80"));
 
   NodeScene names;
   names.rate(kB, COUNTER_dns_queries, 20);
@@ -295,6 +336,16 @@ TEST_CASE("what is felt: all wait longer than at any time of the minute before")
   scene.waits(kC, COUNTER_blocked_disk_ns, 4);
   scene.run(1);
   CHECK(scene.causes.waits_longer().value().lost_s == doctest::Approx(1.7).epsilon(1e-3));
+  // What is usual is reckoned anew for each in its turn, also where a tick is two turns.
+  NodeScene slow(1);
+  slow.run(40);
+  slow.add("unit/d");
+  slow.add("unit/e");
+  for (const EntityId id : {kD, kD + 1}) slow.waits(id, COUNTER_runqueue_wait_ns, 2);
+  slow.run(120);
+  slow.waits(kA, COUNTER_runqueue_wait_ns, 0.6);
+  slow.run(3);
+  CHECK(slow.causes.waits_longer().value().s == doctest::Approx(0.6));
   // Of a pool of idle threads each waits for hours.
   NodeScene pool;
   pool.run(40);
@@ -382,6 +433,25 @@ TEST_CASE("what is not watched is no evidence, and too little seen blames nobody
   scene.waits(kB, COUNTER_blocked_disk_ns, 3);
   scene.run(6);
   CHECK(scene.suspects().empty());
+
+  // Memory is watched by two: while one of them is shed, what the other goes on to count is of no step.
+  NodeScene turns;
+  const auto disk = [&](ProbeState state) {
+    for (ProbeHealth& probe : turns.observation.probes) {
+      if (probe.name == "disk") probe.state = state;
+    }
+  };
+  turns.rate(kA, COUNTER_page_faults, 1000);
+  turns.run(40);
+  disk(ProbeState::kShed);
+  turns.run(10);
+  disk(ProbeState::kAttached);
+  turns.rate(kC, COUNTER_page_faults, 5000);
+  turns.waits(kB, COUNTER_direct_reclaim_ns, 1);
+  turns.run(1);
+  const auto suspects = turns.suspects();
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == "unit/c");
 
   NodeScene fresh;
   fresh.cpu(kA, 1.5);
