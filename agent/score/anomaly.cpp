@@ -214,14 +214,15 @@ void AnomalyScorer::recognise(const Entity& entity, State& state) {
   state.workload = std::move(workload);
   state.revision = entity.revision;
   states_changed_ = true;
-  // It was nameless for so long that it knows enough itself.
-  if (state.learning != Learning::kNew || best.detector == nullptr) return;
+  if (best.detector == nullptr) return;
   const bool other_version =
       !best.revision->empty() && !state.revision.empty() && *best.revision != state.revision;
+  if (!other_version) state.handicap = std::max(state.handicap, best.handicap);
+  // It was nameless for so long that it knows more itself.
+  if (state.learning != Learning::kNew && state.detector.age_rows() >= best.detector->age_rows()) return;
   const Learning learning = other_version ? Learning::kNewVersion : best.learning;
   state.detector = *best.detector;
   state.detector.begin_anew();
-  if (!other_version) state.handicap = best.handicap;
   if (learning == Learning::kDone || learning == Learning::kKnown) {
     // From now on this one knows it.
     if (absent != absent_.end() && !has_siblings) absent_.erase(absent);

@@ -550,6 +550,35 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("who is named late is given what its workload knew, unless it knows more itself") {
+  AnomalyScorer first(AnomalyOptions{});
+  Feed feed(1);
+  add_pod(feed, 1, "api", "v1");
+  feed.run(first, kKnowsS);
+  Baselines kept;
+  for (const std::string& workload : first.workloads()) kept.list.push_back(*first.baseline(workload));
+  for (Baseline& baseline : kept.list) baseline.handicap = 1;
+
+  const EntityPtr named = feed.table.entities[1];
+  Entity nameless = *named;
+  nameless.workload.clear();
+  for (const bool knows_more : {false, true}) {
+    CAPTURE(knows_more);
+    AnomalyScorer second(AnomalyOptions{});
+    second.learn(kept);
+    feed.table.entities[1] = std::make_shared<const Entity>(nameless);
+    feed.run(second, knows_more ? 2 * kKnowsS : 400);  // the API server is away
+    CHECK(feed.scores.entities[1].learning == Learning::kDone);
+    feed.table.entities[1] = named;
+    feed.run(second, 10);
+    CHECK(feed.scores.entities[1].learning == (knows_more ? Learning::kDone : Learning::kKnown));
+    const std::optional<Baseline> known = second.baseline("pod/shop/Deployment/api");
+    REQUIRE(known);
+    CHECK(known->detector.age_rows() > (knows_more ? 4 : 2) * kKnowsS);
+    CHECK(known->handicap > 0.9);
+  }
+}
+
 TEST_CASE("of two baselines of a workload the one that has seen more is kept, whichever comes first") {
   const std::string api = "pod/shop/Deployment/api";
   const auto learnt_in = [&](double seconds) {
