@@ -52,7 +52,7 @@ void Pipeline::tick(Snapshot& snapshot) {
   causes_.update(snapshot.observation);
   snapshot.conditions =
       assessor_.update(snapshot.observation, snapshot.features, snapshot.scores, causes_.waits_longer());
-  decider_.drop_set_aside(snapshot.conditions, snapshot.observation.time, snapshot.act);
+  assessor_.set_aside(decider_.drop_set_aside(snapshot.conditions, snapshot.observation.time, snapshot.act));
   snapshot.incidents = incidents_.update(snapshot.observation.time, snapshot.conditions, causes_);
   snapshot.decision =
       decider_.update(snapshot.observation.time, snapshot.conditions, snapshot.observation.entities,

@@ -65,12 +65,18 @@ void Decider::listen(const Instant& now, const ActState& act) {
     healthy_ns_ = monotonic_of(healthy_wall_ns_, now);
 }
 
-void Decider::drop_set_aside(std::vector<Condition>& conditions, const Instant& now, const ActState& act) {
+std::vector<std::string> Decider::drop_set_aside(std::vector<Condition>& conditions, const Instant& now,
+                                                 const ActState& act) {
   listen(now, act);
+  std::vector<std::string> dropped;
   std::erase_if(conditions, [&](const Condition& condition) {
-    return condition.entity->kind == EntityKind::kNode &&
-           is_set_aside(static_cast<std::int64_t>(condition.evidence_ns));
+    if (condition.entity->kind != EntityKind::kNode ||
+        !is_set_aside(static_cast<std::int64_t>(condition.evidence_ns)))
+      return false;
+    dropped.push_back(condition.reason);
+    return true;
   });
+  return dropped;
 }
 
 Decision Decider::update(const Instant& now, const std::vector<Condition>& conditions,

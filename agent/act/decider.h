@@ -37,8 +37,10 @@ public:
   void set_policy(std::shared_ptr<const Policy> policy) { options_.policy = std::move(policy); }
 
   // Drops the node's conditions whose newest evidence an operator has seen and set aside: nobody is to be
-  // told again. Goes before update(), with the same `act`: what the writer knew when the tick began.
-  void drop_set_aside(std::vector<Condition>& conditions, const Instant& now, const ActState& act);
+  // told again. Answers their reasons. Goes before update(), with the same `act`: what the writer knew when
+  // the tick began.
+  std::vector<std::string> drop_set_aside(std::vector<Condition>& conditions, const Instant& now,
+                                          const ActState& act);
 
   // `conditions` are those that count, `entities` what is on the node. Generation 0, and nothing is judged,
   // until the node's present state is known (or, in observe mode, until the first tick): it may say that

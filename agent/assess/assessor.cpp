@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <iterator>
@@ -50,6 +51,15 @@ std::string join(std::initializer_list<std::string> parts) {
   std::string text;
   for (const std::string& part : parts) text += part;
   return text;
+}
+
+// Whose pid a line has that tells of a task which hangs ("task NAME:PID blocked ..."); 0: none.
+std::uint32_t hung_task(std::string_view line) {
+  const std::size_t end = line.find(" blocked ");
+  const std::size_t colon = end == std::string_view::npos ? end : line.rfind(':', end);
+  std::uint32_t pid = 0;
+  if (colon != std::string_view::npos) std::from_chars(line.data() + colon + 1, line.data() + end, pid);
+  return pid;
 }
 
 // "memory_use at 98 % of its limit", "2 disks do not run, their drivers say".
@@ -194,9 +204,9 @@ void Assessor::read_lost_starts(const Observation& observation) {
   const MonotonicNs now = observation.time.monotonic_ns;
   const double noise = kLostStartsPerS * observation.interval_s;
   for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
-    // The columns of counters go first, in their order.
-    if (lost_lately(lost_starts_[i], observation.losses.no_start[i], noise, now))
-      trust_[i] = kConfidenceAfterLoss;
+    if (!lost_lately(lost_starts_[i], observation.losses.no_start[i], noise, now)) continue;
+    // The columns of counters go first in each window, in their order: the long one's, then the short one's.
+    trust_[i] = trust_[kCounters.size() + kHistograms.size() + i] = kConfidenceAfterLoss;
   }
 }
 
@@ -241,6 +251,7 @@ void Assessor::read_events(const Observation& observation) {
       // A line that tells what a working probe told already counts only once.
       const LogRule* rule = options_.log_rules->find(event.text);
       if (rule == nullptr || rule->reason.empty() || attached(rule->probe)) continue;
+      const std::uint32_t pid = rule->reason == kTaskHung ? hung_task(event.text) : 0;
       file({.reason = rule->reason,
             .domain = rule->domain,
             .evidence = Evidence::kEvent,
@@ -249,7 +260,9 @@ void Assessor::read_events(const Observation& observation) {
             .time_ns = event.time_ns,
             .message = event.text,
             .unhealthy_at = rule->unhealthy_at,
-            .floor = rule->severity},
+            .floor = rule->severity,
+            .suffers = rule->reason == kNodeOutOfMemory,
+            .again = pid != 0 && !hung_.insert(pid).second},
            observation.time);
       continue;
     }
@@ -272,7 +285,6 @@ void Assessor::read_events(const Observation& observation) {
     }
     for (const EventRule& rule : kEventRules) {
       if (rule.type != event.type || (rule.applies != nullptr && !rule.applies(event))) continue;
-      // The kernel reports a task for as long as it hangs, every two minutes.
       const bool hangs = event.type == EVENT_hung_task;
       const bool again = hangs && !hung_.insert(event.pid).second;
       file({.reason = rule.reason,
@@ -377,8 +389,9 @@ void Assessor::read_anomalies(const FeatureTable& features, const Scores& scores
           .entity = entity,
           .confidence = score_confidence(score.anomaly_reasons),
           .time_ns = features.time.monotonic_ns,
-          .message = join(
-              {"behaves unlike itself: score ", number(score.anomaly), ", alarm at ", number(alarm_at), why}),
+          .message = join({"behaves unlike itself: score ", number(score.anomaly),
+                           score.anomaly > alarm_at ? ", alarm at " : ", not calm yet; alarm at ",
+                           number(alarm_at), why}),
           .details = describe(score.anomaly_reasons),
           .floor = Severity::kInfo,
           .suffers = true},
@@ -414,6 +427,13 @@ void Assessor::read_outcomes(const Observation& observation) {
              sample.counters[COUNTER_errors_descriptors] + sample.counters[COUNTER_errors_space] > 0;
     });
     condition.came_true = killed || refused;
+  }
+}
+
+void Assessor::set_aside(const std::vector<std::string>& reasons) {
+  for (const std::string& reason : reasons) {
+    active_.erase(Key(reason, kNodeEntity));
+    if (reason == kTaskHung) hung_.clear();
   }
 }
 

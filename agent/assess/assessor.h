@@ -47,6 +47,9 @@ public:
   // `waits_longer` is the CauseFinder's.
   std::vector<Condition> update(const Observation& observation, const FeatureTable& features,
                                 const Scores& scores, std::optional<LongerWait> waits_longer);
+  // The node's conditions of these reasons begin anew with the next evidence: an operator has seen what they
+  // were made of.
+  void set_aside(const std::vector<std::string>& reasons);
 
 private:
   struct Proof;  // one piece of evidence about to be filed
@@ -84,8 +87,9 @@ private:
   double confidence_after_losses_ = 1;
   std::map<std::string, Loss> missed_;  // by probe: runs
   std::array<Loss, SLOT_COUNTER_COUNT> lost_starts_{};
-  std::set<std::uint32_t> hung_;  // pids, while TaskHung lasts
-  bool first_ = true;             // tick
+  // Pids, while TaskHung lasts: the kernel reports a task for as long as it hangs, every two minutes.
+  std::set<std::uint32_t> hung_;
+  bool first_ = true;  // tick
   // By feature column: 1, less after losses, 0 while its probe is degraded or shed.
   std::vector<double> trust_;
 };

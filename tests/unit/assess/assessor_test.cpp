@@ -12,7 +12,7 @@ namespace {
 // A node and one pod; each tick is 500 ms after the one before.
 class Scene {
 public:
-  explicit Scene(AssessOptions options = {}) : assessor_(std::move(options)) {
+  explicit Scene(AssessOptions options = {}) : assessor(std::move(options)) {
     auto node = std::make_shared<Entity>();
     auto pod = std::make_shared<Entity>();
     pod->id = 1;
@@ -34,7 +34,7 @@ public:
     observation.time.wall_ns += ns;
     observation.interval_s = seconds;
     features.time = observation.time;
-    std::vector<Condition> conditions = assessor_.update(observation, features, scores, waits_longer);
+    std::vector<Condition> conditions = assessor.update(observation, features, scores, waits_longer);
     observation.events.clear();
     return conditions;
   }
@@ -60,9 +60,7 @@ public:
   std::optional<LongerWait> waits_longer = LongerWait{};
   FeatureTable features;
   Scores scores;
-
-private:
-  Assessor assessor_;
+  Assessor assessor;
 };
 
 }  // namespace
@@ -83,6 +81,49 @@ TEST_CASE(
   scene.event(EVENT_hung_task, kNodeEntity, 0, "", 8);
   scene.event(EVENT_hung_task, kNodeEntity, 0, "", 9);
   CHECK(scene.tick()[0].severity == Severity::kUnhealthy);
+
+  // As the log tells it where no probe does.
+  Scene log;
+  const auto line = [&](const std::string& task, int seconds) {
+    log.event(KernelEvent::kLogEvent, kNodeEntity, 3,
+              "INFO: task " + task + " blocked for more than " + std::to_string(seconds) + " seconds.");
+  };
+  for (int i = 1; i <= 5; ++i) {
+    line("kworker/u8:2:812", 120 * i);
+    conditions = log.tick(120);
+  }
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0].reason == "TaskHung");
+  CHECK(conditions[0].count == 1);
+  CHECK(conditions[0].severity == Severity::kDegraded);
+  line("dd:8", 120);
+  line("dd:9", 120);
+  CHECK(log.tick()[0].severity == Severity::kUnhealthy);
+}
+
+TEST_CASE("of what an operator has set aside nothing is left: the next evidence is the first") {
+  Scene scene;
+  const auto errors = [&](int count) {
+    for (int i = 0; i < count; ++i) scene.event(EVENT_block_error, kNodeEntity);
+    return scene.tick();
+  };
+  REQUIRE(errors(3)[0].severity == Severity::kUnhealthy);
+  scene.assessor.set_aside({"DiskError"});
+  CHECK(scene.tick().empty());
+  const std::vector<Condition> again = errors(1);
+  REQUIRE(again.size() == 1);
+  CHECK(again[0].count == 1);
+  CHECK(again[0].severity == Severity::kDegraded);
+  CHECK(again[0].since.monotonic_ns == scene.observation.time.monotonic_ns);
+  CHECK(again[0].first_evidence_ns == again[0].evidence_ns);
+
+  scene.event(EVENT_hung_task, kNodeEntity, 0, "", 7);
+  scene.tick();
+  scene.assessor.set_aside({"DiskError", "TaskHung"});
+  CHECK(scene.tick().empty());
+  scene.event(EVENT_hung_task, kNodeEntity, 0, "", 7);
+  REQUIRE(scene.tick().size() == 1);
+  CHECK(scene.tick()[0].count == 1);
 }
 
 TEST_CASE("a level that hard evidence of the same domain follows was right") {
@@ -288,10 +329,12 @@ TEST_CASE(
   CHECK(confidence("lock_contentions.rate") == 1);  // noise
   scene.observation.losses.no_start[COUNTER_lock_contentions] = 2 + 2 * kLostStartsPerS;
   CHECK(confidence("lock_contentions.rate") == doctest::Approx(0.6));
+  CHECK(confidence("lock_contentions.rate_2s") == doctest::Approx(0.6));
   CHECK(confidence("lock_wait_ns.rate") == 1);
+  CHECK(confidence("lock_wait_ns.rate_2s") == 1);
   CHECK(confidence("tcp_connects.rate") == 1);
-  CHECK(confidence("lock_contentions.rate", 58) == doctest::Approx(0.6));
-  CHECK(confidence("lock_contentions.rate", 2) == 1);
+  CHECK(confidence("lock_contentions.rate", 57) == doctest::Approx(0.6));
+  CHECK(confidence("lock_contentions.rate", 3) == 1);
 }
 
 TEST_CASE("what was missed before the part of a run that is replayed was not missed in it") {
@@ -509,6 +552,21 @@ TEST_CASE("an anomaly is told by the next tick where all wait longer, and needs 
   score.anomalous = false;
   scene.waits_longer = LongerWait{1.5, 1};
   CHECK(ticks_until_told() == 0);
+}
+
+TEST_CASE("an anomaly that ends says that it is below its alarm by now") {
+  Scene scene;
+  scene.waits_longer.reset();
+  EntityScore& score = scene.scores.entities[1];
+  score = {};
+  score.learning = Learning::kDone;
+  score.anomalous = true;
+  score.anomaly = 0.7;
+  score.anomaly_threshold = 0.6;
+  scene.tick();
+  CHECK(scene.tick().at(0).message == "behaves unlike itself: score 0.7, alarm at 0.6");
+  score.anomaly = 0.5;  // flagged until it is less rare by a decade
+  CHECK(scene.tick().at(0).message == "behaves unlike itself: score 0.5, not calm yet; alarm at 0.6");
 }
 
 TEST_CASE("rules of one's own judge the kernel log, and silence what ships") {

@@ -76,6 +76,7 @@ TEST_CASE("The kernel's own lines find their rule") {
            {"ata1.00: exception Emask 0x0 SAct 0x0 SErr 0x0 action 0x6 frozen", "DiskTimeout"},
            {"device-mapper: multipath: 253:2: Failing path 8:16.", "DiskPathFailed"},
            {"INFO: task dd:4242 blocked for more than 120 seconds.", "TaskHung"},
+           {"INFO: task dd:4242 blocked in I/O wait for more than 122 seconds.", "TaskHung"},
            {"watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [stress:1234]", "SoftLockup"},
            {"watchdog: Watchdog detected hard LOCKUP on cpu 3", "HardLockup"},
            {"NMI watchdog: Watchdog detected hard LOCKUP on cpu 0", "HardLockup"},
