@@ -59,7 +59,11 @@ WatchedPod parse_watched_pod(const json& object) {
   const json& metadata = child(object, "metadata");
   WatchedPod pod;
   pod.uid = text_at(metadata, "uid");
-  const std::string hash = text_at(child(metadata, "annotations"), "kubernetes.io/config.hash");
+  const json& annotations = child(metadata, "annotations");
+  // Of a mirror only: nobody can turn a pod into one later, and kubelet removes those that are not its own.
+  const std::string hash = text_at(annotations, "kubernetes.io/config.mirror").empty()
+                               ? ""
+                               : text_at(annotations, "kubernetes.io/config.hash");
   pod.info.uid = hash.empty() ? pod.uid : hash;
   pod.info.namespace_name = text_at(metadata, "namespace");
   pod.info.name = text_at(metadata, "name");

@@ -166,7 +166,11 @@ Status PodWatch::take(std::string_view line) {
 void PodWatch::publish_pods() {
   PodList list;
   list.pods.reserve(known_.size());
-  for (const auto& [uid, info] : known_) list.pods.push_back(info);
+  for (const auto& [uid, info] : known_) {
+    list.pods.push_back(info);
+    // Annotations are their author's word: a pod's own uid is no other's.
+    if (known_.contains(info.uid)) list.pods.back().uid = uid;
+  }
   pods_.set(std::move(list));
 }
 

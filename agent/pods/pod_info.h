@@ -18,8 +18,8 @@ struct PodContainer {
 };
 
 struct PodInfo {
-  // metadata.uid, or for a static (mirror) pod the annotation kubernetes.io/config.hash: the id that stands
-  // in the cgroup's path.
+  // metadata.uid, or for a static pod's mirror the annotation kubernetes.io/config.hash, where that is no
+  // other pod's uid: the id that stands in the cgroup's path.
   std::string uid;
   std::string namespace_name;
   std::string name;

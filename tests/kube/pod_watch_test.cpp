@@ -179,6 +179,27 @@ TEST_CASE("410 as a status, 410 as an event, a line cut in its midst and rubbish
   CHECK(names(*watch) == std::vector<std::string>{"d", "late"});
 }
 
+TEST_CASE("a pod that claims another's uid keeps its own, however the two come") {
+  const auto pod = [](const std::string& uid, const std::string& hash) {
+    return R"({"metadata":{"uid":")" + uid + R"(","name":")" + uid +
+           R"(","resourceVersion":"11","annotations":{"kubernetes.io/config.mirror":")" + hash +
+           R"(","kubernetes.io/config.hash":")" + hash + R"("}}})";
+  };
+  const ScriptedServer server(
+      {ScriptedServer::answer(200, R"({"kind":"PodList","metadata":{"resourceVersion":"10"},"items":[)" +
+                                       pod("liar", "victim") + "," + pod("mirror", "static") + "]}"),
+       ScriptedServer::stream(
+           R"({"type":"ADDED","object":{"metadata":{"uid":"victim","name":"victim","resourceVersion":"12"}}})"
+           "\n"),
+       ScriptedServer::answer(503, "busy")});
+  KubeClientOptions client;
+  client.url = server.url();
+  const auto watch = make_watch(client, "n1");
+  REQUIRE(shows(*watch, {"liar", "mirror", "victim"}));
+  for (const PodInfo& info : watch->pods().get()->pods)
+    CHECK(info.uid == (info.name == "mirror" ? "static" : info.name));
+}
+
 TEST_CASE("an answer that is no list of pods leaves what is known and is said") {
   const ScriptedServer server({ScriptedServer::answer(200, "{\"kind\":\"NodeList\"}")});
   KubeClientOptions client;

@@ -69,12 +69,17 @@ TEST_CASE("a pod whose controller counts no revisions has that of its images") {
   CHECK(revision("7").empty());
 }
 
-TEST_CASE("a static pod goes by the hash that stands in its cgroup's path") {
-  const auto change = parse_pod_change(
-      R"({"type":"MODIFIED","object":{"metadata":{"name":"etcd-n1","uid":"mirror","annotations":{"kubernetes.io/config.hash":"hash"}}}})");
-  REQUIRE(change);
-  CHECK(change->pod.uid == "mirror");
-  CHECK(change->pod.info.uid == "hash");
+TEST_CASE("a static pod goes by the hash that stands in its cgroup's path, and no other pod by such a hash") {
+  const auto pod = [](const std::string& mirror) {
+    const auto change = parse_pod_change(
+        R"({"type":"MODIFIED","object":{"metadata":{"name":"etcd-n1","uid":"own","annotations":{)" + mirror +
+        R"("kubernetes.io/config.source":"file","kubernetes.io/config.hash":"hash"}}}})");
+    REQUIRE(change);
+    CHECK(change->pod.uid == "own");
+    return change->pod.info.uid;
+  };
+  CHECK(pod(R"("kubernetes.io/config.mirror":"hash",)") == "hash");
+  CHECK(pod("") == "own");
 }
 
 TEST_CASE("bookmarks, deletions and errors of a watch are told apart") {
