@@ -315,7 +315,15 @@ Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wante
     if (wanted->said != state_.annotated) return seen;
     if (is_harsher(*seen, *wanted) && monotonic_now() < settle_until_ns_) return seen;
     if (wanted->taint && seen->our_taints.empty()) {
-      if (monotonic_now() < held_until_ns_ || is_paused(*seen)) return seen;
+      if (const MonotonicNs now = monotonic_now(); now < held_until_ns_) {
+        // By a mass event that came with an earlier trouble: of this one it was not said yet.
+        if (state_.held_back.empty()) {
+          hold_back(Hold::kMassEvent, "not tainted: " + budget_.reason(),
+                    std::chrono::nanoseconds(held_until_ns_ - now));
+        }
+        return seen;
+      }
+      if (is_paused(*seen)) return seen;
       const auto answer = ask_for_slot(*seen, newest, "not tainted");
       if (!answer) return tl::unexpected(answer.error());
       if (*answer == TaintBudget::Answer::kReadAgain) {
@@ -403,15 +411,13 @@ Status NodeWriter::keep_slot(const NodeState& seen, const Decision& wanted) {
     return {};  // held back
   }
   state_.held_back.clear();
-  hold_ = Hold::kNone;
-  Status done;
-  if (state_.tainted) {
+  held_back_ = options_.held_back;
+  // A mass event is not over because this node is well.
+  if (state_.tainted || hold_ != Hold::kMassEvent) {
+    hold_ = Hold::kNone;
     held_until_ns_ = 0;
-    held_back_ = options_.held_back;
-    done = budget_.release_spare();
-  } else {
-    done = budget_.release();
   }
+  Status done = state_.tainted ? budget_.release_spare() : budget_.release();
   state_.slot = budget_.slot();
   return done;
 }

@@ -23,7 +23,8 @@ const std::string kLeases = "/apis/coordination.k8s.io/v1/namespaces/default/lea
 class Agent {
 public:
   Agent(const KubeClientOptions& client, std::string node, double share,
-        std::chrono::milliseconds mass_pause = std::chrono::milliseconds(100))
+        std::chrono::milliseconds mass_pause = std::chrono::milliseconds(100),
+        std::chrono::milliseconds held_back = std::chrono::milliseconds(100))
       : node_(std::move(node)) {
     NodeWriterOptions options;
     options.client = client;
@@ -37,7 +38,7 @@ public:
     options.resync = std::chrono::milliseconds(300);
     options.first_backoff = std::chrono::milliseconds(20);
     options.max_backoff = std::chrono::milliseconds(200);
-    options.held_back = options.max_held_back = std::chrono::milliseconds(100);
+    options.held_back = options.max_held_back = held_back;
     options.mass_pause = mass_pause;
     auto made = NodeWriter::make(options);
     if (!made) FAIL(made.error().text);
@@ -160,10 +161,43 @@ TEST_CASE("who was part of a mass event adds no taint for a while, even where a 
   CHECK(eventually([&] { return slots_of(*server, pool.name).size() == 1; }));
   std::this_thread::sleep_for(std::chrono::milliseconds(500));  // a few tries, if they tried
   CHECK(history.added == 2);
+  // A recovery does not end it, and the next trouble is told of it again.
+  const auto part = std::find_if(agents.begin(), agents.end(),
+                                 [](const auto& agent) { return !agent->held_back().empty(); });
+  REQUIRE(part != agents.end());
+  const std::string why = (*part)->held_back();
+  (*part)->want(false);
+  CHECK(eventually([&] { return (*part)->acked() && (*part)->held_back().empty(); }));
+  (*part)->want(true);
+  CHECK(eventually([&] { return (*part)->held_back() == why; }));
+  CHECK(history.added == 2);
   const auto later = of(pool.nodes[8]);
   later->want(true);
   CHECK(eventually([&] { return later->tainted(); }));
   CHECK(history.most == 2);
+}
+
+TEST_CASE("who found no slot and recovered asks at once when it is in trouble again") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const Pool pool(*server, "again", 2);
+  const auto of = [&](const std::string& node) {
+    return std::make_unique<Agent>(server->admin(), node, 0.1, std::chrono::hours(1), std::chrono::hours(1));
+  };
+  const auto first = of(pool.nodes[0]);
+  first->want(true);
+  REQUIRE(eventually([&] { return first->acked(); }));
+  // Taken long ago: no mass event.
+  server->request("PATCH", kLeases + "/" + pool.slot(0),
+                  {{"spec", {{"acquireTime", "2026-01-02T03:04:05.000000Z"}}}});
+  const auto second = of(pool.nodes[1]);
+  second->want(true);
+  REQUIRE(eventually([&] { return !second->held_back().empty(); }));
+  second->want(false);
+  first->want(false);
+  REQUIRE(eventually([&] { return second->acked() && slots_of(*server, pool.name).empty(); }));
+  second->want(true);
+  CHECK(eventually([&] { return second->tainted(); }));
 }
 
 TEST_CASE("lost answers and requests that land late taint no more than the budget") {
