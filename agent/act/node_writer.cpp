@@ -441,10 +441,12 @@ Result<NodeState> NodeWriter::match_status(NodeState seen, const Decision& wante
     const NodeCondition& present = seen.our_conditions[made.type];
     const bool same = present.status == made.status && present.reason == made.reason;
     const bool news = decided && present.message != made.message;
+    // One that others took away, or its time, is as changed as one with another status.
+    const bool dated = present.heartbeat_ns != 0;
     const auto age = std::chrono::floor<milliseconds>(
-        std::chrono::nanoseconds(static_cast<std::int64_t>(now - present.heartbeat_ns)));
+        std::chrono::nanoseconds(dated ? static_cast<std::int64_t>(now - present.heartbeat_ns) : 0));
     oldest = std::max(oldest, age);
-    changed |= !same;
+    changed |= !same || !dated;
     due |= news || age.count() < 0 || age >= heartbeat_;
     if (present.status == made.status && present.transition_ns != 0) {
       made.transition_ns = present.transition_ns;

@@ -605,6 +605,45 @@ TEST_CASE("what somebody else takes away or changes comes back, without a second
   CHECK(writer->state()->evidence_to_ack_s.size() == 1);
 }
 
+TEST_CASE("a condition that somebody takes away, or its time, comes back at once, then by the brake") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  for (const bool whole : {true, false}) {
+    const std::string node = server->make_node("bare");
+    NodeWriterOptions options = writer_options(server->admin(), node);
+    options.first_correction = options.max_correction = std::chrono::hours(1);
+    const auto writer = make_writer(options);
+    Tick tick(*writer);
+    tick.lift();
+    REQUIRE(tick.acked());
+    const auto take_away = [&] {
+      json condition = {{"type", "VedetteStorageHealthy"}};
+      condition[whole ? "$patch" : "lastHeartbeatTime"] = whole ? json("delete") : json(nullptr);
+      server->request("PATCH", "/api/v1/nodes/" + node + "/status",
+                      {{"status", {{"conditions", json::array({condition})}}}});
+    };
+    const auto is_there = [&] {
+      const auto condition = condition_of(server->node(node), "VedetteStorageHealthy");
+      return condition && condition->contains("lastHeartbeatTime") &&
+             condition->at("lastHeartbeatTime").is_string();
+    };
+    take_away();
+    CHECK(eventually(is_there));
+    const auto patches = writer->state()->patches;
+    take_away();
+    // Whoever has seen the second of these is done with what came before the first.
+    for (const char* reason : {"DiskError", "TaskHung"}) {
+      server->request("PATCH", "/api/v1/nodes/" + node,
+                      {{"metadata", {{"annotations", {{"vedette.dev/veto", reason}}}}}});
+      CHECK(eventually([&] { return writer->state()->annotated.vetoes.contains(reason); }));
+    }
+    CHECK_FALSE(is_there());
+    CHECK(writer->state()->patches == patches);
+    tick.publish();
+    CHECK(eventually(is_there));
+  }
+}
+
 TEST_CASE("eight other writers of taints lose nothing, and neither do we") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
