@@ -214,7 +214,9 @@ milliseconds NodeWriter::pause_after_success() {
 milliseconds NodeWriter::pause_after_failure() {
   const auto wanted = wanted_.get();
   const auto asked = refusal_.asked;
-  const bool pending = asks(wanted.get()) && wanted->generation != state_.acked_generation;
+  // Of a taint that is held back all that can be shown is what is told of it.
+  const std::uint64_t shown = is_held_back(wanted.get()) ? told_generation_ : state_.acked_generation;
+  const bool pending = asks(wanted.get()) && wanted->generation != shown;
   if (refusal_.of_taint && taint_waits(wanted.get())) {
     // The taint alone hurries: not even for it is a server in trouble asked for all the rest as often.
     const MonotonicNs now = monotonic_now();
@@ -227,10 +229,17 @@ milliseconds NodeWriter::pause_after_failure() {
   return pause;
 }
 
-// The node, as it was seen last, has not the taint that is wanted; or nobody could decide yet.
+// The node, as it was seen last, has not the taint that is wanted, and could have it now; or nobody could
+// decide yet.
 bool NodeWriter::taint_waits(const Decision* wanted) const {
   if (!state_.known) return trouble_waits_;
-  return asks(wanted) && may_change_taint(*wanted) && !taint_is_as_wanted(last_, *wanted);
+  return asks(wanted) && may_change_taint(*wanted) && !taint_is_as_wanted(last_, *wanted) &&
+         !is_held_back(wanted);
+}
+
+// A taint is wanted that may not be set before held_until_ns_.
+bool NodeWriter::is_held_back(const Decision* wanted) const {
+  return wanted != nullptr && wanted->taint && last_.our_taints.empty() && monotonic_now() < held_until_ns_;
 }
 
 // Routinely what the watch saw last, unless an answer since then was newer (versions are numbers that grow).
@@ -304,7 +313,9 @@ Status NodeWriter::match(std::shared_ptr<const Decision> wanted) {
 // `wanted` becomes the newest decision whenever a conflict gave time for one.
 Result<NodeState> NodeWriter::match_taint(std::shared_ptr<const Decision>& wanted) {
   // What the watch shows is enough to begin with: a patch under a version that is no longer the newest fails.
-  bool newest = wanted->generation != state_.acked_generation && !(watch_ && watch_->node());
+  // But what it remembers in an outage is no sign of the outage's end: then only an answer is.
+  bool newest = failing_since_ns_ != 0 ||
+                (wanted->generation != state_.acked_generation && !(watch_ && watch_->node()));
   auto seen = look(newest);
   for (unsigned tries = 0; tries <= kMaxConflicts; ++tries) {
     if (!seen) return seen;

@@ -92,6 +92,7 @@ private:
   std::chrono::milliseconds pause_after_failure();
   std::chrono::milliseconds taint_wait() { return backoff_.jittered(options_.max_taint_wait, 2.0 / 3); }
   bool taint_waits(const Decision* wanted) const;
+  bool is_held_back(const Decision* wanted) const;
   Result<NodeState> match_taint(std::shared_ptr<const Decision>& wanted);
   Result<NodeState> match_status(NodeState seen, const Decision& wanted);
   bool is_paused(const NodeState& seen);

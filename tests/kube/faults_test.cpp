@@ -185,6 +185,87 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("a taint that is held back hurries nobody, while the server refuses or is away") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  struct Run {
+    Run(ApiServer& api, int status, bool held)
+        : node(api.make_node("unhurried")), front(api.admin(), [this, status](const HttpFront::Request&) {
+            return HttpFront::Instead{refuses ? refusal(status, 0) : "", false};
+          }) {
+      if (held) {
+        const json times = {{"vedette.dev/taint-times", format_time(wall_now())}};
+        api.request("PATCH", "/api/v1/nodes/" + node, {{"metadata", {{"annotations", times}}}});
+      }
+      NodeWriterOptions options = writer_options(front.client(), node);
+      options.max_taints_per_hour = 1;
+      options.first_backoff = options.max_backoff = std::chrono::hours(1);
+      options.max_pending_backoff = std::chrono::milliseconds(20);
+      options.watch.watch_seconds = std::chrono::seconds(1);  // its end makes the writer ask
+      writer = make_writer(options);
+      tick = std::make_unique<Tick>(*writer);
+      held ? tick->taint("FilesystemError") : tick->lift();
+    }
+    std::string node;
+    std::atomic<bool> refuses = false;
+    HttpFront front;
+    std::unique_ptr<NodeWriter> writer;
+    std::unique_ptr<Tick> tick;
+  };
+  for (const int status : {500, 503}) {
+    Run held(*server, status, true);
+    Run waits(*server, status, false);
+    REQUIRE(waits.tick->acked());
+    REQUIRE(eventually([&] {
+      const auto condition = condition_of(server->node(held.node), "VedetteStorageHealthy");
+      return condition && !held.writer->state()->held_back.empty() &&
+             held.writer->state()->events_written == 1;
+    }));
+    held.refuses = waits.refuses = true;
+    waits.tick->taint("FilesystemError");
+    CHECK(eventually([&] { return held.writer->state()->failures > 0; }));
+    const auto before = waits.writer->state()->failures;
+    CHECK(eventually([&] { return waits.writer->state()->failures > before + 10; }));
+    CHECK(held.writer->state()->failures <= 2);
+  }
+}
+
+TEST_CASE(
+    "what a watch remembers during an outage does not count as its end: the verdict must hold after it") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("survives");
+  std::atomic<bool> refuses = false;
+  const HttpFront front(server->admin(), [&](const HttpFront::Request& request) {
+    const bool hit = refuses && request.path.find("watch=1") == std::string::npos;
+    return HttpFront::Instead{hit ? refusal(500, 0) : "", false};
+  });
+  NodeWriterOptions options = writer_options(front.client(), node);
+  options.outage = std::chrono::milliseconds(1);
+  options.settle = std::chrono::milliseconds(3000);
+  options.max_backoff = options.max_pending_backoff = std::chrono::milliseconds(20);
+  const auto writer = make_writer(options);
+  Tick tick(*writer);
+  tick.lift();
+  REQUIRE(tick.acked());
+  REQUIRE(eventually([&] {  // the watch stands, and whoever begins to fail has seen it
+    const auto requests = front.requests();
+    return std::ranges::any_of(requests, [](const HttpFront::Request& request) {
+      return request.path.find("watch=1") != std::string::npos;
+    });
+  }));
+  refuses = true;
+  tick.taint("FilesystemError");
+  CHECK(eventually([&] { return writer->state()->failures > 10; }));
+  CHECK(writer->state()->held_back.empty());
+  refuses = false;
+  CHECK(eventually(
+      [&] { return writer->state()->held_back.find("not tainted: the API server was away") == 0; }));
+  CHECK(taints_of(server->node(node)).count(kKey) == 0);
+  CHECK(tick.acked());
+  CHECK(taints_of(server->node(node)).count(kKey) == 1);
+}
+
 TEST_CASE("an agent that starts while it is refused, on a node in trouble, asks for that node as often") {
   auto* server = ApiServer::shared();
   if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
