@@ -166,6 +166,7 @@ Status run_live(Config config, const Arguments& arguments) {
     if (!watching) return tl::unexpected(watching.error());
     pod_watch = std::move(*watching);
     config.live.pods = &pod_watch->pods();
+    config.live.pods_error = [watch = pod_watch.get()] { return watch->error(); };
 
     NodeWriterOptions writes;
     writes.client = config.kube;

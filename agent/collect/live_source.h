@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -49,6 +50,7 @@ struct LiveOptions {
   int stop_fd = -1;
   // Names of pods; null without Kubernetes. Must outlive the source.
   const Latest<PodList>* pods = nullptr;
+  std::function<std::string()> pods_error;  // why they are not what the API server has; empty: they are
   // False: no BPF at all, files only.
   bool use_kernel_probes = true;
   KernelOptions kernel;

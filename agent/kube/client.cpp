@@ -110,12 +110,13 @@ public:
   std::chrono::seconds retry_after() const { return retry_after_; }
   bool away() const { return away_; }
   bool refused_for_now() const { return refused_for_now_; }
+  bool too_large() const { return too_large_; }
 
   Result<KubeReply> send(const char* method, std::string_view path, std::string_view content_type,
                          std::string_view body, const OnLine* on_line,
                          const std::string& accept = "application/json") {
     retry_after_ = std::chrono::seconds(0);
-    away_ = refused_for_now_ = false;
+    away_ = refused_for_now_ = too_large_ = false;
     // Without the query: it may differ in every try, and an error is logged when its text changes.
     const std::string call =
         std::string(method) + " " + options_.url + std::string(path.substr(0, path.find('?')));
@@ -229,8 +230,9 @@ private:
     return wanted ? bytes.size() : CURL_WRITEFUNC_ERROR;
   }
 
-  bool take_body(Transfer& transfer, std::string_view bytes) const {
-    if (transfer.reply.body.size() + bytes.size() > options_.max_body_bytes) {
+  bool take_body(Transfer& transfer, std::string_view bytes) {
+    too_large_ = transfer.reply.body.size() + bytes.size() > options_.max_body_bytes;
+    if (too_large_) {
       transfer.error = "the answer is larger than " + std::to_string(options_.max_body_bytes) + " bytes";
       return false;
     }
@@ -238,11 +240,12 @@ private:
     return true;
   }
 
-  bool take_lines(Transfer& transfer, std::string_view bytes) const {
+  bool take_lines(Transfer& transfer, std::string_view bytes) {
     while (!bytes.empty()) {
       const std::size_t end = bytes.find('\n');
       const std::string_view part = bytes.substr(0, end);
-      if (transfer.line.size() + part.size() > options_.max_line_bytes) {
+      too_large_ = transfer.line.size() + part.size() > options_.max_line_bytes;
+      if (too_large_) {
         transfer.error = "a watch event is larger than " + std::to_string(options_.max_line_bytes) + " bytes";
         return false;
       }
@@ -298,7 +301,7 @@ private:
   KubeClientOptions options_;
   std::stop_token stop_;
   std::chrono::seconds retry_after_{0};
-  bool away_ = false, refused_for_now_ = false;
+  bool away_ = false, refused_for_now_ = false, too_large_ = false;
   CURLM* multi_ = nullptr;
   CURL* easy_ = nullptr;
 };
@@ -369,6 +372,9 @@ bool KubeClient::away() const {
 }
 bool KubeClient::refused_for_now() const {
   return connection_->refused_for_now();
+}
+bool KubeClient::too_large() const {
+  return connection_->too_large();
 }
 
 std::string explain(const KubeReply& reply) {

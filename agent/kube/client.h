@@ -26,10 +26,11 @@ struct KubeClientOptions {
   std::chrono::milliseconds connect_timeout{2'000};
   // 99 % of single-object calls are promised within 1 s (Kubernetes' own objective); five times that is hung.
   std::chrono::milliseconds request_timeout{5'000};
-  // A page of 50 pods is .5 MB; etcd holds at most 1.5 MB per object.
+  // A page of 50 pods is .5 MB as a rule; whoever lists more asks for smaller pages where this is not enough.
   std::size_t max_body_bytes = 16U << 20;
-  // One watch event holds one object, and JSON is about twice the stored protobuf.
-  std::size_t max_line_bytes = 4U << 20;
+  // One watch event holds one object. etcd holds at most 1.5 MB of it as protobuf; in JSON each '<', '>', '&'
+  // and control byte has six: 9 MB.
+  std::size_t max_line_bytes = 16U << 20;
   // Longer than any watch of ours lasts (watch_seconds, twice at most): the server ends it by its time.
   // Silence before that says nothing: there are no bookmarks where no object of the kind has changed since
   // the watch began. A line that is cut is noticed by TCP's keepalive, within two minutes.
@@ -76,6 +77,8 @@ public:
   // The last request was refused by what passes: an overloaded or broken server (429, 5xx), a token that it
   // does not know (401) or that is not there: the kubelet brings a newer one. What is forbidden stays so.
   bool refused_for_now() const;
+  // The last answer, or a line of it, was larger than the options allow.
+  bool too_large() const;
 
 private:
   class Connection;

@@ -9,8 +9,9 @@
 namespace vedette {
 namespace {
 
-// A pod is about 10 kB of JSON: a page of 1 MB, whatever the size of the cluster.
-constexpr const char* kPage = "limit=100";
+// A pod is about 10 kB of JSON: a page of 1 MB, whatever the size of the cluster. Halved while an answer is
+// too large, which one object cannot be.
+constexpr unsigned kPage = 100;
 
 tl::unexpected<Error> refused(const std::string& call, const KubeReply& reply) {
   if (reply.status == 403) {
@@ -26,18 +27,22 @@ template <typename Item>
 Status Evictions::list(const std::string& path, Result<Page<Item>> (*parse)(std::string_view),
                        const char* what, const std::function<void(Item&&)>& take) {
   const std::string call = std::string("list ") + what;
-  std::string token;
-  do {
-    const Result<KubeReply> reply =
-        client_.get(path + kPage + (token.empty() ? "" : "&continue=" + url_encode(token)));
+  unsigned limit = kPage;
+  for (std::string token;;) {
+    const Result<KubeReply> reply = client_.get(path + "limit=" + std::to_string(limit) +
+                                                (token.empty() ? "" : "&continue=" + url_encode(token)));
+    if (!reply && client_.too_large() && limit > 1) {
+      limit /= 2;
+      continue;
+    }
     if (!reply) return tl::unexpected(reply.error());
     if (reply->status != 200) return refused(call, *reply);
     Result<Page<Item>> page = parse(reply->body);
     if (!page) return fail(call + ": " + page.error().text);
     for (Item& item : page->items) take(std::move(item));
     token = std::move(page->continue_token);
-  } while (!token.empty());
-  return {};
+    if (token.empty()) return {};
+  }
 }
 
 Result<ClusterNode> Evictions::read_node() {

@@ -14,6 +14,7 @@ namespace {
 // Pods of one node: the kubelet's default limit is 110, the largest ones in use 1000. Beyond it something is
 // wrong with the selector, and memory matters more.
 constexpr std::size_t kMaxPods = 4096;
+constexpr unsigned kMaxHalvings = 31;  // of 32 bits
 
 bool same(const PodInfo& a, const PodInfo& b) {
   return a.uid == b.uid && a.namespace_name == b.namespace_name && a.name == b.name &&
@@ -44,13 +45,18 @@ PodWatch::~PodWatch() {
   stop_.request_stop();
 }
 
+std::string PodWatch::error() const {
+  const auto state = published_.get();
+  return state->listed ? "" : state->last_error;
+}
+
 void PodWatch::run() {
   ::pthread_setname_np(::pthread_self(), "pod_watch");
   const std::stop_token stop = stop_.get_token();
   sleep_for(backoff_.jittered(options_.start_spread, 0), stop);
   while (!stop.stop_requested()) {
     const std::uint64_t events_before = state_.events;
-    const bool lists = !listed_;
+    const bool lists = !state_.listed;
     const Status done = lists ? list() : watch();
     if (stop.stop_requested()) break;
     if (done) {
@@ -77,13 +83,16 @@ Status PodWatch::list() {
   std::string token;
   do {
     std::string path = "/api/v1/pods?fieldSelector=" + url_encode("spec.nodeName=" + options_.node_name) +
-                       "&limit=" + std::to_string(options_.page);
+                       "&limit=" + std::to_string(std::max(1U, options_.page >> halvings_));
     if (!token.empty()) path += "&continue=" + url_encode(token);
     // The first one as old as the server's cache has it, so that it costs no etcd anything: the watch brings
     // the rest. What follows a gap must be newer than that.
-    if (state_.lists == 0 && token.empty()) path += "&resourceVersion=0";
+    if (state_.lists == 0 && halvings_ == 0 && token.empty()) path += "&resourceVersion=0";
     auto reply = client_.get(path);
-    if (!reply) return tl::unexpected(reply.error());
+    if (!reply) {
+      if (client_.too_large()) halvings_ = std::min(halvings_ + 1, kMaxHalvings);
+      return tl::unexpected(reply.error());
+    }
     if (reply->status != 200)
       return fail("GET /api/v1/pods of node " + options_.node_name + ": " + explain(*reply));
     auto page = parse_pod_page(reply->body);
@@ -96,7 +105,7 @@ Status PodWatch::list() {
     resource_version = std::move(page->resource_version);
   } while (!token.empty());
   ++state_.lists;
-  listed_ = true;
+  state_.listed = true;
   known_ = std::move(pods);
   resource_version_ = std::move(resource_version);
   publish_pods();
@@ -114,12 +123,16 @@ Status PodWatch::watch() {
   Status taken;
   auto reply = client_.watch(path, [&](std::string_view line) {
     taken = take(line);
-    return taken.has_value() && listed_;
+    return taken.has_value() && state_.listed;
   });
   if (!taken) return taken;
-  if (!reply) return tl::unexpected(reply.error());
+  if (!reply) {
+    // The same event would come again: a list tells what became of its pod.
+    if (client_.too_large()) state_.listed = false;
+    return tl::unexpected(reply.error());
+  }
   if (reply->status == 410) {
-    listed_ = false;
+    state_.listed = false;
     return {};
   }
   if (reply->status != 200) {
@@ -128,16 +141,16 @@ Status PodWatch::watch() {
   return {};
 }
 
-// Whatever cannot be taken in may have mattered: listed_ becomes false and the next list tells.
+// Whatever cannot be taken in may have mattered: state_.listed becomes false and the next list tells.
 Status PodWatch::take(std::string_view line) {
   auto change = parse_pod_change(line);
   if (!change) {
     ++state_.bad_lines;
-    listed_ = false;
+    state_.listed = false;
     return tl::unexpected(change.error());
   }
   if (change->kind == PodChange::Kind::kError) {
-    listed_ = false;
+    state_.listed = false;
     // 410: the server has forgotten our resourceVersion, which is no fault of anybody's.
     if (change->code == 410) return {};
     return fail("watch of the pods of node " + options_.node_name + ": " + change->message);
@@ -152,7 +165,7 @@ Status PodWatch::take(std::string_view line) {
   } else if (change->kind == PodChange::Kind::kSet) {
     const auto found = known_.find(change->pod.uid);
     if (found == known_.end() && known_.size() >= kMaxPods) {
-      listed_ = false;
+      state_.listed = false;
       return fail("watch of pods: more than " + std::to_string(kMaxPods) + " on node " + options_.node_name);
     }
     if (found == known_.end() || !same(found->second, change->pod.info)) {

@@ -22,7 +22,8 @@ namespace vedette {
 struct PodWatchOptions {
   KubeClientOptions client;
   std::string node_name;
-  // Pods asked for at once, where the server heeds it (from its cache it answers with all of them).
+  // Pods asked for at once, where the server heeds it (from its cache it answers with all of them). Halved
+  // after an answer that was too large: a single pod may be 9 MB.
   unsigned page = 50;
   // How long the server keeps one watch, drawn anew from this to its double: ends that are spread over a
   // cluster's agents, and long beside the cost of starting one.
@@ -35,6 +36,7 @@ struct PodWatchOptions {
 
 struct PodWatchState {
   bool connected = false;
+  bool listed = false;  // what is known is what the server had, and the watch goes on from there
   std::uint64_t lists = 0, watches = 0, events = 0, failures = 0, bad_lines = 0;
   std::string last_error;  // empty after a success
 };
@@ -49,6 +51,8 @@ public:
   const Latest<PodList>& pods() const { return pods_; }
   // Never null.
   std::shared_ptr<const PodWatchState> state() const { return published_.get(); }
+  // Why pods() is not what the server has: it cannot be listed; empty otherwise.
+  std::string error() const;
 
 private:
   PodWatch(PodWatchOptions options, std::stop_source stop, KubeClient client);
@@ -67,8 +71,8 @@ private:
   // Of the watch's thread from here on.
   PodWatchState state_;
   std::map<std::string, PodInfo> known_;  // by metadata.uid
-  std::string resource_version_;
-  bool listed_ = false;  // known_ is what the server had at resource_version_
+  std::string resource_version_;          // of known_, where that was listed
+  unsigned halvings_ = 0;                 // of a page
   Backoff backoff_;
   std::jthread thread_;  // last: it uses all of the above
 };

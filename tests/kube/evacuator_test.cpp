@@ -10,6 +10,7 @@
 
 #include "exporter/exporter.h"
 #include "tests/kube/api_server.h"
+#include "tests/kube/scripted_server.h"
 #include "tests/skip.h"
 #include "tools/cli/commands.h"
 
@@ -394,4 +395,38 @@ TEST_CASE(
   scene.end(scene.node() + "-a");
   CHECK(eventually([&] { return code == kExitHealthy; }));
   CHECK(told.has("the plan is carried out: all its pods are gone"));
+}
+
+TEST_CASE(
+    "a page of a list that is too large is asked for again in halves, and one object that is, is said") {
+  const auto page = [](const std::string& name, const std::string& more) {
+    return ScriptedServer::answer(200, R"({"kind":"PodList","metadata":{"continue":")" + more +
+                                           R"("},"items":[{"metadata":{"uid":"u","name":")" + name +
+                                           R"("},"spec":{"nodeName":"n1"}}]})");
+  };
+  const std::string large = ScriptedServer::answer(200, std::string(5000, 'x'));
+  KubeClientOptions options;
+  options.max_body_bytes = 4096;
+  {
+    const ScriptedServer server({page("a", "more"), large, page("b", "")});
+    options.url = server.url();
+    auto client = KubeClient::make(options);
+    REQUIRE(client);
+    const auto pods = Evictions(*client, "n1").read_pods();
+    REQUIRE(pods);
+    REQUIRE(pods->size() == 2);
+    CHECK(pods->at(1).name == "b");
+    const auto requests = server.requests();
+    REQUIRE(requests.size() == 3);
+    CHECK(requests[1].find("&limit=100&continue=more ") != std::string::npos);
+    CHECK(requests[2].find("&limit=50&continue=more ") != std::string::npos);
+  }
+  const ScriptedServer server({large});
+  options.url = server.url();
+  auto client = KubeClient::make(options);
+  REQUIRE(client);
+  const auto pods = Evictions(*client, "n1").read_pods();
+  REQUIRE_FALSE(pods);
+  CHECK(pods.error().text.find("larger than 4096 bytes") != std::string::npos);
+  CHECK(server.requests().size() == 7);
 }

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "agent/kube/evictions.h"
 #include "tests/kube/api_server.h"
 #include "tests/kube/scripted_server.h"
 #include "tests/skip.h"
@@ -198,6 +199,79 @@ TEST_CASE("a pod that claims another's uid keeps its own, however the two come")
   REQUIRE(shows(*watch, {"liar", "mirror", "victim"}));
   for (const PodInfo& info : watch->pods().get()->pods)
     CHECK(info.uid == (info.name == "mirror" ? "static" : info.name));
+}
+
+TEST_CASE(
+    "pods as large as etcd holds, and six times that as JSON, are listed, watched and read to be evicted") {
+  auto* server = ApiServer::shared();
+  if (server == nullptr) VEDETTE_SKIP(ApiServer::why());
+  const std::string node = server->make_node("fat");
+  const json env = json::array({{{"name", "A"}, {"value", std::string(1'400'000, '<')}}});
+  const auto make_fat = [&](const std::string& name) {
+    server->request(
+        "POST", "/api/v1/namespaces/default/pods",
+        {{"apiVersion", "v1"},
+         {"kind", "Pod"},
+         {"metadata", {{"name", name}}},
+         {"spec", {{"nodeName", node}, {"containers", {{{"name", "c"}, {"image", "i"}, {"env", env}}}}}}});
+  };
+  make_fat(node + "-a");
+  make_fat(node + "-b");
+  const auto watch = make_watch(server->admin(), node);
+  REQUIRE(shows(*watch, {node + "-a", node + "-b"}));
+  make_fat(node + "-c");
+  CHECK(shows(*watch, {node + "-a", node + "-b", node + "-c"}));
+  CHECK(watch->state()->failures == 1);
+  CHECK(watch->state()->lists == 1);
+  auto client = KubeClient::make(server->admin());
+  REQUIRE(client);
+  const auto pods = Evictions(*client, node).read_pods();
+  REQUIRE(pods);
+  CHECK(pods->size() == 3);
+  for (const char* name : {"-a", "-b", "-c"}) delete_pod(*server, node + name);
+}
+
+TEST_CASE("an answer that is too large leads to a list in smaller pages, and one to a watch to a list") {
+  const auto page = [](const std::string& name, const std::string& more) {
+    return ScriptedServer::answer(
+        200, R"({"kind":"PodList","metadata":{"resourceVersion":"10","continue":")" + more +
+                 R"("},"items":[{"metadata":{"uid":"u-)" + name + R"(","name":")" + name + R"("}}]})");
+  };
+  const ScriptedServer server({
+      ScriptedServer::answer(200, std::string(5000, 'x')),
+      page("a", "more"),
+      page("b", ""),
+      ScriptedServer::stream(std::string(5000, 'x')),
+      ScriptedServer::answer(500, "oops"),
+      page("c", ""),
+      ScriptedServer::answer(503, "busy"),
+  });
+  KubeClientOptions client;
+  client.url = server.url();
+  client.max_body_bytes = client.max_line_bytes = 4096;
+  const auto watch = make_watch(client, "n1");
+  REQUIRE(eventually([&] { return server.requests().size() > 7; }));
+  CHECK(names(*watch) == std::vector<std::string>{"c"});
+  const auto requests = server.requests();
+  const auto asks = [&](std::size_t request, const std::string& what) {
+    return requests[request].find(what) != std::string::npos;
+  };
+  CHECK(asks(0, "&limit=3&resourceVersion=0 "));
+  CHECK(asks(1, "&limit=1 "));
+  CHECK(asks(2, "&limit=1&continue=more "));
+  CHECK(asks(3, "watch=1"));
+  CHECK(asks(4, "&limit=1 "));
+  CHECK(asks(5, "&limit=1 "));
+  CHECK(asks(6, "watch=1"));
+  CHECK(watch->error().empty());  // it is listed, and a watch that is refused goes on from there
+}
+
+TEST_CASE("why the pods cannot be listed is told until they are") {
+  const ScriptedServer server({ScriptedServer::answer(403, R"({"kind":"Status","message":"no right"})")});
+  KubeClientOptions client;
+  client.url = server.url();
+  const auto watch = make_watch(client, "n1");
+  CHECK(eventually([&] { return watch->error() == "GET /api/v1/pods of node n1: HTTP 403: no right"; }));
 }
 
 TEST_CASE("an answer that is no list of pods leaves what is known and is said") {

@@ -100,6 +100,33 @@ TEST_CASE("Whatever cannot be read is degraded by name with its reason, and the 
   CHECK(std::isnan(observation.samples[0].gauges[GAUGE_pressure_cpu]));
 }
 
+TEST_CASE(
+    "Pods are degraded until the API server has told them, and while they cannot be listed, with the "
+    "reason") {
+  const FileTree tree;
+  make_node(tree);
+  Latest<PodList> pods;
+  std::string error;
+  auto options = below(tree);
+  options.pods = &pods;
+  options.pods_error = [&] { return error; };
+  auto source = LiveSource::make(options);
+  REQUIRE(source.has_value());
+  const auto now = [&] {
+    Observation observation;
+    REQUIRE((*source)->collect(observation).has_value());
+    return health(observation, "pods");
+  };
+  CHECK(now().reason == "the API server has told no pods of this node yet");
+  error = "HTTP 403";
+  CHECK(now().reason == "HTTP 403");
+  pods.set(PodList{});
+  CHECK(now().state == ProbeState::kDegraded);
+  error.clear();
+  CHECK(now().state == ProbeState::kAttached);
+  CHECK(now().reason.empty());
+}
+
 TEST_CASE("A node without procfs is refused with one sentence") {
   LiveOptions options;
   options.files.proc = "/nonexistent/proc";
