@@ -443,6 +443,7 @@ TEST_CASE("a stolen token of an agent can do nothing else") {
        {},
        422,
        "its own slot only"},
+      {"a Lease by its name", bound, "GET", leases + "/vedette-all-901", {}, 403, "cannot get"},
       {"a Lease of another namespace",
        bound,
        "POST",
