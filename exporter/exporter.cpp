@@ -13,13 +13,10 @@
 #include "exporter/metrics.h"
 #include "exporter/socket_server.h"
 #include "exporter/totals.h"
+#include "exporter/wire.h"
 
 namespace vedette {
 namespace {
-
-// A tick comes at least every second: after this long without one the agent is stuck, and a liveness check
-// should restart it.
-constexpr double kStuckSeconds = 30;
 
 std::string host_name() {
   char name[256] = "";

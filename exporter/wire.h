@@ -17,6 +17,10 @@ constexpr std::size_t kMaxRequestBytes = std::size_t{16} * 1024;
 constexpr std::size_t kMaxTrustedBytes = std::size_t{21} * 1024 * 1024;
 // A full `top` of 1,000 entities is 2 MB; the CLI refuses more before it allocates.
 constexpr std::size_t kMaxResponseBytes = std::size_t{21} * 1024 * 1024;
+// A tick comes every 10 s at the latest (tick_ms): an agent whose newest one is older hangs, and what it
+// answers from it is no verdict any more. /healthz says so, for a liveness check to restart it, and so does
+// `vedette status`.
+constexpr double kStuckSeconds = 30;
 constexpr const char* kDefaultSocketPath = "/run/vedette/agent.sock";
 
 inline std::string frame_header(std::size_t body_bytes) {

@@ -9,6 +9,7 @@
 
 #include "exporter/api.pb.h"
 #include "exporter/wire.h"
+#include "tools/cli/format.h"
 
 namespace vedette {
 namespace {
@@ -32,6 +33,11 @@ std::string reason_of(int error_number) {
 }
 
 }  // namespace
+
+std::string stuck_text(double age_s) {
+  if (!(age_s > kStuckSeconds)) return "";
+  return "the agent hangs: its newest verdict is " + format_duration(age_s) + " old";
+}
 
 Result<AgentClient> AgentClient::connect(const std::string& socket_path) {
   const auto cannot = [&](const std::string& why) {

@@ -13,6 +13,9 @@ class Request;
 class Response;
 }  // namespace api
 
+// What is wrong with an agent whose newest tick is so old; empty: nothing.
+std::string stuck_text(double age_s);
+
 class AgentClient {
 public:
   // The error says in one sentence why the agent cannot be reached.

@@ -87,9 +87,10 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   app.require_subcommand(1);
   app.fallthrough();
 
-  CLI::App& status = *app.add_subcommand("status",
-                                         "Is this node fine; if not: what, since when, why, what next.\n"
-                                         "Exits 0 healthy, 1 degraded, 2 unhealthy, 3 no agent.");
+  CLI::App& status =
+      *app.add_subcommand("status",
+                          "Is this node fine; if not: what, since when, why, what next.\n"
+                          "Exits 0 healthy, 1 degraded, 2 unhealthy, 3 no agent, or one that hangs.");
   CLI::App& top = *app.add_subcommand("top", "Live view of the node and its pods");
   bool once = false;
   top.add_flag("--once", once, "Print one frame and exit");
@@ -358,7 +359,9 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
     const api::Evacuation& last = response->evacuation();
     return last.left() + static_cast<unsigned>(last.staying_size()) == 0 ? kExitHealthy : kExitDegraded;
   }
-  return response->has_status() ? status_code(response->status()) : kExitHealthy;
+  if (!response->has_status()) return kExitHealthy;
+  const std::string stuck = stuck_text(response->agent().age_s());
+  return stuck.empty() ? status_code(response->status()) : fail_with(streams, kExitUnreachable, stuck);
 }
 
 }  // namespace vedette

@@ -10,6 +10,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "agent/base/clock.h"
 #include "exporter/api.pb.h"
 #include "tools/cli/agent_client.h"
 
@@ -18,7 +19,8 @@ namespace {
 
 // Numbers that change more often cannot be read.
 constexpr std::uint32_t kFrameMs = 1000;
-constexpr int kRetryMs = 1000;
+// An agent that is gone is tried again, one that sends nothing is told to hang.
+constexpr int kLookMs = 1000;
 
 // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): what a signal handler can reach
 volatile std::sig_atomic_t stop_signal = 0;
@@ -146,6 +148,7 @@ Status run_live_top(const std::string& socket_path, TopOrder order, bool colour)
   if (!modes) return fail("the live view needs a terminal: use --once or --json");
   std::optional<AgentClient> client;
   api::Response newest;
+  MonotonicNs newest_ns = 0;  // when it came
   TopState state;
   state.order = order;
   state.live = true;
@@ -153,7 +156,7 @@ Status run_live_top(const std::string& socket_path, TopOrder order, bool colour)
   const auto take = [&](Result<api::Response> response) {
     if (response && response->has_top()) {
       newest = std::move(*response);
-      state.notice.clear();
+      newest_ns = monotonic_now();
     } else if (response) {
       state.notice = response->has_error() ? response->error().text() : "the agent sent an unexpected answer";
       client.reset();
@@ -182,9 +185,11 @@ Status run_live_top(const std::string& socket_path, TopOrder order, bool colour)
   while (stop_signal == 0) {
     Screen screen = terminal_screen(STDOUT_FILENO);
     screen.colour = colour;
+    if (client)
+      state.notice = stuck_text(newest.agent().age_s() + seconds_between(newest_ns, monotonic_now()));
     draw_frame(top_view(newest, screen, state));
     pollfd polled[2] = {{STDIN_FILENO, POLLIN, 0}, {client ? client->fd() : -1, POLLIN, 0}};
-    const int ready = ::poll(polled, 2, client ? -1 : kRetryMs);
+    const int ready = ::poll(polled, 2, kLookMs);
     if (ready < 0) continue;  // a signal: a new size, or the end
     if (ready == 0 && !client) reconnect();
     if (polled[1].revents != 0 && client) take(client->receive());

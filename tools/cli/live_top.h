@@ -10,8 +10,8 @@
 namespace vedette {
 
 // Draws to standard output and reads keys from standard input: both must be terminals. When the agent goes
-// away it keeps the last picture, says so and tries again each second; the error is for a terminal that
-// cannot be used or an agent that was never there.
+// away or hangs it keeps the last picture and says so, and tries again each second where it is gone; the
+// error is for a terminal that cannot be used or an agent that was never there.
 Status run_live_top(const std::string& socket_path, TopOrder order, bool colour);
 
 // The size of the terminal behind `fd`; 80 x 24 where it has none ($COLUMNS and $LINES come first where it

@@ -8,9 +8,11 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/act/policy.h"
+#include "agent/base/clock.h"
 #include "exporter/exporter.h"
 #include "tests/unit/exporter/example_snapshot.h"
 #include "tests/unit/temporary_folder.h"
+#include "tools/cli/agent_client.h"
 #include "tools/cli/format.h"
 
 namespace {
@@ -29,7 +31,9 @@ public:
     REQUIRE(made.has_value());
     exporter_ = std::move(*made);
   }
-  void publish(const vedette::example::Scene& scene) {
+  // At a time that `status` takes for the newest, unless the scene has one.
+  void publish(vedette::example::Scene scene) {
+    if (scene.start_ns == 0) scene.start_ns = start_ns_;
     exporter_->publish(vedette::example::snapshot(scene));
   }
   void publish(const vedette::Snapshot& snapshot) {
@@ -50,6 +54,7 @@ public:
   }
 
 private:
+  const vedette::MonotonicNs start_ns_ = vedette::monotonic_now();
   vedette::TemporaryFolder folder_;  // outlives the exporter
   std::unique_ptr<vedette::Exporter> exporter_;
 };
@@ -87,7 +92,8 @@ TEST_CASE("status says what, since when, why, what was done and what is next, an
   CHECK(has(healthy.out, "worker-3 is healthy"));
   CHECK(has(healthy.out, "none"));
 
-  vedette::Snapshot unhealthy = *vedette::example::snapshot({.tick = 202});
+  vedette::Snapshot unhealthy =
+      *vedette::example::snapshot({.tick = 202, .start_ns = vedette::monotonic_now()});
   unhealthy.conditions.back().severity = vedette::Severity::kUnhealthy;
   unhealthy.act.tainted = true;
   unhealthy.act.taint_reason = "FilesystemError";
@@ -158,6 +164,20 @@ TEST_CASE("an agent that is not there, or not ready, is one sentence and exit co
   const auto early = node.run({"status"});
   CHECK(early.code == vedette::kExitUnreachable);
   CHECK(has(early.err, "just started"));
+}
+
+TEST_CASE("an agent whose newest tick is 30 s old hangs: status shows it, says so, and is exit code 3") {
+  CHECK(vedette::stuck_text(30).empty());
+  CHECK(vedette::stuck_text(31) == "the agent hangs: its newest verdict is 31 s old");
+  if (vedette::monotonic_now() < 100'000'000'000ULL)
+    return;  // the machine has just booted: no tick is so old
+  ServedNode node;
+  node.publish({.troubles = false, .tick = 1, .start_ns = 1});
+  const auto told = node.run({"status"});
+  CHECK(told.code == vedette::kExitUnreachable);
+  CHECK(has(told.out, "worker-3 is healthy"));
+  CHECK(has(told.err, "vedette: the agent hangs: its newest verdict is "));
+  CHECK(node.run({"status", "--json"}).code == vedette::kExitUnreachable);
 }
 
 TEST_CASE("misuse of the command is exit code 64, help and version 0") {
