@@ -8,6 +8,8 @@
 
 namespace vedette {
 
+bool is_utf8(std::string_view text);
+
 // Each byte that is no part of a valid sequence, and each control character, becomes '?'.
 std::string clean_text(std::string_view text);
 

@@ -88,7 +88,7 @@ int run_baselines(const BaselinesCommand& command, bool json, const CliStreams& 
   if (!client) return fail_with(streams, kExitUnreachable, client.error().text);
   Result<api::Response> response = client->ask(std::move(request));
   if (!response) return fail_with(streams, kExitUnreachable, response.error().text);
-  if (response->has_error()) return fail_with(streams, kExitDegraded, response->error().text());
+  if (response->has_error()) return answered_error(*response, json, streams);
   if (command.imports) {
     const std::uint32_t count = response->baselines().imported();
     if (json) {

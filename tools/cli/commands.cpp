@@ -11,6 +11,7 @@
 #include "agent/base/duration.h"
 #include "agent/record/flight.h"
 #include "exporter/api.pb.h"
+#include "exporter/clean_text.h"
 #include "exporter/policy_answer.h"
 #include "exporter/wire.h"
 #include "tools/cli/agent_client.h"
@@ -30,16 +31,17 @@
 namespace vedette {
 namespace {
 
-int answered_error(const api::Response& response, bool json, const CliStreams& streams) {
-  const api::Error& error = response.error();
-  if (json) streams.out << json_view(response);
-  std::string text = error.text();
-  if (error.candidates_size() > 0)
-    text += error.code() == api::Error::AMBIGUOUS ? "; which one?" : "; among them:";
-  for (const std::string& candidate : error.candidates()) text += "\n  " + candidate;
-  const bool none_yet = error.code() == api::Error::NOT_READY || error.code() == api::Error::TOO_MANY ||
-                        error.code() == api::Error::BAD_REQUEST;
-  return fail_with(streams, none_yet ? kExitUnreachable : kExitDegraded, text);
+// An agent of another version of the API does not come so far: see AgentClient::receive().
+ExitCode code_of(api::Error::Code code) {
+  switch (code) {
+    case api::Error::BAD_REQUEST:
+      return kExitUsage;
+    case api::Error::NOT_READY:
+    case api::Error::TOO_MANY:
+      return kExitUnreachable;
+    default:
+      return kExitDegraded;
+  }
 }
 
 // The policy of a file, without an agent.
@@ -73,6 +75,16 @@ int status_code(const api::Status& status) {
 int fail_with(const CliStreams& streams, int code, const std::string& text) {
   streams.err << "vedette: " << text << "\n";
   return code;
+}
+
+int answered_error(const api::Response& response, bool json, const CliStreams& streams) {
+  const api::Error& error = response.error();
+  if (json) streams.out << json_view(response);
+  std::string text = error.text();
+  if (error.candidates_size() > 0)
+    text += error.code() == api::Error::AMBIGUOUS ? "; which one?" : "; among them:";
+  for (const std::string& candidate : error.candidates()) text += "\n  " + candidate;
+  return fail_with(streams, code_of(error.code()), text);
 }
 
 int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
@@ -317,6 +329,9 @@ int run_cli(std::vector<std::string> arguments, const CliStreams& streams) {
   if (request.has_say()) {
     request.mutable_say()->set_reason(reason);
     request.mutable_say()->set_seconds(parse_duration(duration).value_or(0));
+  }
+  for (const std::string* text : {&entity, &incident, &why, &reason, &plan_id}) {
+    if (!is_utf8(*text)) return fail_with(streams, kExitUsage, "'" + clean_text(*text) + "' is no UTF-8");
   }
   Result<AgentClient> client = AgentClient::connect(socket_path);
   if (!client) return fail_with(streams, kExitUnreachable, client.error().text);

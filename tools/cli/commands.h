@@ -10,6 +10,10 @@
 
 namespace vedette {
 
+namespace api {
+class Response;
+}  // namespace api
+
 // What the process ends with. status: healthy, degraded, unhealthy. Other commands: kHealthy when answered,
 // kDegraded when the agent had no such answer (an unknown entity); evacuate: kDegraded when pods stay.
 enum ExitCode {
@@ -29,6 +33,9 @@ struct CliStreams {
 
 // Says `text` on `err`; answers `code`.
 int fail_with(const CliStreams& streams, int code, const std::string& text);
+
+// Tells an answer that is an Error, with `json` also as a document on `out`; answers the exit code.
+int answered_error(const api::Response& response, bool json, const CliStreams& streams);
 
 // `arguments` without the program's name.
 int run_cli(std::vector<std::string> arguments, const CliStreams& streams);

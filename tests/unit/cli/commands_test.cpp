@@ -186,6 +186,12 @@ TEST_CASE("misuse of the command is exit code 64, help and version 0") {
   CHECK(node.run({"dance"}).code == vedette::kExitUsage);
   CHECK(node.run({"explain"}).code == vedette::kExitUsage);
   CHECK(node.run({"top", "--sort", "beauty"}).code == vedette::kExitUsage);
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"explain", "\xff\x1bx"}, {"feedback", "I", "true", "\xff\x1bx"}}) {
+    const auto refused = node.run(arguments);
+    CHECK(refused.code == vedette::kExitUsage);
+    CHECK(refused.err == "vedette: '??x' is no UTF-8\n");
+  }
   CHECK(node.run({"--help"}).code == 0);
   CHECK(has(node.run({"--version"}).out, "vedette " VEDETTE_VERSION));
 }

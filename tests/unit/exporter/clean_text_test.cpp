@@ -13,3 +13,9 @@ TEST_CASE("text from outside leaves as valid UTF-8 without control characters") 
   CHECK(clean_text("\xc2\x9b") == "?");
   CHECK(clean_text("") == "");
 }
+
+TEST_CASE("is_utf8 takes control characters, and no byte outside of a sequence") {
+  CHECK(vedette::is_utf8("pod/a → b\n\x1b"));
+  CHECK(vedette::is_utf8(""));
+  for (const char* text : {"\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80"}) CHECK_FALSE(vedette::is_utf8(text));
+}
