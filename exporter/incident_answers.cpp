@@ -5,9 +5,9 @@
 
 #include <unistd.h>
 
+#include "agent/base/clean_text.h"
 #include "agent/record/journal.h"
 #include "exporter/answer_parts.h"
-#include "exporter/clean_text.h"
 
 namespace vedette {
 namespace {

@@ -4,6 +4,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "agent/base/clean_text.h"
 #include "exporter/names.h"
 
 namespace vedette {
@@ -12,12 +13,13 @@ void LogSink::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   decltype(conditions_) active;
   for (const Condition& condition : snapshot->conditions) {
     const std::pair key(condition.reason, condition.entity->id);
-    active[key] = {condition.entity->name, condition.severity};
+    const std::string name = clean_text(condition.entity->name);
+    active[key] = {name, condition.severity};
     const auto known = conditions_.find(key);
     if (known == conditions_.end() || known->second.second != condition.severity) {
       spdlog::log(condition.severity == Severity::kInfo ? spdlog::level::info : spdlog::level::warn,
-                  "{} {}: {} (confidence {:.2f}): {}", condition.entity->name, condition.reason,
-                  to_string(condition.severity), condition.confidence, condition.message);
+                  "{} {}: {} (confidence {:.2f}): {}", name, condition.reason, to_string(condition.severity),
+                  condition.confidence, clean_text(condition.message));
     }
   }
   for (const auto& [key, was] : conditions_) {
@@ -60,7 +62,7 @@ void LogSink::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   if (decision.generation != generation_) {
     if (decision.taint != tainted_) {
       spdlog::warn("{} {} the node: {} {}", decision.mode == Mode::kEnforce ? "decided to" : "would",
-                   decision.taint ? "taint" : "untaint", decision.reason, decision.message);
+                   decision.taint ? "taint" : "untaint", decision.reason, clean_text(decision.message));
     }
     generation_ = decision.generation;
     tainted_ = decision.taint;

@@ -12,8 +12,8 @@
 #include <prometheus/metric_family.h>
 
 #include "agent/assess/overall.h"
+#include "agent/base/clean_text.h"
 #include "agent/collect/signals.h"
-#include "exporter/clean_text.h"
 #include "exporter/names.h"
 
 namespace vedette {

@@ -6,9 +6,9 @@
 #include "agent/act/operator_store.h"
 #include "agent/act/policy.h"
 #include "agent/assess/reasons.h"
+#include "agent/base/clean_text.h"
 #include "agent/record/baseline_store.h"
 #include "exporter/answer_parts.h"
-#include "exporter/clean_text.h"
 
 namespace vedette {
 namespace {

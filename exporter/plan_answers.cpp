@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "agent/act/evacuator.h"
+#include "agent/base/clean_text.h"
 #include "exporter/answer_parts.h"
-#include "exporter/clean_text.h"
 
 namespace vedette {
 namespace {

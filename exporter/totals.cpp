@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "exporter/clean_text.h"
+#include "agent/base/clean_text.h"
 #include "exporter/names.h"
 
 namespace vedette {

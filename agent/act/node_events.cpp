@@ -5,6 +5,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "agent/base/clean_text.h"
 #include "agent/base/fnv1a.h"
 
 namespace vedette {
@@ -157,7 +158,7 @@ void NodeEvents::queue(NodeEvent event, const std::string& of) {
   event.name = series.name;
   event.count = ++series.count;
   series.last_ns = event.time_ns;
-  spdlog::info("node {}: {}", node_.options().name, event.note);
+  spdlog::info("node {}: {}", node_.options().name, clean_text(event.note));
   if (pending_.size() == kMaxPending) {
     pending_.pop_front();
     ++failures_;

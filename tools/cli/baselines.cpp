@@ -8,12 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "agent/base/clean_text.h"
 #include "agent/base/clock.h"
 #include "agent/base/handle.h"
 #include "agent/record/baseline_file.h"
 #include "agent/score/anomaly.h"
 #include "exporter/api.pb.h"
-#include "exporter/clean_text.h"
 #include "tools/cli/agent_client.h"
 #include "tools/cli/format.h"
 #include "tools/cli/json_text.h"

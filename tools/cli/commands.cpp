@@ -8,10 +8,10 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/act/policy.h"
+#include "agent/base/clean_text.h"
 #include "agent/base/duration.h"
 #include "agent/record/flight.h"
 #include "exporter/api.pb.h"
-#include "exporter/clean_text.h"
 #include "exporter/policy_answer.h"
 #include "exporter/wire.h"
 #include "tools/cli/agent_client.h"

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "exporter/clean_text.h"
+#include "agent/base/clean_text.h"
 #include "tools/cli/format.h"
 
 namespace vedette {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/act/policy.h"
+#include "agent/base/clean_text.h"
 #include "agent/base/clock.h"
 #include "agent/record/flight_folder.h"
 #include "agent/record/recording_file.h"
@@ -128,14 +129,14 @@ std::string as_text(const std::string& path, const Contents& contents, const Scr
     const Part& first = contents.parts.front();
     const Part& last = contents.parts.back();
     const RecordingHeader& header = last.header;
-    text +=
-        wrap("from " + format_clock(first.first_wall_ns, 0) + " to " + format_clock(last.last_wall_ns, 0) +
-                 ", by vedette " + header.agent_version + " on Linux " + header.kernel_release +
-                 (header.node.empty() ? "" : ", node " + header.node) + "; format " +
-                 std::to_string(header.format_version) +
-                 (contents.policy.empty() ? "" : ", policy " + contents.policy) +
-                 (header.settings ? ", model " + header.settings->model : ""),
-             screen.columns, 2);
+    text += wrap(clean_text("from " + format_clock(first.first_wall_ns, 0) + " to " +
+                            format_clock(last.last_wall_ns, 0) + ", by vedette " + header.agent_version +
+                            " on Linux " + header.kernel_release +
+                            (header.node.empty() ? "" : ", node " + header.node) + "; format " +
+                            std::to_string(header.format_version) +
+                            (contents.policy.empty() ? "" : ", policy " + contents.policy) +
+                            (header.settings ? ", model " + header.settings->model : "")),
+                 screen.columns, 2);
     text += "\n" +
             screen.paint(Paint::kDim, "  " + pad_right("PART", 31) + pad_right("FROM", 10) +
                                           pad_left("LASTS", 12) + pad_left("TICKS", 8) +
@@ -154,7 +155,7 @@ std::string as_text(const std::string& path, const Contents& contents, const Scr
     text += "  " + pad_right(slice.first, 24) + pad_left(format_bytes(static_cast<double>(slice.second)), 9) +
             "\n";
   }
-  for (const std::string& note : contents.notes) text += wrap("note: " + note, screen.columns, 0);
+  for (const std::string& note : contents.notes) text += wrap("note: " + clean_text(note), screen.columns, 0);
   return text;
 }
 
@@ -175,7 +176,7 @@ Status copy(const std::string& file, RecordingWriter& out) {
 
 int run_record_inspect(const std::string& path, bool json, const CliStreams& streams) {
   const Result<Contents> contents = read_contents(path);
-  if (!contents) return fail_with(streams, kExitUnreadable, contents.error().text);
+  if (!contents) return fail_with(streams, kExitUnreadable, clean_text(contents.error().text));
   if (json) {
     streams.out << json_text(as_json(path, *contents));
   } else {

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "agent/base/clean_text.h"
 #include "agent/record/feature_dump.h"
 #include "agent/replay.h"
 #include "tools/cli/format.h"
@@ -178,19 +179,20 @@ Json as_json(const Report& report) {
 std::string as_text(const Report& report, const Screen& screen) {
   const double lasts_s = static_cast<double>(report.last_wall_ns - report.first_wall_ns) / kNsPerSecond;
   std::string text =
-      wrap(report.path + ": " + std::to_string(report.ticks) + " ticks" +
-               (report.header.node.empty() ? "" : " of node " + report.header.node) + ", from " +
-               format_clock(report.first_wall_ns, 0) + " on, " + format_duration(lasts_s),
+      wrap(clean_text(report.path + ": " + std::to_string(report.ticks) + " ticks" +
+                      (report.header.node.empty() ? "" : " of node " + report.header.node) + ", from " +
+                      format_clock(report.first_wall_ns, 0) + " on, " + format_duration(lasts_s)),
            screen.columns, 0);
   const auto input = [&](const std::string& what, const std::string& then, const std::string& now) {
-    text += "  " + what + ": " + (then == now || then.empty() ? now : now + " instead of " + then) + "\n";
+    text += "  " + what + ": " + clean_text(then == now || then.empty() ? now : now + " instead of " + then) +
+            "\n";
   };
   input("policy", report.policy_then, report.policy_now);
   if (!report.model_now.empty()) input("model ", report.model_then, report.model_now);
   text += "\n";
   const auto line = [&](Paint paint, const char* mark, WallNs when, const std::string& words) {
     const std::string head = "  " + format_clock(when, when) + "  " + mark + " ";
-    const std::string lines = wrap(words, screen.columns, text_width(head));
+    const std::string lines = wrap(clean_text(words), screen.columns, text_width(head));
     text += screen.paint(paint, head + lines.substr(text_width(head)));
   };
   for (const Transition& transition : report.unjudged)
@@ -216,10 +218,10 @@ std::string as_text(const Report& report, const Screen& screen) {
                      format_clock(report.first_tick_wall_ns, report.first_tick_wall_ns) + ":",
                  screen.columns, 0);
     for (const std::string& difference : report.first_differences)
-      text += wrap(difference, screen.columns, 4);
+      text += wrap(clean_text(difference), screen.columns, 4);
     text += "\n";
   }
-  for (const std::string& note : report.notes) text += wrap("note: " + note, screen.columns, 0);
+  for (const std::string& note : report.notes) text += wrap("note: " + clean_text(note), screen.columns, 0);
   text += "= as then  - only then  + only now  ~ at another time\n";
   text += std::to_string(report.ticks) + " ticks replayed, " + std::to_string(report.different) +
           " with another verdict; of " + std::to_string(report.pairs.size()) + " changes " +
@@ -230,15 +232,15 @@ std::string as_text(const Report& report, const Screen& screen) {
 }  // namespace
 
 int run_replay(const ReplayCommand& command, bool json, const CliStreams& streams) {
-  const auto fails = [&](const Error& error) { return fail_with(streams, kExitUnreadable, error.text); };
+  const auto fails = [&](const std::string& text) { return fail_with(streams, kExitUnreadable, text); };
   const Result<ReplayOptions> options = options_of(command);
-  if (!options) return fails(options.error());
+  if (!options) return fails(options.error().text);
   ReplaySurvey survey;
   const Result<Report> report = judge(command, *options, survey);
-  if (!report) return fails(report.error());
+  if (!report) return fails(clean_text(report.error().text));
   if (!command.plot_out.empty()) {
     const Status drawn = draw(command, *options, survey);
-    if (!drawn) return fails(drawn.error());
+    if (!drawn) return fails(drawn.error().text);
   }
   if (json) {
     streams.out << json_text(as_json(*report));

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "agent/base/clean_text.h"
 #include "agent/features/feature_table.h"
 #include "tools/cli/format.h"
 
@@ -102,7 +103,7 @@ Result<EntityId> ReplaySurvey::choose(const std::string& wanted) const {
   std::string text = found.empty() ? "nothing in the recording is named like \"" + wanted + "\""
                                    : "\"" + wanted + "\" matches several; which one?";
   for (std::size_t i = 0; i < std::min<std::size_t>(found.size(), 20); ++i)
-    text += "\n  " + seen_.at(found[i]).name;
+    text += "\n  " + clean_text(seen_.at(found[i]).name);
   return fail(text);
 }
 

@@ -1,4 +1,4 @@
-#include "exporter/clean_text.h"
+#include "agent/base/clean_text.h"
 
 #include <cstdint>
 
