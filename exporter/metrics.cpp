@@ -34,7 +34,9 @@ bool is_nanoseconds(std::string_view unit) {
 }
 
 std::string with_seconds(std::string name) {
-  if (name.ends_with("_ns")) name.erase(name.size() - 3);
+  for (const std::string_view unit : {"_ns", "_s"}) {
+    if (name.ends_with(unit)) name.erase(name.size() - unit.size());
+  }
   return name.ends_with("_seconds") ? name : name + "_seconds";
 }
 
@@ -503,7 +505,7 @@ std::string metric_name(const SignalInfo& signal) {
   const auto ends_with_suffix = [&](std::string_view suffix) {
     if (!name.ends_with(suffix)) name += suffix;
   };
-  if (is_nanoseconds(signal.unit)) name = with_seconds(std::move(name));
+  if (is_nanoseconds(signal.unit) || signal.unit == "s") name = with_seconds(std::move(name));
   if (signal.unit == "bytes") ends_with_suffix("_bytes");
   if (!adds_up(signal.unit)) ends_with_suffix("_ratio");
   if (signal.kind == SignalKind::kCounter) name += "_total";

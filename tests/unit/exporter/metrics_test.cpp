@@ -294,6 +294,7 @@ TEST_CASE("metric names follow Prometheus' conventions") {
       const std::string name = vedette::metric_name(signal);
       CHECK(names.insert(name).second);
       CHECK(name.find("_ns") == std::string::npos);
+      CHECK_FALSE(name.ends_with("_s"));
       if constexpr (requires { signal.kind; }) {
         CHECK(name.ends_with("_total") == (signal.kind == vedette::SignalKind::kCounter));
       } else {
@@ -309,6 +310,8 @@ TEST_CASE("metric names follow Prometheus' conventions") {
   CHECK(names.contains("vedette_disk_bytes_by_device_total"));
   CHECK(names.contains("vedette_direct_reclaim_seconds_total"));
   CHECK(names.contains("vedette_memory_bytes"));
+  CHECK(names.contains("vedette_clock_error_seconds"));
+  CHECK(names.contains("vedette_dns_answer_seconds"));
   CHECK(names.contains("vedette_pressure_io_ratio"));
 }
 
