@@ -87,6 +87,9 @@ std::optional<ListenAddress> parse_listen(const std::string& listen) {
 
 // civetweb does not tell why it could not listen: ask the kernel once more.
 std::string why_not(const ListenAddress& address) {
+  // As Debian builds it.
+  if (address.storage.ss_family == AF_INET6 && mg_check_feature(MG_FEATURES_IPV6) == 0)
+    return "the HTTP server (civetweb) was built without IPv6: expected an IPv4 address";
   const FileHandle socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int yes = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);

@@ -293,6 +293,9 @@ TEST_CASE("metrics and health are served over HTTP, and a taken or malformed add
   const auto second = make(taken, "");
   REQUIRE_FALSE(second.has_value());
   CHECK(second.error().text == "cannot serve metrics on " + taken + ": Address already in use");
+  // Whether IPv6 can be had is up to who built civetweb.
+  if (const auto six = make("[::1]:0", ""); !six)
+    CHECK(six.error().text.find("civetweb) was built without IPv6") != std::string::npos);
   for (const char* wrong :
        {"9464", ":9464", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:80s", "localhost:1"}) {
     const auto refused = make(wrong, "");
