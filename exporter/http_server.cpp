@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/handle.h"
 
 namespace vedette {
@@ -24,10 +25,12 @@ int discard_log(const mg_connection* /*connection*/, const char* /*message*/) {
 
 int serve_metrics(mg_connection* connection, void* data) {
   const auto& handlers = *static_cast<const HttpHandlers*>(data);
+  const MonotonicNs begin_ns = monotonic_now();
   mg_send_http_ok(connection, "text/plain; version=0.0.4; charset=utf-8", -1);
   std::string chunk;
   bool broken = false;
   const auto flush = [&] {
+    broken = broken || seconds_between(begin_ns, monotonic_now()) >= handlers.scrape_limit_s;
     if (!chunk.empty() && !broken) {
       broken = mg_send_chunk(connection, chunk.data(), static_cast<unsigned>(chunk.size())) <= 0;
     }
@@ -111,8 +114,9 @@ Result<std::unique_ptr<HttpServer>> HttpServer::make(const std::string& listen, 
   std::unique_ptr<HttpServer> server(new HttpServer(std::move(handlers)));
   mg_callbacks callbacks{};
   callbacks.log_message = discard_log;
-  // Two threads: a scrape and a health check at once. Requests have no body: 5 s are ample, and a client that
-  // stalls longer must not hold one of the two.
+  // Two threads: a scrape and a health check at once. Requests have no body: 5 s are ample. A client that
+  // takes nothing for so long is let go, too; one that takes a little now and then by serve_metrics(),
+  // between chunks.
   const char* options[] = {
       "listening_ports",          listen.c_str(), "num_threads", "2", "request_timeout_ms", "5000",
       "enable_directory_listing", "no",           nullptr};

@@ -19,6 +19,8 @@ struct HttpHandlers {
   std::function<void(const std::function<void(std::string_view)>& write)> metrics;
   // Empty: fine; otherwise why not (answered with 503).
   std::function<std::string()> trouble;
+  // A scrape that takes longer is broken off at the end of a piece. Prometheus itself waits 10 s by default.
+  double scrape_limit_s = 10;
 };
 
 class HttpServer {

@@ -17,6 +17,7 @@
 
 #include "agent/base/handle.h"
 #include "exporter/api.pb.h"
+#include "exporter/http_server.h"
 #include "exporter/wire.h"
 #include "tests/unit/exporter/example_snapshot.h"
 #include "tests/unit/temporary_folder.h"
@@ -302,6 +303,26 @@ TEST_CASE("metrics and health are served over HTTP, and a taken or malformed add
     REQUIRE_FALSE(refused.has_value());
     CHECK(refused.error().text.find("expected ADDRESS:PORT") != std::string::npos);
   }
+}
+
+TEST_CASE("a scrape that takes too long is broken off, and its thread serves the next one") {
+  vedette::HttpHandlers handlers;
+  handlers.metrics = [](const std::function<void(std::string_view)>& write) {
+    for (int piece = 0; piece < 10; ++piece) write(std::string(20'000, '#'));
+  };
+  handlers.trouble = [] { return std::string(); };
+  const auto patient = vedette::HttpServer::make("127.0.0.1:0", handlers);
+  REQUIRE(patient.has_value());
+  CHECK(http_get((*patient)->port(), "/metrics").ends_with("0\r\n\r\n"));
+  handlers.scrape_limit_s = 0;
+  const auto hasty = vedette::HttpServer::make("127.0.0.1:0", handlers);
+  REQUIRE(hasty.has_value());
+  for (int scrape = 0; scrape < 3; ++scrape) {
+    const std::string broken = http_get((*hasty)->port(), "/metrics");
+    CHECK(broken.starts_with("HTTP/1.1 200"));
+    CHECK_FALSE(broken.ends_with("0\r\n\r\n"));
+  }
+  CHECK(http_get((*hasty)->port(), "/healthz").starts_with("HTTP/1.1 200"));
 }
 
 TEST_CASE("scrapes, questions and ticks at the same time disturb each other in nothing") {
