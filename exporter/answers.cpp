@@ -30,10 +30,6 @@ constexpr const char* kLoadColumns[] = {"cpu_limit_use",   "memory_use",      "d
                                         "disk_inodes_use", "open_files_use",  "pids_use",
                                         "pressure_cpu",    "pressure_memory", "pressure_io"};
 
-std::string entity_name(const EntityPtr& entity) {
-  return entity == nullptr ? "node" : clean_text(entity->name);
-}
-
 void fill(const Entity& entity, api::Entity& out) {
   out.set_name(clean_text(entity.name));
   out.set_kind(std::string(to_string(entity.kind)));
@@ -53,7 +49,7 @@ void fill(const Reason& reason, api::Reason& out) {
 }
 
 void fill(const Condition& condition, MonotonicNs now_ns, api::Condition& out) {
-  out.set_entity(entity_name(condition.entity));
+  out.set_entity(clean_text(condition.entity->name));
   out.set_reason(condition.reason);
   out.set_domain(std::string(to_string(condition.domain)));
   out.set_evidence(std::string(to_string(condition.evidence)));
@@ -172,9 +168,8 @@ void fill(const SelfUse& self, api::SelfUse& out) {
 // With the reasons of the score that the condition rests on, as they are now.
 void fill_explained(const Snapshot& snapshot, const Condition& condition, api::Condition& out) {
   fill(condition, snapshot.observation.time.monotonic_ns, out);
-  const EntityId about = condition.entity == nullptr ? kNodeEntity : condition.entity->id;
   for (std::size_t row = 0; row < snapshot.scores.entities.size(); ++row) {
-    if (snapshot.features.entities[row]->id != about) continue;
+    if (snapshot.features.entities[row]->id != condition.entity->id) continue;
     const EntityScore& score = snapshot.scores.entities[row];
     const std::vector<Reason> none;
     const std::vector<Reason>& reasons = condition.evidence == Evidence::kRisk      ? score.risk_reasons
@@ -189,8 +184,8 @@ void fill_explained(const Snapshot& snapshot, const Condition& condition, api::C
 const Condition* worst_of(const Snapshot& snapshot, EntityId id) {
   const Condition* worst = nullptr;
   for (const Condition& condition : snapshot.conditions) {
-    const EntityId about = condition.entity == nullptr ? kNodeEntity : condition.entity->id;
-    if (about == id && (worst == nullptr || condition.severity > worst->severity)) worst = &condition;
+    if (condition.entity->id == id && (worst == nullptr || condition.severity > worst->severity))
+      worst = &condition;
   }
   return worst;
 }
@@ -340,8 +335,7 @@ void fill_explain(const Snapshot& snapshot, const History& history, std::size_t 
   const Instant& time = snapshot.observation.time;
   fill_row(snapshot, history, row, *out.mutable_row());
   for (const Condition& condition : snapshot.conditions) {
-    const EntityId about = condition.entity == nullptr ? kNodeEntity : condition.entity->id;
-    if (about == entity.id) fill_explained(snapshot, condition, *out.add_conditions());
+    if (condition.entity->id == entity.id) fill_explained(snapshot, condition, *out.add_conditions());
   }
   if (row < snapshot.scores.entities.size()) {
     const EntityScore& score = snapshot.scores.entities[row];

@@ -301,10 +301,8 @@ private:
     // Summed by labels: the folded entities may have the same trouble.
     std::map<Labels, double> active;
     for (const Condition& condition : snapshot_.conditions) {
-      const bool own = condition.entity == nullptr || own_.contains(condition.entity->name);
-      Labels labels = !own                          ? rest_labels()
-                      : condition.entity == nullptr ? entity_labels(Entity{})
-                                                    : entity_labels(*condition.entity);
+      Labels labels =
+          own_.contains(condition.entity->name) ? entity_labels(*condition.entity) : rest_labels();
       labels.push_back({"reason", condition.reason});
       labels.push_back({"severity", std::string(to_string(condition.severity))});
       ++active[labels];

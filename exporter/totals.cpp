@@ -103,12 +103,9 @@ void Totals::add(const Snapshot& snapshot) {
   const Observation& observation = snapshot.observation;
   const MonotonicNs now_ns = observation.time.monotonic_ns;
   std::unordered_set<EntityId> troubled;
-  for (const Condition& condition : snapshot.conditions) {
-    if (condition.entity != nullptr) troubled.insert(condition.entity->id);
-  }
+  for (const Condition& condition : snapshot.conditions) troubled.insert(condition.entity->id);
 
   const std::lock_guard lock(mutex_);
-  folded_ = 0;
   now_ns_ = now_ns;
   for (std::size_t i = 0; i < observation.samples.size() && i < observation.entities.size(); ++i) {
     const EntityPtr& entity = observation.entities[i];
@@ -124,7 +121,6 @@ void Totals::add(const Snapshot& snapshot) {
     tracked.activity +=
         static_cast<double>(sample.counters[COUNTER_syscalls] + sample.counters[COUNTER_context_switches]);
     (tracked.own ? tracked.own->totals : rest_).add(sample);
-    if (!tracked.own) ++folded_;
   }
   add_details(observation);
   if (seconds_between(elected_ns_, now_ns) >= kElectionSeconds) elect(now_ns);
@@ -203,7 +199,7 @@ void Totals::add_acks(const std::vector<double>& newest) {
 
 TotalsCopy Totals::copy() const {
   const std::lock_guard lock(mutex_);
-  TotalsCopy copied{{}, rest_, folded_, rest_details_.copy(kRestName), {}, tick_, evidence_to_ack_};
+  TotalsCopy copied{{}, rest_, rest_details_.copy(kRestName), {}, tick_, evidence_to_ack_};
   copied.own.reserve(own_count_ + 1);
   for (const auto& [name, tracked] : tracked_) {
     const bool departed = seconds_between(tracked.seen_ns, now_ns_) > kDepartedSeconds;

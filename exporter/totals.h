@@ -72,7 +72,6 @@ struct TotalsCopy {
   };
   std::vector<Series> own;  // at most the bound, and the node
   EntityTotals rest;        // of the folded entities, while they were folded
-  std::size_t folded = 0;   // living entities without a series of their own
   std::vector<DetailTotals::Count> rest_details;
   std::array<std::size_t, DETAIL_COUNT> folded_labels{};  // of all entities
   DurationHistogram tick;
@@ -113,7 +112,6 @@ private:
   std::shared_ptr<const std::vector<DetailCount>> details_;  // the newest reading
   std::map<std::tuple<EntityId, vedette_detail, std::string>, std::uint64_t> detail_counts_;  // as of it
   std::size_t own_count_ = 0;
-  std::size_t folded_ = 0;
   MonotonicNs elected_ns_ = 0;
   MonotonicNs now_ns_ = 0;  // of the newest tick
   std::vector<double> acks_;

@@ -22,7 +22,7 @@ struct Condition {
   Domain domain = Domain::kKernel;
   Evidence evidence = Evidence::kEvent;
   Severity severity = Severity::kInfo;
-  EntityPtr entity;
+  EntityPtr entity;  // never null: the node's conditions name the node
   // Somebody is worse off, and it does not say by whom: an incident asks for the cause.
   bool suffers = false;
   double confidence = 1;        // 0..1; telemetry loss lowers it

@@ -18,9 +18,8 @@ Overall overall(const std::vector<Condition>& conditions) {
   Overall worst = Overall::kHealthy;
   for (const Condition& condition : conditions) {
     if (condition.severity < Severity::kDegraded) continue;
-    // A condition that names nobody is the node's: better a false alarm than a silent node.
-    const bool of_node = condition.entity == nullptr || condition.entity->id == kNodeEntity;
-    if (of_node && condition.severity == Severity::kUnhealthy) return Overall::kUnhealthy;
+    if (condition.entity->id == kNodeEntity && condition.severity == Severity::kUnhealthy)
+      return Overall::kUnhealthy;
     worst = Overall::kDegraded;
   }
   return worst;

@@ -37,10 +37,8 @@ TEST_CASE("a condition that is recovering still counts") {
   CHECK(vedette::overall({recovering}) == Overall::kUnhealthy);
 }
 
-TEST_CASE("a condition that names nobody is the node's") {
-  vedette::Condition nobody;
-  nobody.severity = Severity::kUnhealthy;
-  CHECK(vedette::overall({nobody}) == Overall::kUnhealthy);
+TEST_CASE("a single unhealthy condition of the node is enough") {
+  CHECK(vedette::overall({condition(Severity::kUnhealthy, 0)}) == Overall::kUnhealthy);
 }
 
 }  // namespace
