@@ -1,14 +1,19 @@
 #include "agent/yaml_section.h"
 
+#include <cerrno>
 #include <cmath>
-#include <fstream>
+#include <optional>
 #include <sstream>
 #include <utility>
 
 #include "agent/base/duration.h"
+#include "agent/base/kept_text.h"
 
 namespace vedette {
 namespace {
+
+// A ConfigMap has 1 MiB at most, a kubeconfig of hundreds of clusters a few.
+constexpr std::size_t kMaxYamlBytes = std::size_t{4} << 20;
 
 std::string plain(double value) {
   std::ostringstream text;
@@ -27,11 +32,10 @@ YamlSection::YamlSection(const YAML::Node& node, std::string file, std::string p
 }
 
 Result<std::string> YamlSection::text_of(const std::string& file) {
-  const std::ifstream stream(file);
-  if (!stream) return fail_errno("open " + file);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  return text.str();
+  Result<std::optional<std::string>> text = read_kept_text(file, kMaxYamlBytes);
+  if (!text) return tl::unexpected(text.error());
+  if (!*text) return fail_errno("open " + file, ENOENT);
+  return std::move(**text);
 }
 
 Result<YamlSection> YamlSection::load(const std::string& file) {

@@ -20,7 +20,7 @@ namespace vedette {
 
 class YamlSection {
 public:
-  // What `file` says, whole. Fails where it cannot be opened.
+  // What `file` says, whole. Fails where it cannot be read.
   static Result<std::string> text_of(const std::string& file);
   // The whole of `file`. An empty file is an empty mapping. Fails where the text is not YAML.
   static Result<YamlSection> load(const std::string& file);

@@ -27,6 +27,7 @@ Result<std::optional<std::string>> read_kept_text(const std::string& file, std::
   }
   if (size > most) return fail(file + ": expected at most " + std::to_string(most) + " bytes");
   text.resize(size);
+  text.shrink_to_fit();  // it may be kept, and `most` be much
   return text;
 }
 

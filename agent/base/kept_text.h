@@ -1,4 +1,4 @@
-// Small files that the agent keeps: read whole, replaced whole. Any thread, one for each file.
+// Small files: read whole; those that the agent keeps, replaced whole. Any thread, one for each file.
 #pragma once
 
 #include <cstddef>

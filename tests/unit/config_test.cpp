@@ -134,3 +134,14 @@ TEST_CASE("a file that does not exist is named") {
   REQUIRE_FALSE(config);
   CHECK(config.error().text == "open /nonexistent/agent.yaml: No such file or directory");
 }
+
+TEST_CASE("a file that opens and cannot be read is no empty one, nor is one without an end") {
+  const auto error_of_file = [](const char* file) {
+    const Result<Config> config = load_config(file, false);
+    return config ? "" : config.error().text;
+  };
+  CHECK(error_of_file("/tmp") == "read /tmp: Is a directory");
+  CHECK(error_of_file("/dev/zero") == "/dev/zero: expected at most 4194304 bytes");
+  const ConfigFile rules_elsewhere("log_rules_file: /tmp\n");
+  CHECK(error_of_file(rules_elsewhere.path().c_str()) == "read /tmp: Is a directory");
+}
