@@ -7,13 +7,12 @@
 #include <optional>
 #include <set>
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/wire_format_lite.h>
 #include <unistd.h>
 #include <zstd.h>
 
 #include "agent/base/kept_text.h"
 #include "agent/record/baselines.pb.h"
+#include "agent/record/part_count.h"
 #include "agent/score/anomaly.h"
 
 namespace vedette {
@@ -77,22 +76,6 @@ TailDistribution::Memory decode(const kept::Tail& message) {
           message.surprises()};
 }
 
-// Before anything is made of them: a few bytes can announce millions.
-bool holds_too_many(const std::string& plain) {
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const std::uint8_t*>(plain.data()),
-                                            static_cast<int>(plain.size()));
-  std::size_t columns = 0;
-  std::size_t workloads = 0;
-  using google::protobuf::internal::WireFormatLite;
-  for (std::uint32_t tag = in.ReadTag(); tag != 0; tag = in.ReadTag()) {
-    const int field = WireFormatLite::GetTagFieldNumber(tag);
-    if (field == kept::Baselines::kColumnsFieldNumber && ++columns > kMaxColumns) return true;
-    if (field == kept::Baselines::kListFieldNumber && ++workloads > kMaxBaselines) return true;
-    if (!WireFormatLite::SkipField(&in, tag)) return false;  // the parser will say so
-  }
-  return false;
-}
-
 // `places`: of each kept column here, or nothing.
 Result<Detector> decode(const kept::Baseline& message,
                         const std::vector<std::optional<std::uint32_t>>& places) {
@@ -137,10 +120,11 @@ Result<Detector> decode(const kept::Baseline& message,
 }
 
 Result<Baselines> decode(const std::string& plain) {
-  if (holds_too_many(plain)) {
-    return fail("more than " + std::to_string(kMaxBaselines) + " workloads or " +
-                std::to_string(kMaxColumns) + " columns");
-  }
+  static const std::vector<PartBound> bounds{
+      {"workloads", {kept::Baselines::kListFieldNumber}, kMaxBaselines},
+      {"columns", {kept::Baselines::kColumnsFieldNumber}, kMaxColumns}};
+  if (const PartBound* bound = too_many_parts(plain, bounds))
+    return fail("more than " + std::to_string(bound->most) + " " + std::string(bound->name));
   kept::Baselines message;
   if (!message.ParseFromString(plain)) return fail("not a message of record/baselines.proto");
   if (message.magic() != kBaselinesMagic) return fail("not a file of baselines");

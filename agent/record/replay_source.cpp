@@ -59,7 +59,7 @@ Result<bool> ReplaySource::State::next_message() {
     const auto read = reader->next(bytes);
     if (!read) return tl::unexpected(read.error());
     if (*read == RecordingReader::Read::kFrame) {
-      if (!message.ParseFromString(bytes)) return damaged("a message cannot be read" + after());
+      if (Status ok = parse_message(bytes, message); !ok) return damaged(ok.error().text + after());
       if (opened && !message.has_header())
         return fail("recording " + reader->path() + ": the first message is no header of a recording");
       return true;

@@ -3,14 +3,53 @@
 #include <algorithm>
 
 #include "agent/record/baseline_file.h"
+#include "agent/record/part_count.h"
 #include "agent/record/recording.pb.h"
 
 namespace vedette {
 namespace {
 
-// More rows or probes than any node has: damage, not data.
-constexpr std::size_t kMaxRows = 65536;
+// More rows or probes than any node has, or parts of a message than they make: damage, not data.
+constexpr std::size_t kMaxRows = 8192;
 constexpr std::uint32_t kMaxProbes = 1024;
+constexpr std::size_t kMaxParts = 65'536;
+
+const std::vector<PartBound>& part_bounds() {
+  using recording::Act;
+  using recording::Header;
+  using recording::Message;
+  using recording::OperatorSay;
+  using recording::Settings;
+  using recording::Tick;
+  using recording::Verdict;
+  constexpr int kHeader = Message::kHeaderFieldNumber;
+  constexpr int kTick = Message::kTickFieldNumber;
+  constexpr int kAct = Tick::kActFieldNumber;
+  constexpr int kVerdict = Tick::kVerdictFieldNumber;
+  constexpr int kVeto = OperatorSay::kVetoFieldNumber;
+  static const std::vector<PartBound> bounds{
+      {"samples", {kTick, Tick::kSamplesFieldNumber}, kMaxRows},
+      {"entities", {kTick, Tick::kEntitiesFieldNumber}, kMaxRows},
+      {"events", {kTick, Tick::kEventsFieldNumber}, kMaxParts},
+      {"connections", {kTick, Tick::kConnectionsFieldNumber}, kMaxParts},
+      {"probes", {kTick, Tick::kProbesFieldNumber}, kMaxProbes},
+      {"lessons", {kTick, Tick::kLessonsFieldNumber}, kMaxParts},
+      {"vetoes", {kTick, kAct, Act::kAnnotatedFieldNumber, kVeto}, kMaxParts},
+      {"vetoes", {kTick, kAct, Act::kLocalFieldNumber, kVeto}, kMaxParts},
+      {"found conditions", {kTick, kAct, Act::kFoundConditionsFieldNumber}, kMaxParts},
+      {"rules", {kTick, kAct, Act::kRecordFieldNumber}, kMaxParts},
+      {"conditions",
+       {kTick, kVerdict, Verdict::kConditionsFieldNumber, recording::Conditions::kListFieldNumber},
+       kMaxParts},
+      {"reasons", {kTick, kVerdict, Verdict::kReasonsFieldNumber}, kMaxParts},
+      {"counters", {kHeader, Header::kCountersFieldNumber}, kMaxParts},
+      {"histograms", {kHeader, Header::kHistogramsFieldNumber}, kMaxParts},
+      {"gauges", {kHeader, Header::kGaugesFieldNumber}, kMaxParts},
+      {"kinds of events", {kHeader, Header::kEventsFieldNumber}, kMaxParts},
+      {"columns", {kHeader, Header::kColumnsFieldNumber}, kMaxParts},
+      {"log rules", {kHeader, Header::kSettingsFieldNumber, Settings::kLogRulesFieldNumber}, kMaxParts}};
+  return bounds;
+}
 
 OperatorSay decode_say(const recording::OperatorSay& message) {
   OperatorSay say;
@@ -56,6 +95,13 @@ std::vector<std::size_t> numbers_by_name(std::string_view what, const Names& nam
 }
 
 }  // namespace
+
+Status parse_message(const std::string& bytes, recording::Message& message) {
+  if (const PartBound* bound = too_many_parts(bytes, part_bounds()))
+    return fail("a message has an impossible number of " + std::string(bound->name));
+  if (!message.ParseFromString(bytes)) return fail("a message cannot be read");
+  return {};
+}
 
 Result<TickDecoder> TickDecoder::make(const recording::Header& message) {
   auto header = decode_header(message);
@@ -130,6 +176,7 @@ Status TickDecoder::decode_entities(const recording::Tick& tick, Observation& ob
       return impossible(ticks_, "number of entities");
     rows_.assign(tick.rows().begin(), tick.rows().end());
   }
+  if (rows_.empty() || rows_.front() != kNodeEntity) return impossible(ticks_, "first entity");
   observation.entities.clear();
   for (const EntityId id : rows_) {
     const auto place = known_.find(id);
@@ -142,6 +189,8 @@ Status TickDecoder::decode_entities(const recording::Tick& tick, Observation& ob
 }
 
 Status TickDecoder::decode_samples(const recording::Tick& tick, Observation& observation) {
+  if (static_cast<std::size_t>(tick.samples_size()) > rows_.size())
+    return impossible(ticks_, "number of samples");
   for (const recording::Sample& message : tick.samples()) {
     if (message.row() >= rows_.size()) return impossible(ticks_, "row");
     if (message.counter_size() != message.added_size() ||

@@ -19,8 +19,12 @@ namespace vedette {
 
 namespace recording {
 class Header;
+class Message;
 class Tick;
 }  // namespace recording
+
+// `bytes` of a frame into `message`. Refuses what has more parts than any node makes before they are made.
+Status parse_message(const std::string& bytes, recording::Message& message);
 
 class TickDecoder {
 public:

@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   vedette::recording::Message message;
   while (size >= 2) {
     const std::size_t length = std::min<std::size_t>(size - 2, data[0] | data[1] << 8);
-    if (!message.ParseFromArray(data + 2, static_cast<int>(length))) return 0;
+    if (!vedette::parse_message({reinterpret_cast<const char*>(data) + 2, length}, message)) return 0;
     data += 2 + length;
     size -= 2 + length;
     if (!decoder) {

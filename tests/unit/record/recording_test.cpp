@@ -494,6 +494,12 @@ TEST_CASE("impossible numbers in a tick are errors that name the field") {
   for (const double odd : {-1.0, HUGE_VAL, 1e300, std::nan("")}) {
     CHECK(error_of([&](recording::Tick& t) { t.set_interval_s(odd); }).find("interval") != std::string::npos);
   }
+  CHECK(error_of([](recording::Tick& t) {
+          for (int i = 0; i < 8192; ++i) t.add_rows(0);
+        }) == "tick 0 has an impossible number of entities");
+  CHECK(error_of([](recording::Tick& t) {
+          while (t.samples_size() <= t.rows_size()) t.add_samples();
+        }) == "tick 0 has an impossible number of samples");
   CHECK(error_of([](recording::Tick& t) { t.add_rows(99); }).find("entity 99") != std::string::npos);
   CHECK(error_of([](recording::Tick& t) { t.add_samples()->set_row(99); }).find("row") != std::string::npos);
   CHECK(error_of([](recording::Tick& t) { t.add_samples()->add_counter(1); }).find("lists") !=
@@ -511,6 +517,72 @@ TEST_CASE("impossible numbers in a tick are errors that name the field") {
         }).find("reason of a verdict") != std::string::npos);
   CHECK(error_of([](recording::Tick& t) { t.set_policy("policy: {rules: 5}"); }).find("policy of tick 0") !=
         std::string::npos);
+}
+
+TEST_CASE("a tick without rows, or whose first is not the node, has an impossible first entity") {
+  recording::Header header;
+  encode_header({}, header);
+  Observation observation;
+  recording::Tick tick;
+  tick.add_events()->set_type(KernelEvent::kLogEvent);
+  CHECK(TickDecoder::make(header)->decode(tick, observation).error().text ==
+        "tick 0 has an impossible first entity");
+  tick.set_same_rows(true);
+  CHECK(TickDecoder::make(header)->decode(tick, observation).error().text ==
+        "tick 0 has an impossible first entity");
+  tick.set_same_rows(false);
+  tick.add_entities()->set_id(7);
+  tick.add_rows(7);
+  CHECK(TickDecoder::make(header)->decode(tick, observation).error().text ==
+        "tick 0 has an impossible first entity");
+}
+
+TEST_CASE("more parts than a node makes are refused before they are made, wherever they are") {
+  const auto error_of = [](auto&& fill) {
+    recording::Message message;
+    fill(message);
+    recording::Message read;
+    const Status status = parse_message(message.SerializeAsString(), read);
+    return status ? std::string() : status.error().text;
+  };
+  CHECK(error_of([](auto& m) {
+          for (int i = 0; i < 8192; ++i) m.mutable_tick()->add_samples()->add_counter(0);
+        }) == "");
+  CHECK(error_of([](auto& m) {
+          for (int i = 0; i < 8193; ++i) m.mutable_tick()->add_samples();
+        }) == "a message has an impossible number of samples");
+  CHECK(error_of([](auto& m) {
+          for (int i = 0; i < 65'537; ++i) m.mutable_tick()->mutable_act()->mutable_local()->add_veto("a");
+        }) == "a message has an impossible number of vetoes");
+  CHECK(error_of([](auto& m) {
+          for (int i = 0; i < 65'537; ++i)
+            m.mutable_tick()->mutable_verdict()->mutable_conditions()->add_list();
+        }) == "a message has an impossible number of conditions");
+  CHECK(error_of([](auto& m) {
+          for (int i = 0; i < 65'537; ++i) m.mutable_header()->mutable_settings()->add_log_rules();
+        }) == "a message has an impossible number of log rules");
+
+  // Also those of several ticks in one message, which its parser would put together.
+  recording::Message half;
+  for (int i = 0; i < 5000; ++i) half.mutable_tick()->add_samples();
+  recording::Message read;
+  CHECK(parse_message(half.SerializeAsString(), read));
+  CHECK(parse_message(half.SerializeAsString() + half.SerializeAsString(), read).error().text ==
+        "a message has an impossible number of samples");
+  const std::string cut = half.SerializeAsString().substr(0, 5001);
+  CHECK(parse_message(cut, read).error().text == "a message cannot be read");
+
+  const TemporaryFolder folder;
+  auto writer = RecordingWriter::create(folder.file("run"));
+  REQUIRE(writer);
+  recording::Message header;
+  encode_header({}, *header.mutable_header());
+  REQUIRE(writer->append(header.SerializeAsString()));
+  REQUIRE(writer->append(half.SerializeAsString() + half.SerializeAsString()));
+  REQUIRE(writer->finish());
+  const Replay result = replay(folder.file("run"), {});
+  CHECK(result.error.find("/run: damaged before byte ") != std::string::npos);
+  CHECK(result.error.ends_with(": a message has an impossible number of samples after 0 ticks"));
 }
 
 TEST_CASE("a recording that reached its bound ends there, whole, and says so") {
