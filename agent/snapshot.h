@@ -19,7 +19,7 @@ namespace vedette {
 struct JournalUse {
   bool on = false;            // there is one
   std::uint64_t written = 0;  // entries on disk
-  std::uint64_t dropped = 0;  // not written: the queue was full, or the disk failed
+  std::uint64_t dropped = 0;  // not written: too many waited already
   std::uint64_t bytes = 0;
   std::string error{};      // why the newest entry is not on disk
   std::string set_aside{};  // a file that was damaged or newer, and where it is now

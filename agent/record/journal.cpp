@@ -9,10 +9,14 @@
 #include <mutex>
 #include <stop_token>
 #include <thread>
+#include <utility>
 
+#include <fcntl.h>
 #include <spdlog/spdlog.h>
+#include <sys/file.h>
 
 #include "agent/act/policy.h"
+#include "agent/base/handle.h"
 #include "agent/score/baselines.h"
 
 namespace vedette {
@@ -22,6 +26,8 @@ namespace {
 constexpr std::chrono::seconds kPatience{2};
 // After a failure: a full or missing disk comes back when somebody has helped.
 constexpr std::chrono::seconds kRetry{10};
+// A transaction of so many fits into the tenth of the file that is kept free for it, also where 1 MiB is all.
+constexpr std::size_t kTogether = 128;
 
 bool same(const JournalCondition& a, const JournalCondition& b) {
   return a.condition.began_wall_ns == b.condition.began_wall_ns &&
@@ -39,7 +45,9 @@ bool same(const Incident& a, const Incident& b) {
 struct Journal::Worker {
   struct Task {
     std::function<Status(JournalStore&)> work;
-    std::function<void(const Status&)> done;  // after the commit; empty: nobody waits
+    // Who asked is told after the commit, or that it failed. Empty: an entry, which is tried until it is
+    // kept.
+    std::function<void(const Status&)> done;
   };
 
   explicit Worker(JournalOptions given) : options(std::move(given)) {}
@@ -50,29 +58,36 @@ struct Journal::Worker {
   mutable std::mutex mutex;
   std::condition_variable_any changed;
   std::deque<Task> queue;       // under mutex
+  std::size_t in_hand = 0;      // under mutex: taken out of it, and may come back
   JournalUse use;               // under mutex
   std::vector<Lesson> lessons;  // under mutex
 
   // The journal's thread only.
+  FileHandle lock_file;
   std::unique_ptr<JournalStore> store;
   std::chrono::steady_clock::time_point next_try{};
 
   std::jthread thread;  // last: it must end before what it uses
 
-  bool add(Task task);
-  void write(std::function<Status(JournalStore&)> work) { add({std::move(work), {}}); }
+  bool add(Task task, std::size_t room);
+  // `is_end`: of what was open, and would last for ever without it.
+  void write(std::function<Status(JournalStore&)> work, bool is_end = false) {
+    add({std::move(work), {}}, is_end ? 2 * options.queue : options.queue);
+  }
   template <typename T>
   Result<T> ask(std::function<Result<T>(JournalStore&)> question);
+  Status lock_journal();
   Status open();
   Status carry_out(const std::deque<Task>& tasks);
+  std::deque<Task> put_back(std::deque<Task> tasks);
   void run(const std::stop_token& stop);
 };
 
-bool Journal::Worker::add(Task task) {
+bool Journal::Worker::add(Task task, std::size_t room) {
   {
     const std::lock_guard lock(mutex);
-    if (queue.size() >= options.queue) {
-      ++use.dropped;
+    if (queue.size() + in_hand >= room) {
+      if (!task.done) ++use.dropped;
       return false;
     }
     queue.push_back(std::move(task));
@@ -97,11 +112,23 @@ Result<T> Journal::Worker::ask(std::function<Result<T>(JournalStore&)> question)
                            [answer](const Status& committed) {
                              if (!committed) answer->value = tl::unexpected(committed.error());
                              answer->promise.set_value(std::move(answer->value));
-                           }});
+                           }},
+                          2 * options.queue);
   if (!queued) return fail("journal " + options.path + ": too much waits to be written");
   if (future.wait_for(kPatience) != std::future_status::ready)
     return fail("journal " + options.path + ": its disk has not answered within 2 s");
   return future.get();
+}
+
+// Beside the file: closing a second handle of the file itself would end SQLite's own locks.
+Status Journal::Worker::lock_journal() {
+  const std::string path = options.path + ".lock";
+  FileHandle file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!file) return fail_errno("journal " + options.path + ": open " + path);
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0)
+    return fail("journal " + options.path + ": another agent writes into it");
+  lock_file = std::move(file);
+  return {};
 }
 
 Status Journal::Worker::open() {
@@ -111,6 +138,9 @@ Status Journal::Worker::open() {
     return fail(use.error);
   }
   next_try = now + kRetry;
+  if (!lock_file) {
+    if (Status ok = lock_journal(); !ok) return ok;
+  }
   auto opened = JournalStore::open(options.path, options.max_bytes, wall_now());
   if (!opened) return tl::unexpected(opened.error());
   store = std::move(*opened);
@@ -144,15 +174,27 @@ Status Journal::Worker::carry_out(const std::deque<Task>& tasks) {
   return ok;
 }
 
+// Entries go back to where they were. Answers those who asked, whom a later try is of no use.
+std::deque<Journal::Worker::Task> Journal::Worker::put_back(std::deque<Task> tasks) {
+  std::ranges::move(queue, std::back_inserter(tasks));
+  queue.clear();
+  std::deque<Task> asked;
+  for (Task& task : tasks) (task.done ? asked : queue).push_back(std::move(task));
+  return asked;
+}
+
 void Journal::Worker::run(const std::stop_token& stop) {
-  std::deque<Task> tasks;
   bool first = true;  // an old file's record counts before anything happens
   std::unique_lock lock(mutex);
   for (;;) {
     if (!first) changed.wait(lock, stop, [&] { return !queue.empty(); });
     if (queue.empty() && !std::exchange(first, false)) break;
-    tasks.clear();
-    tasks.swap(queue);
+    std::deque<Task> tasks;
+    while (!queue.empty() && tasks.size() < kTogether) {
+      tasks.push_back(std::move(queue.front()));
+      queue.pop_front();
+    }
+    in_hand = tasks.size();
     lock.unlock();
     const Status ok = carry_out(tasks);
     std::uint64_t bytes = 0;
@@ -161,23 +203,30 @@ void Journal::Worker::run(const std::stop_token& stop) {
       if (auto now = store->record(); now && *now != *record.get()) record.set(std::move(*now));
     }
     lock.lock();
+    in_hand = 0;
     if (ok) {
       if (!use.error.empty()) spdlog::info("journal {}: entries are kept again", options.path);
       use.error.clear();
       use.written += tasks.size();
       use.bytes = bytes;
     } else {
-      if (use.error.empty())
-        spdlog::warn("{}; the agent goes on, what happens now is not kept", ok.error().text);
+      if (use.error.empty()) spdlog::warn("{}; the agent goes on and tries again", ok.error().text);
       use.error = ok.error().text;
-      use.dropped += tasks.size();
+      tasks = put_back(std::move(tasks));
     }
     lock.unlock();
     for (const Task& task : tasks) {
       if (task.done) task.done(ok);
     }
     lock.lock();
+    if (ok) continue;
+    if (stop.stop_requested()) break;
+    // Whoever asks meanwhile has perhaps helped.
+    changed.wait_for(lock, stop, kRetry, [&] {
+      return std::ranges::any_of(queue, [](const Task& task) { return task.done != nullptr; });
+    });
   }
+  if (!queue.empty()) spdlog::warn("journal {}: {} entries are lost", options.path, queue.size());
 }
 
 Journal::Journal(JournalOptions options) : worker_(std::make_unique<Worker>(std::move(options))) {
@@ -231,7 +280,8 @@ void Journal::publish(const std::shared_ptr<const Snapshot>& snapshot) {
 
 void Journal::note_conditions(const Snapshot& snapshot) {
   const auto write = [this](const JournalCondition& entry) {
-    worker_->write([entry](JournalStore& store) { return store.put(entry); });
+    worker_->write([entry](JournalStore& store) { return store.put(entry); },
+                   entry.condition.ended_wall_ns != 0);
   };
   std::map<Key, JournalCondition> now;
   for (const Condition& condition : snapshot.conditions) {
@@ -283,7 +333,7 @@ void Journal::note_incidents(const Snapshot& snapshot) {
     head.conditions.clear();
     const auto known = incidents_.find(head.id);
     if (known == incidents_.end() || !same(known->second, head))
-      worker_->write([head](JournalStore& store) { return store.put(head); });
+      worker_->write([head](JournalStore& store) { return store.put(head); }, head.closed_wall_ns != 0);
     if (head.closed_wall_ns == 0) now[head.id] = std::move(head);
   }
   incidents_ = std::move(now);

@@ -26,15 +26,17 @@ struct JournalOptions {
   // The oldest is dropped beyond it. An incident with ten conditions takes some 4 kB: 64 MiB are years of a
   // troubled node, and nobody misses them on its disk.
   std::uint64_t max_bytes = std::uint64_t{64} << 20;
-  // Entries that wait for a disk that is slow: a node in the worst trouble makes some hundred at once.
+  // Entries that wait for a disk that is slow, full or away: a node in the worst trouble makes some hundred
+  // at once. The ends of conditions and incidents have as much room again.
   std::size_t queue = 4096;
 };
 
 class Journal final : public Sink {
 public:
-  // Always: a file or disk that cannot be used is told by state(), and tried again.
+  // Always: a file or disk that cannot be used, or that another agent writes, is told by state(), and tried
+  // again; entries wait for it.
   explicit Journal(JournalOptions options);
-  // Writes what waits.
+  // Writes what waits, as far as the disk takes it.
   ~Journal() override;
 
   void publish(const std::shared_ptr<const Snapshot>& snapshot) override;  // tick thread

@@ -112,7 +112,7 @@ private:
           Paint::kYellow);
     const api::Journal& journal = status_.journal();
     if (!journal.error().empty())
-      row("Journal", "what happens now is not kept: " + journal.error(), Paint::kYellow);
+      row("Journal", "what happens now is not on disk: " + journal.error(), Paint::kYellow);
     if (!journal.set_aside().empty())
       row("Journal", "a new one was begun: " + journal.set_aside(), Paint::kYellow);
     if (journal.dropped() > 0 && journal.error().empty())

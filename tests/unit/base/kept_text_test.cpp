@@ -1,35 +1,14 @@
 #include "agent/base/kept_text.h"
 
-#include <csignal>
 #include <filesystem>
 
 #include <doctest/doctest.h>
-#include <sys/resource.h>
 
+#include "tests/unit/file_size_limit.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace vedette {
 namespace {
-
-// Files of this process end at so many bytes, as on a full disk: what fits is written, then nothing is.
-class FileSizeLimit {
-public:
-  explicit FileSizeLimit(rlim_t bytes) : signal_(std::signal(SIGXFSZ, SIG_IGN)) {
-    REQUIRE(::getrlimit(RLIMIT_FSIZE, &before_) == 0);
-    const rlimit limit{bytes, before_.rlim_max};
-    REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, signal_);
-  }
-
-private:
-  rlimit before_{};
-  void (*signal_)(int);
-};
 
 TEST_CASE("a kept file is the old one or the new one, also where the new one does not fit") {
   const TemporaryFolder folder;

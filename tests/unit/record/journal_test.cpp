@@ -13,6 +13,7 @@
 
 #include "agent/act/policy.h"
 #include "agent/record/journal_store.h"
+#include "tests/unit/file_size_limit.h"
 #include "tests/unit/temporary_folder.h"
 
 using namespace vedette;
@@ -473,4 +474,69 @@ TEST_CASE("a journal that cannot be written says so and stops nobody") {
   REQUIRE_FALSE(read);
   CHECK(read.error().text.find("/proc/no/journal.db") != std::string::npos);
   CHECK_FALSE(journal.state().error.empty());
+}
+
+TEST_CASE(
+    "what happens while the disk is full is on it once it takes more, in order and once; ends have room") {
+  const Folder folder;
+  Journal journal({.path = folder.journal(), .queue = 3});
+  const auto snapshot = snapshot_of_trouble();
+  const std::string id = snapshot->incidents.at(0).id;
+  REQUIRE(journal.find(id));
+  {
+    const FileSizeLimit full(0);
+    snapshot->decision.taint = true;
+    snapshot->decision.reason = "FilesystemError";
+    snapshot->decision.effect = "NoSchedule";
+    journal.publish(snapshot);
+    const auto refused = journal.find(id);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().text.starts_with("journal " + folder.journal() + ": "));
+    CHECK(journal.state().error == refused.error().text);
+    CHECK_FALSE(journal.say({kNow + 1, id, "true", "nobody wrote this down"}));
+    CHECK(journal.state().dropped == 0);
+
+    snapshot->observation.time.wall_ns = kNow + 5;
+    snapshot->conditions.clear();
+    snapshot->incidents[0].closed_wall_ns = kNow + 5;
+    snapshot->decision.taint = false;  // more than there is room for
+    journal.publish(snapshot);
+    CHECK_FALSE(journal.find(id));
+    CHECK(journal.state().dropped == 1);
+  }
+  const auto found = journal.find(id);
+  REQUIRE(found);
+  REQUIRE(*found);
+  CHECK_FALSE((*found)->cut_short);
+  CHECK((*found)->incident.closed_wall_ns == kNow + 5);
+  REQUIRE((*found)->incident.conditions.size() == 1);
+  CHECK((*found)->incident.conditions[0].ended_wall_ns == kNow + 5);
+  REQUIRE((*found)->actions.size() == 1);
+  CHECK((*found)->actions[0].what == "would_taint");
+  CHECK((*found)->feedback.empty());
+  CHECK(journal.state().error.empty());
+  CHECK(journal.state().dropped == 1);
+}
+
+TEST_CASE("a journal whose disk stays full ends with the agent") {
+  const Folder folder;
+  const FileSizeLimit full(0);
+  Journal journal({.path = folder.journal()});
+  journal.publish(snapshot_of_trouble());
+}
+
+TEST_CASE("an agent that finds the journal another one's leaves it alone and says so") {
+  const Folder folder;
+  const auto snapshot = snapshot_of_trouble();
+  const std::string id = snapshot->incidents.at(0).id;
+  auto first = std::make_unique<Journal>(JournalOptions{.path = folder.journal()});
+  first->publish(snapshot);
+  REQUIRE(first->find(id));
+  Journal second({.path = folder.journal()});
+  CHECK(second.find(id).error().text == "journal " + folder.journal() + ": another agent writes into it");
+  CHECK(second.state().error == "journal " + folder.journal() + ": another agent writes into it");
+  CHECK((*first->find(id))->incident.closed_wall_ns == 0);
+  first.reset();
+  Journal third({.path = folder.journal()});
+  CHECK((*third.find(id))->cut_short);
 }
