@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <set>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -105,6 +107,8 @@ Status Flight::open_folder(const Instant& now) {
     return fail("flight recorder: " + options_.folder + ": another agent records into it");
   }
   segments_.clear();
+  for (const std::string& incident : slices_in(options_.folder))
+    number_ = std::max(number_, newest_segment(path(incident)));
   for (const std::string& name : segments_in(options_.folder)) {
     number_ = std::max(number_, segment_number(name));
     struct stat status {};
@@ -167,14 +171,17 @@ void Flight::drop_old_segments(const Instant& now) {
 
 void Flight::read_incidents(const Snapshot& snapshot) {
   const Instant& now = snapshot.observation.time;
+  std::set<std::string_view> open;
   for (const Incident& incident : snapshot.incidents) {
-    const auto known = slices_.find(incident.id);
-    if (incident.closed_wall_ns != 0) {
-      if (known != slices_.end()) known->second.closed_ns = now.monotonic_ns;
-    } else if (known == slices_.end()) {
-      slices_.emplace(incident.id, begin_slice(incident.id, now));
-      drop_old_slices();
-    }
+    if (incident.closed_wall_ns != 0) continue;
+    open.insert(incident.id);
+    if (slices_.contains(incident.id)) continue;
+    slices_.emplace(incident.id, begin_slice(incident.id, now));
+    drop_old_slices();
+  }
+  // The tick that closed it may not have been written.
+  for (auto& [incident, slice] : slices_) {
+    if (!slice.closed_ns && !open.contains(incident)) slice.closed_ns = now.monotonic_ns;
   }
 }
 
@@ -209,21 +216,29 @@ void Flight::give_up(Slice& slice, const std::string& why) {
 }
 
 void Flight::drop_old_slices() {
-  const std::vector<std::string> slices = slices_in(options_.folder);
-  std::vector<std::uint64_t> bytes;
+  struct Kept {
+    std::uint64_t newest = 0;  // the number of its last segment: the clock that named it may have gone back
+    std::string incident;
+    std::uint64_t bytes = 0;
+  };
+  std::vector<Kept> slices;
   use_.slice_bytes = 0;
-  for (const std::string& slice : slices) {
-    bytes.push_back(recorded_bytes(path(slice)));
-    use_.slice_bytes += bytes.back();
+  for (const std::string& incident : slices_in(options_.folder)) {
+    slices.push_back({newest_segment(path(incident)), incident, recorded_bytes(path(incident))});
+    use_.slice_bytes += slices.back().bytes;
   }
   use_.slices = slices.size();
+  std::ranges::stable_sort(slices, {}, &Kept::newest);
   // The newest stays, whatever its size.
   for (std::size_t i = 0; i + 1 < slices.size(); ++i) {
     if (use_.slice_bytes <= options_.max_slice_bytes && use_.slices <= kMaxSlices) break;
-    if (const auto open = slices_.find(slices[i]); open != slices_.end()) open->second.given_up = true;
+    const std::string& incident = slices[i].incident;
+    if (const auto open = slices_.find(incident); open != slices_.end()) open->second.given_up = true;
+    spdlog::info("flight recorder {}: what is kept of incident {} is dropped for newer ones", options_.folder,
+                 incident);
     std::error_code error;
-    fs::remove_all(path(slices[i]), error);
-    use_.slice_bytes -= bytes[i];
+    fs::remove_all(path(incident), error);
+    use_.slice_bytes -= slices[i].bytes;
     --use_.slices;
   }
 }

@@ -36,6 +36,11 @@ std::vector<std::string> segments_in(const std::string& folder) {
   return names_in(folder, [](const std::string& name) { return segment_number(name) > 0; });
 }
 
+std::uint64_t newest_segment(const std::string& folder) {
+  const std::vector<std::string> segments = segments_in(folder);
+  return segments.empty() ? 0 : segment_number(segments.back());
+}
+
 std::vector<std::string> slices_in(const std::string& folder) {
   return names_in(folder, [](const std::string& name) { return is_incident_id(name); });
 }

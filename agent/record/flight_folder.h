@@ -17,7 +17,9 @@ std::uint64_t segment_number(std::string_view name);
 
 // Their names, oldest first; none where `folder` cannot be read.
 std::vector<std::string> segments_in(const std::string& folder);
-// The incidents that have a slice, oldest first.
+// The number of the last of them; 0 where there is none.
+std::uint64_t newest_segment(const std::string& folder);
+// The incidents that have a slice, by their names: oldest first, unless the clock went back.
 std::vector<std::string> slices_in(const std::string& folder);
 
 // Of a file, or of the segments in a folder; 0 where it cannot be told.

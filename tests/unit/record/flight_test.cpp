@@ -213,6 +213,45 @@ TEST_CASE("slices of incidents are bounded: the oldest goes first, one alone may
   CHECK(slices.front() != endless);
 }
 
+TEST_CASE("after the clock went back the slice of what happens now stays, and older ones go") {
+  const TemporaryFolder folder;
+  FlightOptions options;
+  options.folder = folder.file("flight");
+  options.before_s = 1;
+  options.max_slice_bytes = 1;
+  const std::string now = "19700101-000012-3fa21c";
+  for (const std::string& incident : {std::string(kIncident), now}) {
+    Flight flight(options, header_of(1));
+    for (std::uint64_t tick = 0; tick < 10; ++tick) {
+      const auto snapshot = snapshot_of(tick);
+      add_incident(*snapshot, incident, false);
+      flight.write(*snapshot, 0);
+    }
+    flight.end(0);
+    CHECK(slices_in(options.folder) == std::vector<std::string>{incident});
+    // Whatever becomes of the last minutes.
+    for (const std::string& segment : segments_in(options.folder)) fs::remove(options.folder + "/" + segment);
+  }
+}
+
+TEST_CASE("a slice ends also where the tick that closed its incident was not written") {
+  const TemporaryFolder folder;
+  FlightOptions options;
+  options.folder = folder.file("flight");
+  options.keep_s = 60;
+  options.after_s = 20;
+  Flight flight(options, header_of(1));
+  for (std::uint64_t tick = 0; tick < 400; ++tick) {
+    const auto snapshot = snapshot_of(tick);
+    if (tick < 100) add_incident(*snapshot, kIncident, false);
+    flight.write(*snapshot, 0);
+  }
+  flight.end(0);
+  const Played played = play(options.folder + "/" + kIncident);
+  CHECK(played.ticks.back() >= 100 + 2 * 20);
+  CHECK(played.ticks.back() < 100 + 2 * 20 + 2 * 24);  // and the segment in which that was
+}
+
 TEST_CASE(
     "what a killed agent had told is read back, and the next one's ticks follow as a run of their own") {
   const TemporaryFolder folder;
