@@ -26,18 +26,18 @@ constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word
 // Where nothing is wrong all lost a second to longer waits, in one go, in 8 of 10,353 ticks, two in 3, four
 // in none. With that an anomaly might be as many times as common for the same false alarms: by .39, .44 and
 // .44 on the scale of scores (-log10 p / 8), if the two had nothing to do with each other. But who begins to
-// do more makes others wait. So less is given: .14, .24, .34, and .44 for eight. And the next tick must
-// agree.
+// do more makes others wait. So less is given: .14, .24, .34, and kMostGiven for eight. And the next tick
+// must agree.
 constexpr double kLeastLostS = 1;
-constexpr double kMostLostS = 8;
 constexpr double kLostPart = 0.14;
 constexpr double kTwiceAsMuchPart = 0.1;
 constexpr double kFeltHoldS = 0.4;
 
 // By how much less rare an anomaly may be with which all lost so many seconds.
 double lost_part(double lost_s) {
-  const double times = std::clamp(lost_s, kLeastLostS, kMostLostS) / kLeastLostS;
-  return kLostPart + kTwiceAsMuchPart * static_cast<double>(exact_log2(static_cast<float>(times)));
+  const double times = std::max(lost_s, kLeastLostS) / kLeastLostS;
+  const auto twice = static_cast<double>(exact_log2(static_cast<float>(times)));
+  return std::min(kLostPart + kTwiceAsMuchPart * twice, kMostGiven);
 }
 
 std::string number(double value) {

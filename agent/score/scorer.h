@@ -2,6 +2,7 @@
 // and each fills its own part of the scores; their state is their own.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -41,6 +42,10 @@ inline std::string_view to_string(Learning learning) {
 // The shipped model's (score/model/MODEL_CARD.md).
 inline constexpr double kRiskHorizonS = 60;
 
+// On the scale of anomaly scores: from so far below its threshold on one may be told, where all lost enough
+// to longer waits (assess/assessor.cpp).
+inline constexpr double kMostGiven = 0.44;
+
 struct EntityScore {
   // Anomaly: tail probability turned into 0..1 (higher = more unusual) beside the rolling threshold.
   double anomaly = 0;
@@ -49,8 +54,10 @@ struct EntityScore {
   Learning learning = Learning::kNew;
   std::vector<Reason> anomaly_reasons;
   bool warming_up() const { return learning != Learning::kDone; }
-  // Anomalous, or half way to it: most of the time the reasons say nothing.
-  bool reasons_matter() const { return anomalous || 2 * anomaly >= anomaly_threshold; }
+  // Anomalous, half way to it, or what may be told: most of the time the reasons say nothing.
+  bool reasons_matter() const {
+    return anomalous || anomaly >= std::min(anomaly_threshold / 2, anomaly_threshold - kMostGiven);
+  }
 
   // Failure risk: probability of an observed failure (OOM kill, EMFILE, ENOSPC) within kRiskHorizonS; NaN
   // without model.

@@ -515,6 +515,7 @@ TEST_CASE("an anomaly is told by the next tick where all wait longer, and needs 
       CHECK(conditions[0].reason == "Anomaly");
       CHECK(conditions[0].severity == Severity::kInfo);
       CHECK(conditions[0].suffers);
+      CHECK(score.reasons_matter());  // or a replay could not tell it
       const bool felt = scene.waits_longer && scene.waits_longer->s > 0;
       CHECK(felt == (conditions[0].message.find("wait 1.5 s a second longer") != std::string::npos));
       return tick;
