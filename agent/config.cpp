@@ -140,7 +140,7 @@ Status read(YamlSection root, const std::string& path, Config& config) {
 
 }  // namespace
 
-Result<Config> load_config(const std::string& file, bool in_cluster) {
+Result<Config> load_config(const std::string& file, bool standalone) {
   Config config;
   const std::string journal = kDefaultJournal;
   if (::access(journal.substr(0, journal.rfind('/')).c_str(), W_OK) == 0) {
@@ -161,14 +161,15 @@ Result<Config> load_config(const std::string& file, bool in_cluster) {
     if (Status ok = read(std::move(*root), path, config); !ok) return tl::unexpected(ok.error());
   }
   config.kubernetes =
-      !config.kube.url.empty() || (in_cluster && !environment("KUBERNETES_SERVICE_HOST").empty());
+      !standalone && (!config.kube.url.empty() || !environment("KUBERNETES_SERVICE_HOST").empty());
   if (config.kubernetes && config.node_name.empty()) {
     return fail((optional ? "environment" : path) +
                 ": kube.node_name (or NODE_NAME): expected this node's name, found none");
   }
   if (!config.kubernetes && config.decide.mode != Mode::kObserve) {
     return fail(path + ": act.mode: " + std::string(to_string(config.decide.mode)) +
-                " needs an API server: set kube.url, or run in a pod");
+                " needs an API server: " +
+                (standalone ? "start without --standalone" : "set kube.url, or run in a pod"));
   }
   config.exporter.node_name = config.node_name;
   return config;

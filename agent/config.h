@@ -47,8 +47,9 @@ struct Config {
 
 inline constexpr const char* kDefaultConfigFile = "/etc/vedette/agent.yaml";
 
-// The defaults, changed by `file` (empty: /etc/vedette/agent.yaml if there is one). `in_cluster`: look for
-// the API server in the environment of a pod. An error names file, line, field and what was expected.
-Result<Config> load_config(const std::string& file, bool in_cluster);
+// The defaults, changed by `file` (empty: /etc/vedette/agent.yaml if there is one). `standalone`: without an
+// API server, whatever the file and the environment of a pod say. An error names file, line, field and what
+// was expected.
+Result<Config> load_config(const std::string& file, bool standalone);
 
 }  // namespace vedette

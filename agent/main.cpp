@@ -191,7 +191,7 @@ Status run_live(Config config, const Arguments& arguments) {
   }
   Result<std::unique_ptr<PolicyWatch>> policy_watch =
       PolicyWatch::make(arguments.config_file.empty() ? kDefaultConfigFile : arguments.config_file,
-                        !arguments.standalone, config.decide.policy, config.text);
+                        arguments.standalone, config.decide.policy, config.text);
   if (!policy_watch) return tl::unexpected(policy_watch.error());
   std::unique_ptr<OperatorStore> operator_store;
   if (!config.exporter.socket_path.empty())
@@ -311,9 +311,8 @@ int run(int argc, char** argv) {
     std::fprintf(stderr, "vedette-agent: %s\n", error.text.c_str());
     return 2;
   };
-  Result<Config> config = load_config(arguments.config_file, !arguments.standalone);
+  Result<Config> config = load_config(arguments.config_file, arguments.standalone);
   if (!config) return end(config.error());
-  if (arguments.standalone) config->kubernetes = false;
   if (arguments.listen) config->exporter.listen = *arguments.listen;
   if (arguments.socket) config->exporter.socket_path = *arguments.socket;
   if (arguments.record) config->record_file = *arguments.record;

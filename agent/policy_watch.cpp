@@ -61,7 +61,7 @@ std::string changed_keys(const std::string& before, const std::string& after) {
   return text;
 }
 
-Result<std::unique_ptr<PolicyWatch>> PolicyWatch::make(std::string file, bool in_cluster,
+Result<std::unique_ptr<PolicyWatch>> PolicyWatch::make(std::string file, bool standalone,
                                                        std::shared_ptr<const Policy> policy,
                                                        std::string text) {
   FileHandle changes(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
@@ -78,15 +78,15 @@ Result<std::unique_ptr<PolicyWatch>> PolicyWatch::make(std::string file, bool in
   if (!signals) return fail_errno("make a signalfd");
   FileHandle stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop) return fail_errno("make an eventfd");
-  return std::unique_ptr<PolicyWatch>(new PolicyWatch(std::move(file), in_cluster, std::move(policy),
+  return std::unique_ptr<PolicyWatch>(new PolicyWatch(std::move(file), standalone, std::move(policy),
                                                       std::move(text), std::move(changes), std::move(signals),
                                                       std::move(stop)));
 }
 
-PolicyWatch::PolicyWatch(std::string file, bool in_cluster, std::shared_ptr<const Policy> policy,
+PolicyWatch::PolicyWatch(std::string file, bool standalone, std::shared_ptr<const Policy> policy,
                          std::string text, FileHandle changes, FileHandle signals, FileHandle stop)
     : file_(std::move(file)),
-      in_cluster_(in_cluster),
+      standalone_(standalone),
       changes_(std::move(changes)),
       signals_(std::move(signals)),
       stop_(std::move(stop)),
@@ -118,7 +118,9 @@ void PolicyWatch::run() {
 void PolicyWatch::reload(bool asked) {
   const std::string text = YamlSection::text_of(file_).value_or("");
   if (text == read_ && !asked) return;  // another file of the directory
-  const Result<Config> config = load_config(file_, in_cluster_);
+  // Nor need there be one.
+  if (read_.empty() && ::access(file_.c_str(), F_OK) != 0 && errno == ENOENT) return;
+  const Result<Config> config = load_config(file_, standalone_);
   // It may be replaced between two looks: what counts is what was read for the policy.
   read_ = config ? config->text : text;
   ReloadedPolicy now = *newest_.get();

@@ -27,7 +27,7 @@ public:
   // swapped, is seen as well as one that is written; and SIGHUP, which must be blocked in all threads.
   // `text` is what the file said when `policy` was read from it: what has changed since is seen at once.
   // Errors: no inotify.
-  static Result<std::unique_ptr<PolicyWatch>> make(std::string file, bool in_cluster,
+  static Result<std::unique_ptr<PolicyWatch>> make(std::string file, bool standalone,
                                                    std::shared_ptr<const Policy> policy, std::string text);
   ~PolicyWatch();
 
@@ -35,13 +35,13 @@ public:
   std::shared_ptr<const ReloadedPolicy> get() const { return newest_.get(); }
 
 private:
-  PolicyWatch(std::string file, bool in_cluster, std::shared_ptr<const Policy> policy, std::string text,
+  PolicyWatch(std::string file, bool standalone, std::shared_ptr<const Policy> policy, std::string text,
               FileHandle changes, FileHandle signals, FileHandle stop);
   void run();
   void reload(bool asked);
 
   const std::string file_;
-  const bool in_cluster_;
+  const bool standalone_;
   FileHandle changes_, signals_, stop_;
   Latest<ReloadedPolicy> newest_;
   std::string started_with_;  // the file's text at the start

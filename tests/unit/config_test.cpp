@@ -1,6 +1,7 @@
 #include "agent/config.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -10,6 +11,9 @@
 using namespace vedette;
 
 namespace {
+
+// These tests may run in a pod.
+const bool kOutsidePod = ::unsetenv("KUBERNETES_SERVICE_HOST") == 0;
 
 class ConfigFile {
 public:
@@ -42,6 +46,7 @@ TEST_CASE("an empty file means the defaults: observe, standalone") {
   const Result<Config> config = load_config(file.path(), false);
   REQUIRE(config);
   CHECK(config->decide.mode == Mode::kObserve);
+  REQUIRE(kOutsidePod);
   CHECK_FALSE(config->kubernetes);
   CHECK_FALSE(config->live.kernel.budget.step.has_value());
   CHECK(config->exporter.listen == "127.0.0.1:9464");
@@ -127,6 +132,20 @@ TEST_CASE("enforce without an API server, and a server without a node name, are 
   CHECK(error_of("act: {mode: advise}\n").find("advise needs an API server") != std::string::npos);
   CHECK(error_of("act: {mode: enforce}\n").find("needs an API server") != std::string::npos);
   CHECK(error_of("kube: {url: 'https://127.0.0.1:1'}\n").find("kube.node_name") != std::string::npos);
+}
+
+TEST_CASE(
+    "who is told to do without Kubernetes has no API server, whatever the file says, and acts on none") {
+  const std::string server = "kube: {url: 'https://127.0.0.1:1'}\n";
+  const ConfigFile observes(server);
+  const Result<Config> config = load_config(observes.path(), true);
+  REQUIRE(config);
+  CHECK_FALSE(config->kubernetes);
+  const ConfigFile enforces(server + "act: {mode: enforce}\n");
+  const Result<Config> refused = load_config(enforces.path(), true);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().text ==
+        enforces.path() + ": act.mode: enforce needs an API server: start without --standalone");
 }
 
 TEST_CASE("a file that does not exist is named") {

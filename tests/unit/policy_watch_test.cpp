@@ -14,11 +14,11 @@ TEST_CASE("a file that is replaced after it was read, and before anybody watches
   const TemporaryFolder folder;
   const std::string file = folder.file("agent.yaml");
   std::ofstream(file) << "policy: {rules: [{reason: First, effect: NoSchedule}]}\n";
-  const Result<Config> loaded = load_config(file, false);
+  const Result<Config> loaded = load_config(file, true);
   REQUIRE(loaded);
   CHECK(loaded->text == "policy: {rules: [{reason: First, effect: NoSchedule}]}\n");
   std::ofstream(file) << "tick_ms: 200\npolicy: {rules: [{reason: Second, effect: NoSchedule}]}\n";
-  const auto watch = PolicyWatch::make(file, false, loaded->decide.policy, loaded->text);
+  const auto watch = PolicyWatch::make(file, true, loaded->decide.policy, loaded->text);
   REQUIRE(watch);
   while ((*watch)->get()->policy->rules[0].reason != "Second") std::this_thread::yield();
   CHECK((*watch)->get()->restart_for == "tick_ms");
