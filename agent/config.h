@@ -10,13 +10,11 @@
 #include "agent/assess/assessor.h"
 #include "agent/base/result.h"
 #include "agent/collect/live_source.h"
-#include "agent/features/feature_builder.h"
 #include "agent/kube/client.h"
 #include "agent/record/baseline_store.h"
 #include "agent/record/journal.h"
 #include "agent/record/recorder.h"
 #include "agent/score/anomaly.h"
-#include "agent/score/risk.h"
 #include "exporter/exporter.h"
 
 namespace vedette {
@@ -24,9 +22,7 @@ namespace vedette {
 struct Config {
   std::string text;  // of the file, as all of this was read from it; empty: there is none
   LiveOptions live;
-  FeatureOptions features;
   AnomalyOptions anomaly;
-  RiskOptions risk;
   std::string model = "builtin";  // "builtin", "off", or the path of a model file
   AssessOptions assess;
   DecideOptions decide;

@@ -139,9 +139,9 @@ Status run_live(Config config, const Arguments& arguments) {
   auto anomaly_scorer = std::make_unique<AnomalyScorer>(config.anomaly);
   const AnomalyScorer& anomaly = *anomaly_scorer;  // the pipeline's
   Result<std::vector<std::unique_ptr<Scorer>>> scorers =
-      make_scorers(std::move(anomaly_scorer), config.model, config.risk, config.assess);
+      make_scorers(std::move(anomaly_scorer), config.model, RiskOptions{}, config.assess);
   if (!scorers) return tl::unexpected(scorers.error());
-  Pipeline pipeline(config.features, std::move(*scorers), config.assess, config.decide);
+  Pipeline pipeline(FeatureOptions{}, std::move(*scorers), config.assess, config.decide);
 
   // SIGTERM and SIGINT end the wait for the next tick; threads started from here on inherit the mask.
   sigset_t stop_signals;
@@ -254,7 +254,7 @@ Status run_live(Config config, const Arguments& arguments) {
     snapshot->self.bpf_map_bytes = (*source)->bpf_map_bytes();
     snapshot->self.budget = (*source)->budget();
     if (journal) snapshot->self.journal = journal->state();
-    if (recorder) snapshot->self.flight = recorder->state().flight;
+    if (recorder) snapshot->self.flight = recorder->flight();
     snapshot->self.baselines = (*baselines)->state();
     snapshot->self.policy_error = reloaded->error;
     snapshot->self.restart_for = reloaded->restart_for;
@@ -269,8 +269,8 @@ Status run_live(Config config, const Arguments& arguments) {
 
 // Those that a configuration names and an agent needs as it starts.
 Status check_files(Config config) {
-  if (auto scorers = make_scorers(std::make_unique<AnomalyScorer>(config.anomaly), config.model, config.risk,
-                                  config.assess);
+  if (auto scorers = make_scorers(std::make_unique<AnomalyScorer>(config.anomaly), config.model,
+                                  RiskOptions{}, config.assess);
       !scorers) {
     return tl::unexpected(scorers.error());
   }

@@ -26,7 +26,7 @@ struct Recorder::State {
   std::condition_variable_any changed;
   std::deque<Entry> queue;            // under mutex
   std::uint64_t dropped_pending = 0;  // under mutex: dropped since the last entry queued
-  RecorderState totals;               // under mutex
+  FlightUse flight_use;               // under mutex
 
   // The recorder's thread only (before it starts: make()).
   std::optional<TickWriter> writer;
@@ -55,22 +55,14 @@ void Recorder::State::run(const std::stop_token& stop) {
     const Entry entry = std::move(queue.front());
     queue.pop_front();
     lock.unlock();
-    Status status;
-    if (writer) status = write(entry);
-    if (!status) spdlog::warn("{}; the agent goes on without it", status.error().text);
+    const Status status = writer ? write(entry) : Status{};
+    if (!status) {
+      spdlog::warn("{}; the agent goes on without it", status.error().text);
+      writer.reset();
+    }
     if (flight) flight->write(*entry.snapshot, entry.dropped_before);
     lock.lock();
-    if (flight) totals.flight = flight->use();
-    if (!writer) {
-      if (!options.path.empty()) ++totals.dropped;
-      continue;
-    }
-    totals.ticks = writer->ticks();
-    totals.bytes = writer->bytes();
-    if (status) continue;
-    totals.recording = false;
-    totals.error = status.error().text;
-    writer.reset();
+    if (flight) flight_use = flight->use();
   }
   const std::uint64_t dropped = dropped_pending;
   lock.unlock();
@@ -86,11 +78,10 @@ Result<std::unique_ptr<Recorder>> Recorder::make(RecorderOptions options) {
     auto writer = TickWriter::create(state->options.path, state->options.header);
     if (!writer) return tl::unexpected(writer.error());
     state->writer.emplace(std::move(*writer));
-    state->totals.recording = true;
   }
   if (!state->options.flight.folder.empty()) {
     state->flight.emplace(state->options.flight, state->options.header);
-    state->totals.flight = state->flight->use();
+    state->flight_use = state->flight->use();
   }
   State* shared = state.get();
   state->thread = std::jthread([shared](const std::stop_token& stop) { shared->run(stop); });
@@ -104,7 +95,6 @@ void Recorder::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   {
     const std::lock_guard lock(state_->mutex);
     if (state_->queue.size() >= state_->options.queue_ticks) {
-      ++state_->totals.dropped;
       ++state_->dropped_pending;
       return;
     }
@@ -113,9 +103,9 @@ void Recorder::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   state_->changed.notify_one();
 }
 
-RecorderState Recorder::state() const {
+FlightUse Recorder::flight() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->totals;
+  return state_->flight_use;
 }
 
 }  // namespace vedette

@@ -32,17 +32,6 @@ struct RecorderOptions {
   RecordingHeader header;
 };
 
-struct RecorderState {
-  // Of the recording.
-  std::uint64_t ticks = 0;    // written
-  std::uint64_t dropped = 0;  // not written: the queue or the file was full, or the disk failed
-  std::uint64_t bytes = 0;
-  bool recording = false;  // false: none is wanted, the file is full or could not be written
-  std::string error;       // why, empty otherwise
-
-  FlightUse flight;
-};
-
 class Recorder : public Sink {
 public:
   // Creates the recording and writes its header; fails if that is not possible. The flight recorder's folder
@@ -52,7 +41,7 @@ public:
   ~Recorder() override;
 
   void publish(const std::shared_ptr<const Snapshot>& snapshot) override;  // tick thread
-  RecorderState state() const;                                             // any thread
+  FlightUse flight() const;                                                // any thread
 
 private:
   struct State;

@@ -31,7 +31,6 @@ public:
   // bound.
   Status end(std::uint64_t dropped, bool full);
 
-  std::uint64_t ticks() const { return ticks_; }
   std::uint64_t bytes() const { return writer_.bytes_written(); }
 
 private:
