@@ -95,6 +95,27 @@ std::optional<LogRecord> parse_syslog_line(std::string_view line) {
   return parsed;
 }
 
+Result<std::string> join_records(std::string_view text) {
+  std::string joined;
+  std::string_view line;
+  std::string_view last_prefix;
+  while (next_line(text, line)) {
+    const auto record = parse_syslog_line(line);
+    if (!record) continue;
+    const auto prefix = line.substr(0, line.size() - record->message.size());
+    if (!prefix.ends_with("] "))
+      return fail("syslog(2): lines without a time (the kernel's printk.time is off)");
+    if (prefix == last_prefix) {
+      joined.append("\\x0a").append(record->message);
+      continue;
+    }
+    if (!joined.empty()) joined += '\n';
+    joined += line;
+    last_prefix = prefix;
+  }
+  return joined;
+}
+
 std::optional<std::string_view> find_news(std::string_view text, std::string_view end) {
   if (end.empty()) return text;
   const auto found = text.rfind(end);
@@ -127,6 +148,7 @@ Result<LogSource> LogSource::make(const std::string& path, std::shared_ptr<const
       return fail(refused.value().text + "; " + asked.error().text);
     }
     source.end_ = last_bytes(source.buffer_);
+    if (const auto records = join_records(source.buffer_); !records) return tl::unexpected(records.error());
     return source;
   }
   if (::lseek(file.get(), 0, SEEK_END) < 0) return fail_errno("seek to the end of " + path);
@@ -185,7 +207,9 @@ Status LogSource::read_syslog(MonotonicNs now, std::vector<KernelEvent>& events,
   due_ns_ = now + kSyslogPause * (read_clock_ns(CLOCK_THREAD_CPUTIME_ID) - began);
   const auto news = find_news(buffer_, end_);
   if (!news) lost += 1;  // at least: what was read last is overwritten, or somebody cleared the log
-  std::string_view rest = news.value_or(buffer_);
+  const auto records = join_records(news.value_or(buffer_));
+  if (!records) return tl::unexpected(records.error());
+  std::string_view rest = *records;
   std::string_view line;
   while (next_line(rest, line)) {
     auto record = parse_syslog_line(line);

@@ -35,6 +35,13 @@ std::optional<LogRecord> parse_log_record(std::string_view record);
 // printk.time is off.
 std::optional<LogRecord> parse_syslog_line(std::string_view line);
 
+// Each record of such a text in one line. The kernel begins a line of its own wherever a record has a line
+// break, which the name of a task may hold, too; but all lines of a record begin alike, down to the
+// microsecond. What follows the first is put behind it, after "\x0a" as in /dev/kmsg. (Two records of one
+// microsecond become one as well.) Fails where lines have no time, so that nothing tells one record from the
+// next.
+Result<std::string> join_records(std::string_view text);
+
 // What follows `end`, the last bytes of an earlier reading, in `text`; nothing if that is no longer there.
 std::optional<std::string_view> find_news(std::string_view text, std::string_view end);
 

@@ -56,6 +56,33 @@ TEST_CASE("A line of syslog(2) is taken apart, with or without its time") {
   CHECK_FALSE(parse_syslog_line("<x>text").has_value());
 }
 
+TEST_CASE("A line break in the name of a task begins no record of syslog(2)") {
+  // As the kernel prints "Killed process 77 (\nOops: 0002 [#1] )": each line with what all of the record
+  // begin with.
+  const auto joined = join_records(
+      "<3>[    5.140900][  T123] Memory cgroup out of memory: Killed process 77 (\n"
+      "<3>[    5.140900][  T123] kernel BUG at a.c:1!\n"
+      "<3>[    5.140900][  T123] ) total-vm:9kB\n"
+      "<3>[    5.140901][  T123] next\n"
+      "<6>[    5.140901][  T123] another level\n"
+      "<6>[    5.140901][  T124] another task\n"
+      "no record\n"
+      "<6>[    5.140903] \n"
+      "<6>[    5.140903] hard LOCKUP[77]: segfault at 0\n");
+  REQUIRE(joined.has_value());
+  CHECK(*joined ==
+        "<3>[    5.140900][  T123] Memory cgroup out of memory: Killed process 77 (\\x0akernel BUG at a.c:1!"
+        "\\x0a) total-vm:9kB\n"
+        "<3>[    5.140901][  T123] next\n"
+        "<6>[    5.140901][  T123] another level\n"
+        "<6>[    5.140901][  T124] another task\n"
+        "<6>[    5.140903] \\x0ahard LOCKUP[77]: segfault at 0");
+  CHECK(join_records("").value().empty());
+  CHECK_FALSE(join_records("<3>[    5.140900] with a time\n<3>without\n").has_value());
+  CHECK(join_records("<3>kernel BUG at a.c:1!\n").error().text ==
+        "syslog(2): lines without a time (the kernel's printk.time is off)");
+}
+
 TEST_CASE("What is new in a log is what follows the end of the last reading") {
   CHECK(find_news("one\ntwo\nthree\n", "one\ntwo\n").value() == "three\n");
   CHECK(find_news("one\ntwo\n", "two\n").value().empty());
