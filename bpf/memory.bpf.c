@@ -237,7 +237,7 @@ int mark_victim(unsigned long long *ctx)
 
 static __always_inline int reclaim_begin(void)
 {
-	if (!start_begin(bpf_get_current_pid_tgid()))
+	if (!start_begin(bpf_get_current_pid_tgid(), 0))
 		LACKS(start_lost(), direct_reclaim_ns);
 	return 0;
 }
@@ -245,7 +245,7 @@ static __always_inline int reclaim_begin(void)
 static __always_inline int reclaim_end(void)
 {
 	struct totals *totals_here = totals_of(bpf_get_current_cgroup_id());
-	__u64 ns = start_end(bpf_get_current_pid_tgid());
+	__u64 ns = start_end(bpf_get_current_pid_tgid(), 0);
 
 	COUNT(totals_here, direct_reclaims, 1);
 	if (ns) {
@@ -290,7 +290,7 @@ int memcg_reclaim_end(void *ctx)
 SEC("tp_btf/mm_compaction_begin")
 int compaction_begin(void *ctx)
 {
-	if (!is_kernel_thread() && !start_begin((__u32)bpf_get_current_pid_tgid() + COMPACTION))
+	if (!is_kernel_thread() && !start_begin((__u32)bpf_get_current_pid_tgid() + COMPACTION, 0))
 		LACKS(start_lost(), compaction_ns);
 	return 0;
 }
@@ -304,7 +304,7 @@ int compaction_end(void *ctx)
 	if (is_kernel_thread())
 		return 0;
 	totals_here = totals_of(bpf_get_current_cgroup_id());
-	ns = start_end((__u32)bpf_get_current_pid_tgid() + COMPACTION);
+	ns = start_end((__u32)bpf_get_current_pid_tgid() + COMPACTION, 0);
 	COUNT(totals_here, compaction_stalls, 1);
 	if (ns) {
 		COUNT(totals_here, compaction_ns, ns);

@@ -18,8 +18,8 @@
 
 struct start {
 	__u64 ns;
-	__u32 tid; /* 0: free */
-	__u32 unused;
+	__u32 tid;  /* 0: free */
+	__u32 what; /* the call's number, the lock's lower half: where the kernel skipped a run, no other end may take it */
 };
 
 struct {
@@ -41,7 +41,7 @@ static __always_inline struct start *start_place(__u32 tid)
  * False: there was no room, and start_end() will know nothing. Two CPUs may meet here for one place: the loser's
  * start is then a few ns off or dropped, never invented.
  */
-static __always_inline bool start_begin(__u32 tid)
+static __always_inline bool start_begin(__u32 tid, __u32 what)
 {
 	struct start *start = start_place(tid);
 	__u64 now = bpf_ktime_get_ns();
@@ -51,26 +51,27 @@ static __always_inline bool start_begin(__u32 tid)
 	if (start->tid && start->tid != tid && now - start->ns < START_STALE_NS)
 		return 0;
 	start->ns = now;
+	start->what = what;
 	start->tid = tid;
 	return 1;
 }
 
-static __always_inline bool start_is_running(__u32 tid)
+static __always_inline bool start_is_running(__u32 tid, __u32 what)
 {
 	struct start *start = start_place(tid);
 
-	return start && start->tid == tid;
+	return start && start->tid == tid && start->what == what;
 }
 
-/* ns since start_begin(), or 0: there was none. Takes it away. */
-static __always_inline __u64 start_end(__u32 tid)
+/* ns since start_begin() of the same, or 0: there was none. Takes away what the task began, whatever that was. */
+static __always_inline __u64 start_end(__u32 tid, __u32 what)
 {
 	struct start *start = start_place(tid);
 
 	if (!start || start->tid != tid)
 		return 0;
 	start->tid = 0;
-	return bpf_ktime_get_ns() - start->ns;
+	return start->what == what ? bpf_ktime_get_ns() - start->ns : 0;
 }
 
 #endif

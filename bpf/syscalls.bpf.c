@@ -47,7 +47,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	if (id == EXIT || id == EXIT_GROUP)
 		return 0;
 	/* The call is counted as it returns, whatever comes of this. */
-	if (!start_begin(bpf_get_current_pid_tgid()))
+	if (!start_begin(bpf_get_current_pid_tgid(), id))
 		start_lost();
 	return 0;
 }
@@ -143,7 +143,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	/* Nothing to read yet is what a server hears most. */
 	if (result < 0 && result >= -MAX_ERRNO && !(result == -EAGAIN && class != CLASS_PROCESS))
 		count_error(totals_here, -result, id);
-	ns = start_end(tid);
+	ns = start_end(tid, id); /* rt_sigreturn forgets its number: it is not timed */
 	if (!ns)
 		return 0;
 	if (is_fsync(id))

@@ -1,6 +1,7 @@
 // What the probes can lose, made to be lost by real events: it must be counted, to the last one where the
 // test knows how many there were.
 #include <linux/aio_abi.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -206,6 +207,81 @@ TEST_CASE(
     CHECK(sample.unknown.test(COUNTER_lock_wait_ns));
   }
   CHECK(!observation.samples.front().unknown.test(COUNTER_context_switches));
+}
+
+TEST_CASE("a start whose end the kernel skipped ends with nothing else, so no time is invented") {
+  if (read_text("/proc/self/status").find("\nNSpid:\t" + std::to_string(::getpid()) + "\n") ==
+      std::string::npos)
+    VEDETTE_SKIP("process ids are not those of the kernel here");
+  const std::set<__u32> before = map_ids();
+  const auto probes = attach();
+  Heard heard(*probes);
+  std::vector<FileHandle> starts;
+  for (OpenMap& map : maps_since(before)) {
+    if (std::string_view(map.info.name) == "starts") starts.push_back(std::move(map.handle));
+  }
+  // bpf/starts.bpf.h
+  struct Start {
+    std::uint64_t ns;
+    std::uint32_t tid;
+    std::uint32_t what;
+  };
+  constexpr std::uint32_t kPlaces = 4096;
+  constexpr std::uint64_t kAgoNs = 50'000'000'000;  // of 60 s: then the place is free for others
+  const auto leave_start = [&] {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    const std::uint64_t now_ns =
+        static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+    const auto tid = static_cast<std::uint32_t>(::getpid());
+    const Start start{.ns = now_ns - kAgoNs, .tid = tid, .what = 1};
+    const std::uint32_t place = tid % kPlaces;
+    for (const FileHandle& map : starts) bpf_map_update_elem(map.get(), &place, &start, BPF_ANY);
+  };
+  const auto is_sane = [&](const Cgroup& cgroup) {
+    const CgroupTotals& totals = heard.in(cgroup);
+    CHECK(totals.counters[COUNTER_lock_wait_ns] < kAgoNs);
+    CHECK(totals.histograms[HISTOGRAM_syscall_latency].back() == 0);  // 4.3 s or more
+    return totals.counters[COUNTER_lock_contentions];
+  };
+
+  // Each of these calls returns with a start of another one's.
+  const Cgroup caller(probes->cgroup_mount());
+  REQUIRE(run_in(caller, [&] {
+            for (int i = 0; i < 100; ++i) leave_start();
+            return 0;
+          }) == 0);
+  is_sane(caller);
+  if (health_of(*probes, "locks").state != ProbeState::kAttached) return;  // before 5.19
+
+  // Two that meet at the spinlock of a futex.
+  const Cgroup spinner(probes->cgroup_mount());
+  const Shared<std::atomic<int>> word;
+  const auto spin = [&] {
+    leave_start();
+    for (int i = 0; i < 100'000; ++i) ::syscall(SYS_futex, &*word, FUTEX_WAIT, 1, nullptr, nullptr, 0);
+    return 0;
+  };
+  Child other({&spinner}, spin);
+  REQUIRE(run_in(spinner, spin) == 0);
+  REQUIRE(other.wait() == 0);
+  is_sane(spinner);
+
+  const LoopFilesystem filesystem;
+  if (!filesystem.ready()) VEDETTE_SKIP("no ext4 on a loop device here");
+  const Cgroup waiter(probes->cgroup_mount());
+  const Shared<std::atomic<bool>> began;
+  REQUIRE(shell("fsfreeze -f " + filesystem.mount_point()) == 0);
+  Child child({&waiter}, [&] {
+    const std::string file = filesystem.mount_point() + "/file";
+    leave_start();
+    began->store(true);
+    return ::open(file.c_str(), O_CREAT | O_WRONLY, 0644) >= 0 ? 0 : 1;
+  });
+  CHECK(eventually([&] { return began->load() && is_blocked(child.pid()); }));
+  REQUIRE(shell("fsfreeze -u " + filesystem.mount_point()) == 0);
+  REQUIRE(child.wait() == 0);
+  CHECK(is_sane(waiter) >= 1);
 }
 
 TEST_CASE(
