@@ -26,22 +26,21 @@ std::string host_network(const std::string& proc) {
 
 }  // namespace
 
-std::optional<SoftnetTotals> parse_softnet(std::string_view text) {
-  // One line per CPU that is online, in hexadecimal: processed, dropped, time_squeeze, ...
-  SoftnetTotals totals;
-  bool any = false;
+std::vector<SoftnetCpu> parse_softnet(std::string_view text) {
+  // In hexadecimal: processed, dropped, time_squeeze, ..., and in the 13th column the CPU.
+  constexpr int kBetween = 9;
+  std::vector<SoftnetCpu> cpus;
   std::string_view line;
   while (next_line(text, line)) {
     next_word(line);
     const auto drops = parse_hex(next_word(line));
     const auto squeezes = parse_hex(next_word(line));
     if (!drops || !squeezes) continue;
-    any = true;
-    totals.drops += *drops;
-    totals.squeezes += *squeezes;
+    for (int i = 0; i < kBetween; ++i) next_word(line);
+    cpus.push_back(
+        {.cpu = parse_hex(next_word(line)).value_or(cpus.size()), .drops = *drops, .squeezes = *squeezes});
   }
-  if (!any) return std::nullopt;
-  return totals;
+  return cpus;
 }
 
 NetdevSource::NetdevSource(const std::string& proc, std::string sys, FileBudget& budget)
@@ -52,16 +51,7 @@ NetdevSource::NetdevSource(const std::string& proc, std::string sys, FileBudget&
       conntrack_max_(proc + "/sys/net/netfilter/nf_conntrack_max", budget) {}
 
 bool NetdevSource::read(MonotonicNs now, Gauges& gauges, FileCounts& counts) {
-  const auto text = softnet_.read(buffer_);
-  const auto softnet = text ? parse_softnet(*text) : std::nullopt;
-  if (softnet) {
-    counts.set(COUNTER_softnet_drops, softnet->drops);
-    counts.set(COUNTER_softnet_squeezes, softnet->squeezes);
-  } else {
-    counts.forget(COUNTER_softnet_drops);
-    counts.forget(COUNTER_softnet_squeezes);
-  }
-
+  const bool softnet = read_softnet(counts);
   const auto entries = read_conntrack_entries();
   const auto max_text = entries ? conntrack_max_.read(buffer_) : std::nullopt;
   const auto limit = max_text ? parse_number(*max_text) : std::nullopt;
@@ -69,6 +59,23 @@ bool NetdevSource::read(MonotonicNs now, Gauges& gauges, FileCounts& counts) {
     gauges[GAUGE_conntrack_use] = static_cast<double>(*entries) / static_cast<double>(*limit);
   }
   return read_devices(now, counts) && softnet;
+}
+
+bool NetdevSource::read_softnet(FileCounts& counts) {
+  const auto read = parse_softnet(softnet_.read(buffer_).value_or(""));
+  if (read.empty()) {
+    counts.forget(COUNTER_softnet_drops);
+    counts.forget(COUNTER_softnet_squeezes);
+    return false;
+  }
+  for (const auto& line : read) {
+    auto& cpu = cpus_[line.cpu];
+    cpu.drops.set(line.drops, softnet_drops_);
+    cpu.squeezes.set(line.squeezes, softnet_squeezes_);
+  }
+  counts.set(COUNTER_softnet_drops, softnet_drops_);
+  counts.set(COUNTER_softnet_squeezes, softnet_squeezes_);
+  return true;
 }
 
 // nf_conntrack_count is that of the network we are in, which a pod without hostNetwork has for itself.

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "agent/base/clock.h"
 #include "agent/collect/file_counts.h"
@@ -15,12 +16,14 @@
 
 namespace vedette {
 
-// Sums over CPUs of /proc/net/softnet_stat.
-struct SoftnetTotals {
+// A line of /proc/net/softnet_stat: of a CPU that is online.
+struct SoftnetCpu {
+  std::uint64_t cpu = 0;
   std::uint64_t drops = 0;
   std::uint64_t squeezes = 0;
 };
-std::optional<SoftnetTotals> parse_softnet(std::string_view text);
+// Empty if there is no such line. Before Linux 5.10 lines do not name their CPU: then it is their place.
+std::vector<SoftnetCpu> parse_softnet(std::string_view text);
 
 class NetdevSource {
 public:
@@ -43,6 +46,12 @@ private:
     MonotonicNs seen_ns = 0;
   };
 
+  struct Cpu {
+    CountPart drops;
+    CountPart squeezes;
+  };
+
+  bool read_softnet(FileCounts& counts);
   bool read_devices(MonotonicNs now, FileCounts& counts);
   std::optional<std::uint64_t> read_conntrack_entries();
 
@@ -53,6 +62,9 @@ private:
   KeptFile devices_file_;
   KeptFile conntrack_;
   KeptFile conntrack_max_;
+  std::unordered_map<std::uint64_t, Cpu> cpus_;  // one that is offline counts on when it comes back
+  std::uint64_t softnet_drops_ = 0;
+  std::uint64_t softnet_squeezes_ = 0;
   std::unordered_map<std::string, Device> devices_;
   // What all devices ever counted: a device that is taken out leaves no hole.
   std::uint64_t errors_ = 0;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include <doctest/doctest.h>
 
@@ -38,13 +39,46 @@ private:
 };
 
 TEST_CASE("softnet_stat is hexadecimal, one line per CPU, with more columns in newer kernels") {
-  const auto totals =
-      parse_softnet("00000001 00000002 00000003 0\nrubbish\n0000000a 00000010 000000ff 0 0 0\n");
-  REQUIRE(totals.has_value());
-  CHECK(totals->drops == 18);
-  CHECK(totals->squeezes == 258);
-  CHECK_FALSE(parse_softnet("").has_value());
-  CHECK_FALSE(parse_softnet("zz 1\n").has_value());
+  const auto cpus = parse_softnet(
+      "00000001 00000002 00000003 0\nrubbish\n0000000a 00000010 000000ff 0 0 0\n"
+      "00000001 00000007 00000008 0 0 0 0 0 0 0 0 0 0000001f 0 0\n");
+  REQUIRE(cpus.size() == 3);
+  CHECK(cpus[0].drops + cpus[1].drops == 18);
+  CHECK(cpus[0].squeezes + cpus[1].squeezes == 258);
+  CHECK(cpus[0].cpu == 0);
+  CHECK(cpus[1].cpu == 1);
+  CHECK(cpus[2].cpu == 31);
+  CHECK(cpus[2].drops == 7);
+  CHECK(cpus[2].squeezes == 8);
+  CHECK(parse_softnet("").empty());
+  CHECK(parse_softnet("zz 1\n").empty());
+}
+
+TEST_CASE("A CPU that goes offline takes nothing along, and counts on when it comes back") {
+  const Network network;
+  network.devices(device("eth0", 0, 0));
+  FileBudget budget(8);
+  NetdevSource source(network.tree().path("/proc"), network.tree().path("/sys"), budget);
+  Gauges gauges;
+  gauges.fill(kMissing);
+  FileCounts counts;
+  MonotonicNs now = 0;
+  const std::string before = "00000001 000a0000 000b0000 0 0 0 0 0 0 0 0 0 00000000 0 0\n";
+  const std::string first = "00000001 000a0003 000b0004 0 0 0 0 0 0 0 0 0 00000000 0 0\n";
+  const std::string second = "00000001 00001000 00002000 0 0 0 0 0 0 0 0 0 00000001 0 0\n";
+  const std::string third = "00000001 00001005 00002006 0 0 0 0 0 0 0 0 0 00000002 0 0\n";
+  const auto added = [&](const std::string& text) {
+    network.softnet(text);
+    CHECK(source.read(now += kSecond, gauges, counts));
+    Sample sample;
+    counts.take(sample);
+    return std::pair(sample.counters[COUNTER_softnet_drops], sample.counters[COUNTER_softnet_squeezes]);
+  };
+  using Counts = std::pair<std::uint64_t, std::uint64_t>;
+  CHECK(added(before + second + third) == Counts(0, 0));
+  CHECK(added(second + third) == Counts(0, 0));
+  CHECK(added(third) == Counts(0, 0));
+  CHECK(added(first + second + third) == Counts(3, 4));
 }
 
 TEST_CASE("Only devices with hardware behind them count, in both directions, and a new one brings no past") {
