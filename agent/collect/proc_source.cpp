@@ -6,11 +6,11 @@
 #include <memory>
 #include <utility>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 namespace vedette {
 namespace {
@@ -18,8 +18,38 @@ namespace {
 constexpr std::size_t kPathBytes = 32;  // "4294967295/limits"
 // One that came while a thread of another went is seen after this many rounds at the latest.
 constexpr unsigned kListRounds = 5;
+// Some 2 us each.
+constexpr std::uint64_t kMostListed = 4096;
+
+// In a /proc/PID/fd descriptor N stands at N + 2, after "." and ".."; to pass over a free one takes the
+// kernel a few ns.
+bool has_descriptor_from(int directory, std::uint64_t first) {
+  std::array<char, 64> entries{};
+  return ::lseek(directory, static_cast<off_t>(first + 2), SEEK_SET) >= 0 &&
+         ::getdents64(directory, entries.data(), entries.size()) > 0;
+}
 
 }  // namespace
+
+std::uint64_t descriptors_in(DIR* directory) {
+  std::uint64_t count = 0;
+  while (const auto* entry = ::readdir(directory)) {
+    if (entry->d_name[0] != '.' && ++count == kMostListed) break;
+  }
+  if (count < kMostListed) return count;
+  const int file = ::dirfd(directory);
+  std::uint64_t last = count - 1;  // there is one from here on
+  std::uint64_t none = count;
+  while (has_descriptor_from(file, none)) {
+    last = none;
+    none *= 2;
+  }
+  while (none - last > 1) {
+    const auto middle = last + (none - last) / 2;
+    (has_descriptor_from(file, middle) ? last : none) = middle;
+  }
+  return last + 1;
+}
 
 std::optional<double> parse_open_files_limit(std::string_view limits) {
   const auto line = find_line(limits, "Max open files");
@@ -67,11 +97,7 @@ std::optional<double> ProcSource::count_descriptors(std::uint32_t process) {
   if (file < 0) return std::nullopt;
   const DirectoryHandle directory(::fdopendir(file));
   if (!directory) return std::nullopt;
-  double count = 0;
-  while (const auto* entry = ::readdir(directory.get())) {
-    if (entry->d_name[0] != '.') ++count;
-  }
-  return count;
+  return static_cast<double>(descriptors_in(directory.get()));
 }
 
 std::optional<double> ProcSource::open_files_limit(std::uint32_t process, MonotonicNs now) {

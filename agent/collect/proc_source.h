@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include <dirent.h>
+
 #include "agent/base/clock.h"
 #include "agent/collect/kept_file.h"
 #include "agent/collect/psi_source.h"
@@ -26,6 +28,11 @@ struct ProcOptions {
 
 // Soft limit of "Max open files" in /proc/PID/limits; nothing if unlimited or not said.
 std::optional<double> parse_open_files_limit(std::string_view limits);
+
+// Descriptors of the process whose /proc/PID/fd this is. Beyond 4,096 the number of the highest one, plus
+// one: no fewer, and next to no more, for the kernel gives away the lowest first. To list a million would
+// take seconds.
+std::uint64_t descriptors_in(DIR* directory);
 
 class ProcSource {
 public:

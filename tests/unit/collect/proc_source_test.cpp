@@ -1,11 +1,18 @@
 #include "agent/collect/proc_source.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include "tests/skip.h"
 #include "tests/unit/collect/file_tree.h"
 #include "tests/unit/second.h"
 
@@ -35,6 +42,37 @@ TEST_CASE("The limit of open files is the soft one") {
   CHECK(parse_open_files_limit(limits("1024")) == 1024);
   CHECK_FALSE(parse_open_files_limit(limits("unlimited")).has_value());
   CHECK_FALSE(parse_open_files_limit("").has_value());
+}
+
+TEST_CASE("Few descriptors are listed, of many the highest is found") {
+  const auto count = [] {
+    const DirectoryHandle directory(::opendir("/proc/self/fd"));
+    REQUIRE(directory);
+    return descriptors_in(directory.get());
+  };
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  constexpr int kHighest = 9000;
+  if (before.rlim_max <= kHighest) VEDETTE_SKIP("no process may have 9,000 descriptors here");
+  const rlimit enough{.rlim_cur = kHighest + 1, .rlim_max = before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &enough) == 0);
+  {
+    const auto few = count();
+    std::vector<FileHandle> files;
+    files.reserve(5001);
+    for (int i = 0; i < 1000; ++i) files.emplace_back(::dup(0));
+    files.emplace_back(::fcntl(0, F_DUPFD_CLOEXEC, kHighest));
+    CHECK(files.back().get() == kHighest);
+    CHECK(count() == few + 1001);
+    for (int i = 0; i < 4000; ++i) files.emplace_back(::dup(0));
+    CHECK(count() == kHighest + 1);
+    std::swap(files[1000], files.back());
+    files.pop_back();
+    const int highest = std::ranges::max_element(files, {}, &FileHandle::get)->get();
+    CHECK(highest < kHighest);
+    CHECK(count() == static_cast<std::uint64_t>(highest) + 2);  // the directory itself comes after it
+  }
+  CHECK(::setrlimit(RLIMIT_NOFILE, &before) == 0);
 }
 
 TEST_CASE("An entity's descriptors are summed, its use is that of the worst process") {
