@@ -1,0 +1,26 @@
+# Sets `variable` to all system calls that `header` numbers, each as "name number"; more arguments go to the preprocessor.
+# asm-generic (arm64) has a second name for those that differ between 32 and 64 bits: __NR_mmap is __NR3264_mmap.
+function(vedette_syscall_numbers variable header)
+  execute_process(
+    COMMAND ${CMAKE_CXX_COMPILER} -E -dM -x c ${ARGN} -include ${header} /dev/null
+    OUTPUT_VARIABLE macros COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL "#define __NR_[a-z0-9_]+ [^\n]+" defines "${macros}")
+  set(calls "")
+  foreach(define IN LISTS defines)
+    string(REGEX MATCH "__NR_([a-z0-9_]+) (.*)" matched "${define}")
+    set(name ${CMAKE_MATCH_1})
+    set(number "${CMAKE_MATCH_2}")
+    if(number MATCHES "^__NR3264_[a-z0-9_]+$" AND macros MATCHES "#define ${number} ([0-9]+)\n")
+      set(number ${CMAKE_MATCH_1})
+    endif()
+    if(number MATCHES "^[0-9]+$")
+      list(APPEND calls "${name} ${number}")
+    endif()
+  endforeach()
+  foreach(name openat mmap newfstatat)
+    if(NOT ";${calls}" MATCHES ";${name} ")
+      message(FATAL_ERROR "${header}: expected a number for the system call ${name}")
+    endif()
+  endforeach()
+  set(${variable} "${calls}" PARENT_SCOPE)
+endfunction()
