@@ -38,17 +38,33 @@ std::map<std::int32_t, std::string> read_drop_reasons() {
   return reasons;
 }
 
+std::string device_number(std::uint32_t device) {
+  constexpr unsigned kMinorBits = 20;
+  return std::to_string(device >> kMinorBits) + ":" + std::to_string(device & ((1U << kMinorBits) - 1));
+}
+
 }  // namespace
 
-std::string device_name(std::uint32_t device) {
-  constexpr unsigned kMinorBits = 20;
-  std::string number =
-      std::to_string(device >> kMinorBits) + ":" + std::to_string(device & ((1U << kMinorBits) - 1));
+std::optional<std::string> DetailLabels::device_name(std::uint32_t device) const {
   std::array<char, 256> target{};
-  const ssize_t size = ::readlink(("/sys/dev/block/" + number).c_str(), target.data(), target.size());
-  if (size <= 0) return number;
+  const std::string link = sys_ + "/dev/block/" + device_number(device);
+  const ssize_t size = ::readlink(link.c_str(), target.data(), target.size());
+  if (size <= 0) return std::nullopt;
   const std::string_view path(target.data(), static_cast<std::size_t>(size));
   return std::string(path.substr(path.rfind('/') + 1));
+}
+
+std::set<std::int32_t> DetailLabels::renew_devices() {
+  std::set<std::int32_t> others;
+  for (auto& [key, word] : words_) {
+    const auto& [label, number] = key;
+    if (label != LABEL_DEVICE) continue;
+    auto name = device_name(static_cast<std::uint32_t>(number));
+    if (!name || *name == word) continue;
+    word = std::move(*name);
+    others.insert(number);
+  }
+  return others;
 }
 
 std::string DetailLabels::word(detail_label label, std::int32_t number) {
@@ -63,7 +79,8 @@ std::string DetailLabels::word(detail_label label, std::int32_t number) {
       word = std::to_string(number);
       break;
     case LABEL_DEVICE:
-      word = device_name(static_cast<std::uint32_t>(number));
+      word = device_name(static_cast<std::uint32_t>(number))
+                 .value_or(device_number(static_cast<std::uint32_t>(number)));
       break;
     case LABEL_REASON: {
       if (!reasons_read_) reasons_ = read_drop_reasons();

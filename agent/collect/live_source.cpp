@@ -426,6 +426,11 @@ void LiveSource::read_surveys() {
 }
 
 void LiveSource::read_details() {
+  const auto others = labels_.renew_devices();
+  std::erase_if(detail_counts_, [&](const auto& entry) {
+    const auto& [id, detail, label] = entry.first;
+    return kDetails[detail].label == LABEL_DEVICE && others.contains(label);
+  });
   kernel_->read_details([&](const detail_key& key, std::uint64_t added) {
     const auto entity = kDetails[key.detail].scope == Scope::kPod ? table_.find(key.cgroup_id) : nullptr;
     const EntityId id = entity ? entity->id : kNodeEntity;
