@@ -186,7 +186,7 @@ struct device_count {
 	__u64 wanted_by; /* who would like to have the place; 0: nobody */
 	__u32 device;
 	__u32 wanted_device;
-	__u32 closed_at; /* the jiffy, | 1; 0: open */
+	__u32 closed_at; /* the jiffy, | 1, so it may be the next one; 0: open */
 	__u16 passes_on;	/* counted by the device below */
 	__u16 wanted_passes_on;
 	struct flow reads, writes;
@@ -330,7 +330,7 @@ static __always_inline void flush_place(const __u32 *key, const void *value)
 		return;
 	if (count->cgroup_id && !count->closed_at) {
 		count->closed_at = now | 1;
-	} else if (!count->cgroup_id || now - count->closed_at > CLOSED_JIFFIES) {
+	} else if (!count->cgroup_id || (__s32)(now - count->closed_at) > CLOSED_JIFFIES) {
 		if (count->reads.untold || count->writes.untold)
 			LACKS(start_lost(), disk_wait_ns);
 		count->reads.untold = 0;
