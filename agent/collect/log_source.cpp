@@ -99,19 +99,22 @@ Result<std::string> join_records(std::string_view text) {
   std::string joined;
   std::string_view line;
   std::string_view last_prefix;
+  bool cut = false;
   while (next_line(text, line)) {
     const auto record = parse_syslog_line(line);
     if (!record) continue;
     const auto prefix = line.substr(0, line.size() - record->message.size());
     if (!prefix.ends_with("] "))
       return fail("syslog(2): lines without a time (the kernel's printk.time is off)");
-    if (prefix == last_prefix) {
+    if (prefix == last_prefix && !cut) {
       joined.append("\\x0a").append(record->message);
       continue;
     }
     if (!joined.empty()) joined += '\n';
     joined += line;
     last_prefix = prefix;
+    // A record by itself, and names nobody; the next one, which says what is wrong, is made at once.
+    cut = record->message == "------------[ cut here ]------------";
   }
   return joined;
 }

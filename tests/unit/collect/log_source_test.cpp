@@ -77,6 +77,15 @@ TEST_CASE("A line break in the name of a task begins no record of syslog(2)") {
         "<6>[    5.140901][  T123] another level\n"
         "<6>[    5.140901][  T124] another task\n"
         "<6>[    5.140903] \\x0ahard LOCKUP[77]: segfault at 0");
+  const std::string cut = "<4>[    5.140900][  T123] ------------[ cut here ]------------\n";
+  const std::string bug = "<2>[    5.140900][  T123] kernel BUG at a.c:1!\n";
+  const std::string warning = "<4>[    5.140900][  T123] WARNING: CPU: 1 PID: 2 at a.c:1 f+0x1\n";
+  CHECK(join_records(cut + warning).value() + "\n" == cut + warning);
+  CHECK(join_records(cut + bug).value() + "\n" == cut + bug);
+  // Such a line in a name is no record.
+  CHECK(join_records("<4>[    5.140900][  T123] a[7]: segfault at 0 in b\n" + cut + warning).value() ==
+        "<4>[    5.140900][  T123] a[7]: segfault at 0 in b\\x0a------------[ cut here ]------------"
+        "\\x0aWARNING: CPU: 1 PID: 2 at a.c:1 f+0x1");
   CHECK(join_records("").value().empty());
   CHECK_FALSE(join_records("<3>[    5.140900] with a time\n<3>without\n").has_value());
   CHECK(join_records("<3>kernel BUG at a.c:1!\n").error().text ==
