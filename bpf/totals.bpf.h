@@ -3,11 +3,13 @@
  * What the probes share: the maps (one of each for all objects; the agent makes them, at the sizes of its
  * options, and hands them to every object by name), counting, histograms, and sending records.
  *
- * Who may interrupt whom: the programs of one tracepoint never nest on a CPU (since 6.1 the kernel skips the
- * inner run and counts a miss; before, none of ours did in any test), but an interrupt or softirq may run
- * another one between the load and the store of a `+=`. So COUNT() is for counters that only task context or
- * only the scheduler (interrupts off) touches, and COUNT_ANYWHERE(), an atomic add, for all others. A migration
- * cannot come between: it is disabled. (On PREEMPT_RT a softirq is a task: there COUNT() is atomic, too.)
+ * Who may interrupt whom: a program never nests on a CPU (since 6.1 the kernel skips the inner run and counts a
+ * miss; before, none of ours did in any test), but an interrupt or softirq may run another one between the load
+ * and the store of a `+=`. So COUNT() is for counters that only task context or only the scheduler (interrupts
+ * off) touches, and COUNT_ANYWHERE(), an atomic add, for all others. On 7.x a task may be preempted inside
+ * sys_enter and sys_exit: until it is back the kernel skips, and counts as missed, the runs of that program for
+ * the others on its CPU. So what these COUNT() is theirs alone. A migration cannot come between: it is disabled.
+ * (On PREEMPT_RT a softirq is a task: there COUNT() is atomic, too.)
  */
 #ifndef VEDETTE_TOTALS_BPF_H
 #define VEDETTE_TOTALS_BPF_H

@@ -110,6 +110,17 @@ std::vector<std::string_view> column_origins() {
   return origins;
 }
 
+// What does not matter of the runs that `probe` missed; of those it made its busiest counter knows.
+double missed_noise(const Observation& observation, const ProbeHealth& probe) {
+  std::uint64_t counted = 0;
+  for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
+    if (kCounters[i].origin == probe.name)
+      counted = std::max(counted, observation.samples.front().counters[i]);
+  }
+  constexpr double kTicks = 4;  // in the 2 s
+  return std::max(double{kMissedRuns}, kMissedShare * kTicks * static_cast<double>(counted));
+}
+
 std::vector<std::string> describe(const std::vector<Reason>& reasons) {
   std::vector<std::string> lines;
   for (const Reason& reason : reasons) {
@@ -215,7 +226,8 @@ void Assessor::read_probes(const Observation& observation) {
   for (const ProbeHealth& probe : observation.probes) {
     double trust = probe.state == ProbeState::kDegraded || probe.state == ProbeState::kShed ? 0 : 1;
     if (probe.misses.value_or(0) > 0 &&
-        lost_lately(missed_[probe.name], *probe.misses, 0, observation.time.monotonic_ns)) {
+        lost_lately(missed_[probe.name], *probe.misses, missed_noise(observation, probe),
+                    observation.time.monotonic_ns)) {
       trust = std::min(trust, kConfidenceAfterLoss);
     }
     if (trust == 1) continue;

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "agent/base/handle.h"
@@ -28,7 +29,8 @@ namespace vedette {
 namespace {
 
 // Programs that were about to count in a slot when it was taken away are done long before: they run for
-// microseconds, without being interrupted by tasks.
+// microseconds, mostly without being interrupted by tasks. (On 7.x a system call's may be, for longer: then
+// one call of the dead is counted as one of whoever has the slot next.)
 constexpr std::uint64_t kReleaseGraceNs = 10'000'000;
 // Walking 500 directories takes milliseconds of the tick, and cgroups are announced as they are made: this is
 // for what slipped through.
@@ -155,9 +157,12 @@ std::uint64_t jiffy_ns() {
   return static_cast<std::uint64_t>(step.tv_nsec);
 }
 
-// Its softirqs are tasks, which others of their CPU may interrupt. Only such a kernel has the file.
+// Its softirqs are tasks, which others of their CPU may interrupt. The file is that of the patches
+// before 6.12.
 bool is_preempt_rt() {
-  return ::access("/sys/kernel/realtime", F_OK) == 0;
+  utsname name{};
+  return ::access("/sys/kernel/realtime", F_OK) == 0 ||
+         (::uname(&name) == 0 && std::string_view(name.version).find("PREEMPT_RT") != std::string_view::npos);
 }
 
 }  // namespace

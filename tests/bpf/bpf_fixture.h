@@ -54,6 +54,16 @@ inline const ProbeHealth& health_of(const KernelProbes& probes, std::string_view
   std::abort();
 }
 
+// Whether that many system calls were counted of those that were `made`: all, but for the runs that the
+// kernel skipped. It tells how many these were: on 7.x, where a task may be preempted inside the program, and
+// never before.
+inline bool all_calls(KernelProbes& probes, std::uint64_t counted, std::uint64_t made) {
+  probes.survey([](const survey_record&) {});
+  const std::uint64_t missed = health_of(probes, "syscalls").misses.value_or(0);
+  if (counted != made) MESSAGE(counted, " calls counted of ", made, ", ", missed, " runs missed");
+  return counted <= made && counted + missed >= made;
+}
+
 inline bool write_text(const std::string& file, const std::string& text) {
   const FileHandle handle(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
   return handle && ::write(handle.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());

@@ -57,14 +57,14 @@ TEST_CASE("a cgroup older than the agent has a slot, with its name and parent") 
   CHECK(known);
   Heard heard(*probes);
   REQUIRE(run_in(cgroup, some_calls) == 0);
-  // It failed once on 7.2 and never again: then this says where the calls went.
+  // It failed once on 7.2, where the kernel skips the runs of a program that a task was preempted in.
   Losses losses;
   probes->read_losses(losses);
   CAPTURE(health_of(*probes, "syscalls").reason);
   CAPTURE(losses.no_slot);
   CAPTURE(heard.everywhere(COUNTER_syscalls));
   CAPTURE(heard.in(cgroup).counters[COUNTER_forks]);
-  CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == 501);
+  CHECK(all_calls(*probes, heard.in(cgroup).counters[COUNTER_syscalls], 501));
 }
 
 TEST_CASE("a process born in a new cgroup is counted from its first moment") {
@@ -84,7 +84,8 @@ TEST_CASE("a process born in a new cgroup is counted from its first moment") {
   REQUIRE(status == 0);
   CHECK(heard.in(cgroup).counters[COUNTER_forks] == 1);
   CHECK(heard.in(cgroup).counters[COUNTER_exits] == 1);
-  CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == 501);  // clone3() returns in the child, too
+  // clone3() returns in the child, too.
+  CHECK(all_calls(*probes, heard.in(cgroup).counters[COUNTER_syscalls], 501));
   probes->known_cgroups([&](const KnownCgroup& one) {
     if (one.cgroup_id == cgroup.id()) CHECK(cgroup.path().ends_with("/" + std::string(one.name)));
   });
@@ -103,7 +104,7 @@ TEST_CASE("a dead cgroup's last counts are read once, and its slot starts at zer
   const CgroupTotals* dead = find(totals, first_id);
   REQUIRE(dead != nullptr);
   CHECK(dead->removed);
-  CHECK(dead->counters[COUNTER_syscalls] == 501);
+  CHECK(all_calls(*probes, dead->counters[COUNTER_syscalls], 501));
   probes->read_totals(totals);
   dead = find(totals, first_id);
   REQUIRE(dead != nullptr);  // until forget(), so that nobody misses it
@@ -126,7 +127,7 @@ TEST_CASE("a dead cgroup's last counts are read once, and its slot starts at zer
   probes->read_totals(totals);
   const CgroupTotals* next = find(totals, second.id());
   REQUIRE(next != nullptr);
-  CHECK(next->counters[COUNTER_syscalls] == 501);
+  CHECK(all_calls(*probes, next->counters[COUNTER_syscalls], 501));
   CHECK(!next->removed);
 }
 
@@ -158,14 +159,14 @@ TEST_CASE("CPUs that share a row lose no count to each other") {
   const auto probes = attach(options);
   Heard heard(*probes);
   const Cgroup cgroup(probes->cgroup_mount());
-  constexpr int kCalls = 300'000;
+  constexpr std::uint64_t kCalls = 300'000;
   const auto call_on = [](int cpu) {
     return [cpu] {
       cpu_set_t one;
       CPU_ZERO(&one);
       CPU_SET(cpu, &one);
       ::syscall(SYS_sched_setaffinity, 0, sizeof(one), &one);
-      for (int i = 0; i < kCalls; ++i) ::syscall(SYS_getppid);
+      for (std::uint64_t i = 0; i < kCalls; ++i) ::syscall(SYS_getppid);
       return 0;
     };
   };
@@ -174,6 +175,6 @@ TEST_CASE("CPUs that share a row lose no count to each other") {
   REQUIRE(first.wait() == 0);
   REQUIRE(second.wait() == 0);
   // Each was let go by a read() and then chose its CPU.
-  CHECK(heard.in(cgroup).counters[COUNTER_syscalls] == 2 * (kCalls + 2));
-  CHECK(heard.in(cgroup).counters[COUNTER_syscalls_process] == 2 * (kCalls + 1));
+  CHECK(all_calls(*probes, heard.in(cgroup).counters[COUNTER_syscalls], 2 * (kCalls + 2)));
+  CHECK(all_calls(*probes, heard.in(cgroup).counters[COUNTER_syscalls_process], 2 * (kCalls + 1)));
 }

@@ -317,7 +317,12 @@ TEST_CASE(
   CHECK(confidence("tcp_connects.rate") == 1);
   scene.observation.probes[0].misses = 0;
   CHECK(confidence("tcp_connects.rate") == 1);
-  scene.observation.probes[0].misses = 3;
+  scene.observation.probes[0].misses = kMissedRuns;  // noise
+  CHECK(confidence("tcp_connects.rate") == 1);
+  scene.observation.samples[0].counters[COUNTER_tcp_connects] = 10'000;
+  scene.observation.probes[0].misses = kMissedRuns + 400;  // and of so many
+  CHECK(confidence("tcp_connects.rate") == 1);
+  scene.observation.probes[0].misses = kMissedRuns + 400 + 401;
   CHECK(confidence("tcp_connects.rate") == doctest::Approx(0.6));
   CHECK(confidence("tcp_connect_latency.p99") == doctest::Approx(0.6));
   CHECK(confidence("lock_contentions.rate") == 1);
@@ -342,7 +347,7 @@ TEST_CASE("what was missed before the part of a run that is replayed was not mis
   options.continues = true;
   Scene scene(options);
   scene.observation.probes = {{"tcp", ProbeState::kAttached, "", 0, 0}};
-  scene.observation.probes[0].misses = 3;
+  scene.observation.probes[0].misses = 3 + kMissedRuns;
   scene.scores.entities[1].risk = 0.9;
   Reason reason;
   reason.column = static_cast<std::uint32_t>(find_feature("tcp_connects.rate").value());
@@ -350,7 +355,7 @@ TEST_CASE("what was missed before the part of a run that is replayed was not mis
   scene.scores.entities[1].risk_reasons = {reason};
   for (int i = 0; i < 6; ++i) scene.tick();
   CHECK(scene.tick().at(0).confidence == 1);
-  scene.observation.probes[0].misses = 4;
+  scene.observation.probes[0].misses = 4 + 2 * kMissedRuns;
   CHECK(scene.tick().at(0).confidence == doctest::Approx(0.6));
 }
 
