@@ -27,12 +27,10 @@ enum {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_STACK = 23,
 	BPF_MAP_TYPE_RINGBUF = 27,
-	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
-enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1 << 10 };
+enum { BPF_F_MMAPABLE = 1 << 10 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
-enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -107,8 +105,7 @@ struct signal_struct {
 
 /* Times of the run queue's clock, which stands still between two looks at it: no clock is read here. */
 struct sched_info {
-	__u64 last_arrival; /* when it was last put on a CPU */
-	__u64 last_queued;  /* since when it waits for a CPU; 0: it does not */
+	__u64 last_queued; /* since when it waits for a CPU; 0: it does not */
 };
 
 struct rq {
@@ -139,7 +136,6 @@ struct task_struct {
 	struct mempolicy *mempolicy;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
-	struct task_struct *group_leader;
 };
 
 struct linux_binprm {

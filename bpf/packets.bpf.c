@@ -15,7 +15,6 @@
 enum { IPV4_BYTES = 20, IPV6_BYTES = 40, UDP_BYTES = 8, DNS_BYTES = 12 };
 #define IPPROTO_UDP 17
 #define PORT_DNS __builtin_bswap16(53)
-#define EEXIST 17
 enum { PASS = 1 };
 enum { DNS_IS_ANSWER = 0x8000, DNS_OPCODE = 0x7800, DNS_CODE = 0xf };
 enum { SERVFAIL = 2, NXDOMAIN = 3, REFUSED = 5, UNANSWERED = -1 };

@@ -228,11 +228,6 @@ EntityPtr PodTable::entity(EntityId id) const {
   return owner == owners_.end() ? nullptr : owner->second.entity;
 }
 
-bool PodTable::is_alive(CgroupId id) const {
-  const auto found = cgroups_.find(id);
-  return found != cgroups_.end() && found->second.alive;
-}
-
 std::string PodTable::container_name(CgroupId id) const {
   const auto found = cgroups_.find(id);
   return found == cgroups_.end() ? std::string() : found->second.container_name;

@@ -57,7 +57,6 @@ public:
   // Null when the id was never seen or is long dead. The root cgroup and directories that only group others
   // belong to the node.
   EntityPtr find(CgroupId id) const;
-  bool is_alive(CgroupId id) const;
   // Name of the container whose cgroup it is, or was; empty where there is none, or the API has not told yet.
   std::string container_name(CgroupId id) const;
   // How often containers of this pod were started again since the first list of pods; none where the API has
