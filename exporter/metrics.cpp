@@ -383,13 +383,13 @@ private:
         "the rate of this is a true one",
         MetricType::Counter,
         [&](const ProbeHealth& probe) { return seconds(probe.watched_ns, probe.watched_ns != 0); });
-    per_probe(
-        "vedette_probe_missed_runs_total",
-        "Runs the kernel skipped because an interrupt came while the same program ran: what they would have "
-        "counted is missing",
-        MetricType::Counter, [](const ProbeHealth& probe) {
-          return probe.misses ? static_cast<double>(*probe.misses) : kMissing;
-        });
+    per_probe("vedette_probe_missed_runs_total",
+              "Runs the kernel skipped because an interrupt or another task came while the same program ran: "
+              "what they "
+              "would have counted is missing",
+              MetricType::Counter, [](const ProbeHealth& probe) {
+                return probe.misses ? static_cast<double>(*probe.misses) : kMissing;
+              });
 
     const Losses& losses = observation.losses;
     begin("vedette_events_produced_total", "Records the probes wanted to send", MetricType::Counter);

@@ -26,7 +26,7 @@ constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word
 // Where nothing is wrong all lost a second to longer waits, in one go, in 8 of 10,353 ticks, two in 3, four
 // in none. With that an anomaly might be as many times as common for the same false alarms: by .39, .44 and
 // .44 on the scale of scores (-log10 p / 8), if the two had nothing to do with each other. But who begins to
-// do more makes others wait. So less is given: .14, .24, .34, and kMostGiven for eight. And the next tick
+// do more makes others wait. So less is given: .14, .24, .34, and kMostLostPart for eight. And the next tick
 // must agree.
 constexpr double kLeastLostS = 1;
 constexpr double kLostPart = 0.14;
@@ -37,7 +37,7 @@ constexpr double kFeltHoldS = 0.4;
 double lost_part(double lost_s) {
   const double times = std::max(lost_s, kLeastLostS) / kLeastLostS;
   const auto twice = static_cast<double>(exact_log2(static_cast<float>(times)));
-  return std::min(kLostPart + kTwiceAsMuchPart * twice, kMostGiven);
+  return std::min(kLostPart + kTwiceAsMuchPart * twice, kMostLostPart);
 }
 
 std::string number(double value) {

@@ -44,7 +44,7 @@ inline constexpr double kRiskHorizonS = 60;
 
 // On the scale of anomaly scores: from so far below its threshold on one may be told, where all lost enough
 // to longer waits (assess/assessor.cpp).
-inline constexpr double kMostGiven = 0.44;
+inline constexpr double kMostLostPart = 0.44;
 
 struct EntityScore {
   // Anomaly: tail probability turned into 0..1 (higher = more unusual) beside the rolling threshold.
@@ -56,7 +56,7 @@ struct EntityScore {
   bool warming_up() const { return learning != Learning::kDone; }
   // Anomalous, half way to it, or what may be told: most of the time the reasons say nothing.
   bool reasons_matter() const {
-    return anomalous || anomaly >= std::min(anomaly_threshold / 2, anomaly_threshold - kMostGiven);
+    return anomalous || anomaly >= std::min(anomaly_threshold / 2, anomaly_threshold - kMostLostPart);
   }
 
   // Failure risk: probability of an observed failure (OOM kill, EMFILE, ENOSPC) within kRiskHorizonS; NaN

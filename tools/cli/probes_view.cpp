@@ -36,7 +36,7 @@ std::string probes_view(const api::Response& response, const Screen& screen) {
       text += screen.paint(
           Paint::kYellow,
           wrap(format_number(static_cast<double>(probe.misses())) +
-                   " runs missed, skipped by the kernel for an interrupt: its counts lack what those saw",
+                   " runs missed, skipped by the kernel for others in it: its counts lack what those saw",
                screen.columns, 12));
     if (probe.state_age_s() > 0)
       text += screen.paint(Paint::kDim, wrap(probe.state() + " for " + format_duration(probe.state_age_s()),
