@@ -20,7 +20,7 @@ gauge() {
 # labelled NAME LABEL: the sum of a metric's series with this label, such as 'device="8:0"'; "missing" where there is none.
 labelled() {
   wget -qO- http://127.0.0.1:9111/metrics |
-    awk -v name="$1{" -v label="$2" 'index($1, name) == 1 && index($0, label) { sum += $NF; found = 1 } END { print found ? sum : "missing" }'
+    awk -v name="$1{" -v label="$2" 'index($1, name) == 1 && index($0, label) { sum += $NF; found = 1 } END { if (found) printf "%.12g\n", sum; else print "missing" }'
 }
 # records TYPE: how many of these records the probes sent.
 records() {
