@@ -12,10 +12,6 @@
 namespace vedette {
 namespace {
 
-std::string device(std::int64_t code) {
-  return std::to_string(code >> 20) + ":" + std::to_string(code & 0xfffff);
-}
-
 // Host, channel and target, as in bpf/events.h.
 std::string scsi_device(std::int64_t code) {
   return std::to_string(code >> 32) + ":" + std::to_string(code >> 16 & 0xffff) + ":" +
@@ -84,11 +80,12 @@ std::string describe(const KernelEvent& event) {
              (event.value < 0 ? ": no answer in 5 s" : ": response code " + std::to_string(event.value));
     case EVENT_ext4_error:
       return "ext4 found an error in " + event.text + ":" + std::to_string(event.value) + " on device " +
-             device(event.extra);
+             device_number(event.extra);
     case EVENT_hung_task:
       return "hangs in the kernel";
     case EVENT_block_error:
-      return "a request to block device " + device(event.extra) + " failed with " + error_name(event.value);
+      return "a request to block device " + device_number(event.extra) + " failed with " +
+             error_name(event.value);
     case EVENT_scsi_error:
       return "a command of SCSI device " + scsi_device(event.extra) +
              (is_timeout(event) ? " got no answer" : " failed");

@@ -20,4 +20,9 @@ std::string signal_name(std::int64_t number) {
   return name == nullptr ? "signal " + std::to_string(number) : std::string("SIG") + name;
 }
 
+std::string device_number(std::int64_t device) {
+  constexpr int kMinorBits = 20;
+  return std::to_string(device >> kMinorBits) + ":" + std::to_string(device & ((1 << kMinorBits) - 1));
+}
+
 }  // namespace vedette

@@ -38,11 +38,6 @@ std::map<std::int32_t, std::string> read_drop_reasons() {
   return reasons;
 }
 
-std::string device_number(std::uint32_t device) {
-  constexpr unsigned kMinorBits = 20;
-  return std::to_string(device >> kMinorBits) + ":" + std::to_string(device & ((1U << kMinorBits) - 1));
-}
-
 }  // namespace
 
 std::optional<std::string> DetailLabels::device_name(std::uint32_t device) const {

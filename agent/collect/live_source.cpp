@@ -602,15 +602,14 @@ void LiveSource::add_health(Observation& observation) const {
     for (const auto name : names) probes.push_back({std::string(name), state, kernel_reason_, 0, 0});
   }
   files_.add_health(probes);
-  std::string pods_error = options_.pods_error ? options_.pods_error() : "";
-  if (pods_error.empty() && pods_version_ == 0)
-    pods_error = "the API server has told no pods of this node yet";
-  if (options_.pods == nullptr)
+  if (options_.pods == nullptr) {
     probes.push_back({"pods", ProbeState::kOff, "only the API server tells of restarts", 0, 0});
-  else if (!pods_error.empty())
-    probes.push_back({"pods", ProbeState::kDegraded, std::move(pods_error), 0, 0});
-  else
-    probes.push_back({"pods", ProbeState::kAttached, {}, 0, 0});
+  } else {
+    std::string error = options_.pods_error ? options_.pods_error() : "";
+    if (error.empty() && pods_version_ == 0) error = "the API server has told no pods of this node yet";
+    const ProbeState state = error.empty() ? ProbeState::kAttached : ProbeState::kDegraded;
+    probes.push_back({"pods", state, std::move(error), 0, 0});
+  }
   probes.push_back({"log", log_ ? ProbeState::kAttached : ProbeState::kDegraded, log_reason_, 0, 0});
 }
 

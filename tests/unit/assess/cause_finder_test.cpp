@@ -1,5 +1,6 @@
 #include "agent/assess/cause_finder.h"
 
+#include <algorithm>
 #include <functional>
 #include <set>
 
@@ -35,6 +36,9 @@ struct NodeScene {
     observation.entities.push_back(std::make_shared<const Entity>(entity));
     observation.samples.emplace_back().entity = entity.id;
     cpu(entity.id, 0);
+  }
+  void probe(std::string_view name, ProbeState state) {
+    std::ranges::find(observation.probes, name, &ProbeHealth::name)->state = state;
   }
   void cpu(EntityId of, double cores) { observation.samples[of].gauges[GAUGE_cpu_cores] = cores; }
   void rate(EntityId of, vedette_counter counter, double per_s) {
@@ -426,9 +430,7 @@ TEST_CASE("what is not watched is no evidence, and too little seen blames nobody
   NodeScene scene;
   scene.waits(kB, COUNTER_blocked_disk_ns, 0.1);
   scene.run(40);
-  for (ProbeHealth& probe : scene.observation.probes) {
-    if (probe.name == "disk") probe.state = ProbeState::kShed;
-  }
+  scene.probe("disk", ProbeState::kShed);
   scene.rate(kA, COUNTER_disk_written_bytes, 3e8);
   scene.waits(kB, COUNTER_blocked_disk_ns, 3);
   scene.run(6);
@@ -436,16 +438,11 @@ TEST_CASE("what is not watched is no evidence, and too little seen blames nobody
 
   // Memory is watched by two: while one of them is shed, what the other goes on to count is of no step.
   NodeScene turns;
-  const auto disk = [&](ProbeState state) {
-    for (ProbeHealth& probe : turns.observation.probes) {
-      if (probe.name == "disk") probe.state = state;
-    }
-  };
   turns.rate(kA, COUNTER_page_faults, 1000);
   turns.run(40);
-  disk(ProbeState::kShed);
+  turns.probe("disk", ProbeState::kShed);
   turns.run(10);
-  disk(ProbeState::kAttached);
+  turns.probe("disk", ProbeState::kAttached);
   turns.rate(kC, COUNTER_page_faults, 5000);
   turns.waits(kB, COUNTER_direct_reclaim_ns, 1);
   turns.run(1);

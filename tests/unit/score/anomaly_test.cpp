@@ -356,6 +356,12 @@ void add_pod(Feed& feed, EntityId id, const std::string& workload, const std::st
   feed.scores.entities.resize(feed.table.entities.size());
 }
 
+Baselines kept_of(const AnomalyScorer& scorer) {
+  Baselines kept;
+  for (const std::string& workload : scorer.workloads()) kept.list.push_back(*scorer.baseline(workload));
+  return kept;
+}
+
 void remove_row(Feed& feed, std::size_t row) {
   feed.table.entities.erase(feed.table.entities.begin() + static_cast<std::ptrdiff_t>(row));
   feed.table.values.resize(feed.table.entities.size() * feature_columns().size());
@@ -506,12 +512,8 @@ TEST_CASE("a baseline that was saved while it relearnt is known again after two 
   feed.run(first, 70);
   CHECK(feed.scores.entities[1].learning == Learning::kReplicas);
   const auto restarted = [](const AnomalyScorer& before) {
-    Baselines kept;
-    for (const std::string& workload : before.workloads()) {
-      Baseline baseline = *before.baseline(workload);
-      baseline.detector = *Detector::from(baseline.detector.memory());
-      kept.list.push_back(std::move(baseline));
-    }
+    Baselines kept = kept_of(before);
+    for (Baseline& baseline : kept.list) baseline.detector = *Detector::from(baseline.detector.memory());
     auto next = std::make_unique<AnomalyScorer>(AnomalyOptions{});
     next->learn(kept);
     return next;
@@ -530,8 +532,7 @@ TEST_CASE(
   Feed feed(1);
   add_pod(feed, 1, "api", "v1");
   feed.run(first, kKnowsS);
-  Baselines kept;
-  for (const std::string& workload : first.workloads()) kept.list.push_back(*first.baseline(workload));
+  Baselines kept = kept_of(first);
   REQUIRE(kept.list.size() == 2);
   for (const bool of_other_node : {false, true}) {
     CAPTURE(of_other_node);
@@ -555,8 +556,7 @@ TEST_CASE("who is named late is given what its workload knew, unless it knows mo
   Feed feed(1);
   add_pod(feed, 1, "api", "v1");
   feed.run(first, kKnowsS);
-  Baselines kept;
-  for (const std::string& workload : first.workloads()) kept.list.push_back(*first.baseline(workload));
+  Baselines kept = kept_of(first);
   for (Baseline& baseline : kept.list) baseline.handicap = 1;
 
   const EntityPtr named = feed.table.entities[1];
