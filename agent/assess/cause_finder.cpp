@@ -176,7 +176,9 @@ void CauseFinder::share_out(Case& found, std::size_t resource) {
   const double unowned = resource == kDiskUse ? found.node[kUnowned].more : 0;
   if (used >= kOwnPart * unowned) rest_more -= unowned;
   rest_more = std::max(0.0, rest_more);
-  used += rest_more;
+  const Growth& hypervisor = found.node[kStolen];
+  const double stolen = resource == kCpuUse ? WaitHistory::stolen(hypervisor) : 0;
+  used += rest_more + stolen;
   // Lost segments of which nobody here sent more were lost elsewhere.
   if (resource == kNetworkUse && node_use.now < 2 * node_use.usual) {
     found.add(found.outside(), waited,
@@ -198,6 +200,10 @@ void CauseFinder::share_out(Case& found, std::size_t resource) {
     const bool late = use.began > began + kLateSteps;
     found.add(i, waited * use.more / used * (late ? kLateShare : 1), std::move(why));
   }
+  if (stolen > 0)
+    found.add(found.outside(), waited * stolen / used,
+              "the hypervisor took " + amount(hypervisor.now) + " cores from this machine, usually " +
+                  amount(hypervisor.usual) + " (" + percent(stolen / used) + waiting);
   if (rest_more > 0)
     found.add(found.rest(), waited * rest_more / used,
               std::string("what runs outside all pods ") + words.use + " " + amount(rest_more * words.scale) +

@@ -103,11 +103,13 @@ inline constexpr double kPeakS = 10;
 inline constexpr double kServiceS = 25;
 // Longer than the window of a rate: one burst that is lost is none.
 inline constexpr double kAskedInVainS = 11;
+// A neighbour that is busy for a moment is none of a host with too many.
+inline constexpr double kStolenS = 60;
 // A daemon that synchronizes a clock takes minutes after boot.
 inline constexpr double kClockS = 600;
 
 // None of these makes a node unhealthy: a threshold may be wrong for a node that its owner finds well.
-inline constexpr std::array<LevelRule, 15> kLevelRules{{
+inline constexpr std::array<LevelRule, 16> kLevelRules{{
     // The kubelet evicts at 90 to 95 % by its own default; what it did not solve at 97 % is worth a word.
     {"disk_space_use", "DiskFull", Domain::kStorage, 0.97, 0.95, kPeakS},
     {"disk_inodes_use", "InodesExhausted", Domain::kStorage, 0.97, 0.95, kPeakS},
@@ -116,6 +118,9 @@ inline constexpr std::array<LevelRule, 15> kLevelRules{{
     {"open_files_use", "DescriptorsNearLimit", Domain::kKernel, 0.95, 0.90, kPeakS},
     // At the limit new connections are dropped, whoever's they are.
     {"conntrack_use", "ConntrackNearLimit", Domain::kNetwork, 0.90, 0.85, kPeakS},
+    // Every task of the node waits for time that no task of it has.
+    {"steal_time", "CpuStolen", Domain::kCpu, 0.10, 0.05, kStolenS, Severity::kInfo,
+     "of all CPUs' time is given to others by the hypervisor"},
     {"read_only_mounts", "ReadOnlyMount", Domain::kStorage, 1, 1, kPeakS, Severity::kDegraded,
      "filesystems that were writable are read-only"},
     {"failed_disks", "DiskFailed", Domain::kStorage, 1, 1, kPeakS, Severity::kDegraded,

@@ -24,6 +24,8 @@ constexpr double kLeastFelt = 0.5;
 constexpr std::uint64_t kFeltAfterSteps = 10;
 // What is usual for an entity is reckoned anew once in so many steps, each in its turn.
 constexpr std::uint64_t kTurns = 16;
+// Cores; a hypervisor that shares its CPUs takes a hundredth now and then.
+constexpr double kLeastStolen = 0.1;
 // Packets a second from which on silence means something.
 constexpr double kTalks = 5;
 // A normal distribution's standard deviation over the distance of its upper quartile.
@@ -53,7 +55,8 @@ constexpr std::array<std::array<std::string_view, 2>, WaitHistory::kMeasures> kO
      {"tcp", "packets"},
      {"cgroup", "cgroup"},
      {"cgroup", "cgroup"},
-     {"disk", "disk"}}};
+     {"disk", "disk"},
+     {"kernel", "cgroup"}}};
 
 double count(const Sample& sample, vedette_counter counter) {
   return static_cast<double>(sample.counters[counter]);
@@ -63,6 +66,12 @@ double count(const Sample& sample, vedette_counter counter) {
 double gauge(const Sample& sample, vedette_gauge gauge) {
   const double value = sample.gauges[gauge];
   return std::isnan(value) ? 0 : value;
+}
+
+// Of a node both gauges are of all its CPUs; a pod has no steal_time.
+double stolen_cores(const Sample& sample) {
+  const double share = gauge(sample, GAUGE_cpu_limit_use);
+  return share > 0 ? gauge(sample, GAUGE_steal_time) * gauge(sample, GAUGE_cpu_cores) / share : 0;
 }
 
 double observed(const Sample& sample, vedette_histogram histogram) {
@@ -109,6 +118,7 @@ void WaitHistory::add(const Sample& sample, double interval_s, Past& past) {
   const double read = count(sample, COUNTER_disk_read_bytes);
   const double asked = count(sample, COUNTER_dns_queries) - observed(sample, HISTOGRAM_dns_latency);
   past.sum_[kCpuUse] += gauge(sample, GAUGE_cpu_cores) * interval_s;
+  past.sum_[kStolen] += stolen_cores(sample) * interval_s;
   past.sum_[kThrottled] += gauge(sample, GAUGE_cpu_throttled) * interval_s;
   past.sum_[kMemoryFull] += gauge(sample, GAUGE_memory_use) * interval_s;
   past.sum_[kDiskUse] +=
@@ -178,16 +188,33 @@ void WaitHistory::weigh_waiting(MonotonicNs last_ended, std::uint64_t steps, boo
   const auto round_of = [](MonotonicNs time, EntityId id) {
     return (time / static_cast<MonotonicNs>(kStepS * kNsPerSecond) + id) / kTurns;
   };
+  const Span now{step_ - std::min(step_, kBegunSteps), step_};
+  double for_cpu = 0;
+  double used = 0;
+  double of_node = 0;
+  double stolen_now = 0;
   for (auto& [id, past] : pasts_) {
     if (!onset) break;
-    if (id == kNodeEntity) continue;
     if (!past.usuals_ || round_of(last_ended, id) != round_of(step_end_ns_, id)) {
       Usuals usuals;
       for (std::size_t m = kFelt; is_felt(m); ++m) usuals[m] = usual(past, m, *onset);
+      for (const std::size_t m : {kCpuUse, kStolen}) usuals[m] = usual(past, m, *onset);
       past.usuals_ = usuals;
     }
-    longer += longer_wait(past, *past.usuals_, {step_ - kBegunSteps, step_});
+    const Usuals& usuals = *past.usuals_;
+    const Growth use = growth(past, kCpuUse, usuals[kCpuUse], now);
+    if (id == kNodeEntity) {
+      // What runs outside all pods is in the node's alone.
+      of_node = use.more;
+      if (use.watched) stolen_now = stolen(growth(past, kStolen, usuals[kStolen], now));
+      continue;
+    }
+    used += use.more;
+    for_cpu += growth(past, kCpuWait, usuals[kCpuWait], now).more;
+    longer += longer_wait(past, usuals, now);
   }
+  // Whoever uses more makes others wait, and so does a hypervisor that gives less.
+  if (stolen_now > 0) longer -= for_cpu * stolen_now / (stolen_now + std::max(used, of_node));
   for (std::uint64_t step = step_ - steps; step < step_; ++step)
     waits_[step % kSteps] = static_cast<float>(longer);
   if (!onset) return;
@@ -256,6 +283,10 @@ std::span<float> WaitHistory::watched(const Past& past, std::size_t measure, Spa
     if (!std::isnan(v)) values[n++] = v;
   }
   return std::span(values).first(n);
+}
+
+double WaitHistory::stolen(const Growth& by_hypervisor) {
+  return by_hypervisor.more < kLeastStolen ? 0 : by_hypervisor.more;
 }
 
 // At half of the usual packets a load that had doubled is as it was; at none all the time is waited for.

@@ -17,7 +17,7 @@
 
 namespace vedette {
 
-// How much longer all entities together wait now than usual.
+// How much longer all entities together wait now than usual, without what the hypervisor makes them wait.
 struct LongerWait {
   double s = 0;       // seconds a second; 0: not to be felt
   double lost_s = 0;  // by that, for as long as it is felt
@@ -40,6 +40,7 @@ public:
     kThrottled,   // share of time its own quota held it back
     kMemoryFull,  // share of its own limit
     kUnowned,     // of the node: disk use of kernel threads for whom the kernel does not name
+    kStolen,      // of the node: cores that the hypervisor gave to others
     kMeasures
   };
   static constexpr std::size_t kResources = 4;  // the uses, and the waits for them, in one order
@@ -109,6 +110,8 @@ public:
   double longer_wait(const Past& past, const Usuals& usuals, Span window) const;
   // The first step of the span in which it is at more than half of its growth.
   std::uint64_t began(const Past& past, std::size_t measure, const Growth& grown, Span span) const;
+  // Cores that the hypervisor took beyond what it usually does; 0 where that is too little to be felt.
+  static double stolen(const Growth& by_hypervisor);
   // Seconds a second that an entity is silent which usually exchanges packets.
   static double silence(const Growth& sent);
 

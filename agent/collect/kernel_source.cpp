@@ -99,7 +99,8 @@ void KernelSource::read_cpu(std::string_view stat, MonotonicNs now, Gauges& gaug
       return std::max(0.0, spent) / ticks;
     };
     const auto share = [&](double used) { return std::min(1.0, used / cpus); };
-    gauges[GAUGE_cpu_cores] = cores({kUser, kNice, kSystem, kIrq, kSoftirq, kSteal});
+    // What the hypervisor gave to others nobody here used.
+    gauges[GAUGE_cpu_cores] = cores({kUser, kNice, kSystem, kIrq, kSoftirq});
     gauges[GAUGE_cpu_limit_use] = share(gauges[GAUGE_cpu_cores]);
     gauges[GAUGE_irq_time] = share(cores({kIrq}));
     gauges[GAUGE_softirq_time] = share(cores({kSoftirq}));

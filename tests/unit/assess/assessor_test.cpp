@@ -475,6 +475,8 @@ TEST_CASE("levels of the node: each has its own patience, and none of them taint
                 "0.1 memory errors a second that the controller could not correct", 0},
            Case{"clock_unsynchronized", 1, "ClockUnsynchronized", Severity::kInfo,
                 "nothing synchronizes the kernel's clock", 600},
+           Case{"steal_time", 0.125F, "CpuStolen", Severity::kInfo,
+                "0.125 of all CPUs' time is given to others by the hypervisor", 60},
            Case{"dns_timeouts.rate", 0.1F, "DnsTimeouts", Severity::kInfo,
                 "0.1 DNS queries a second that nobody answered within 5 s", 11},
            Case{"clock_jumps.rate", 0.1F, "ClockJumped", Severity::kInfo,

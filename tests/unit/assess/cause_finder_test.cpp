@@ -41,6 +41,8 @@ struct NodeScene {
     std::ranges::find(observation.probes, name, &ProbeHealth::name)->state = state;
   }
   void cpu(EntityId of, double cores) { observation.samples[of].gauges[GAUGE_cpu_cores] = cores; }
+  // By the hypervisor, from the two CPUs that the node has.
+  void steal(double cores) { observation.samples.front().gauges[GAUGE_steal_time] = cores / 2; }
   void rate(EntityId of, vedette_counter counter, double per_s) {
     observation.samples[of].counters[counter] = static_cast<std::uint64_t>(per_s * observation.interval_s);
   }
@@ -53,6 +55,7 @@ struct NodeScene {
       for (std::size_t c = 0; c < COUNTER_COUNT; ++c) node.counters[c] += observation.samples[i].counters[c];
       node.gauges[GAUGE_cpu_cores] += observation.samples[i].gauges[GAUGE_cpu_cores];
     }
+    node.gauges[GAUGE_cpu_limit_use] = node.gauges[GAUGE_cpu_cores] / 2;
     for (int tick = 0; tick * observation.interval_s < seconds; ++tick) {
       observation.time.monotonic_ns += static_cast<MonotonicNs>(observation.interval_s * kSecond);
       causes.update(observation);
@@ -403,6 +406,53 @@ TEST_CASE("what runs outside all pods is the node's, and who is gone is still fo
   gone.run(4);
   REQUIRE(!gone.suspects().empty());
   CHECK(gone.suspects()[0].entity == "unit/c");
+}
+
+TEST_CASE("what the hypervisor takes is outside, beside those here who use more") {
+  const auto blamed = [](double stolen, double used) {
+    NodeScene scene;
+    scene.cpu(kA, 0.5);
+    scene.steal(0.02);
+    scene.run(40);
+    scene.steal(stolen);
+    scene.cpu(kA, used);
+    scene.waits(kB, COUNTER_runqueue_wait_ns, 1);
+    scene.run(6);
+    return scene.suspects();
+  };
+  std::vector<Suspect> suspects = blamed(0.42, 0.5);
+  REQUIRE(suspects.size() == 1);
+  CHECK(suspects[0].entity == kOutside);
+  CAPTURE(suspects[0].why);
+  CHECK(
+      tells(suspects[0].why, "the hypervisor took 0.42 cores from this machine, usually 0.02 (100 % of the"));
+  CHECK(tells(suspects[0].why, "while all waited 1 s a second for a CPU"));
+  suspects = blamed(0.42, 1.3);
+  REQUIRE(suspects.size() == 2);
+  CHECK(suspects[0].entity == "unit/a");
+  CHECK(suspects[0].score == doctest::Approx(2. / 3).epsilon(1e-3));
+  CHECK(suspects[1].entity == kOutside);
+  CHECK(blamed(0.1, 0.5).empty());  // a hundredth here and there is no news
+}
+
+TEST_CASE("what the hypervisor makes all wait is not felt, what somebody here does is") {
+  const auto felt = [](double stolen, double used, EntityId by, ProbeState state) {
+    NodeScene scene;
+    scene.cpu(kA, 0.5);
+    scene.steal(0);
+    scene.run(40);
+    scene.probe("kernel", state);
+    scene.steal(stolen);
+    scene.cpu(by, used);
+    scene.waits(kB, COUNTER_runqueue_wait_ns, 2);
+    scene.run(2);
+    return scene.causes.waits_longer().value().s;
+  };
+  CHECK(felt(0.4, 0.5, kA, ProbeState::kAttached) == 0);
+  CHECK(felt(0.4, 0.9, kA, ProbeState::kAttached) == doctest::Approx(1).epsilon(1e-3));
+  CHECK(felt(0.4, 0.4, kNodeEntity, ProbeState::kAttached) == doctest::Approx(1).epsilon(1e-3));
+  CHECK(felt(0.05, 0.5, kA, ProbeState::kAttached) == doctest::Approx(2).epsilon(1e-3));
+  CHECK(felt(0.4, 0.5, kA, ProbeState::kDegraded) == doctest::Approx(2).epsilon(1e-3));
 }
 
 TEST_CASE("what kernel threads write for nobody they name is for who writes much himself, else the node's") {

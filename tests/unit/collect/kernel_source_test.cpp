@@ -43,11 +43,11 @@ TEST_CASE(
   CHECK(gauges[GAUGE_pids_use] == doctest::Approx(0.5));
   CHECK(std::isnan(gauges[GAUGE_cpu_cores]));
   CHECK(std::isnan(gauges[GAUGE_steal_time]));
-  // 400 ticks of 10 ms are what two CPUs have in 2 s: 160 busy, 40 idle, 200 waiting for disks.
+  // 400 ticks of 10 ms are what two CPUs have in 2 s: 130 busy, 30 stolen, 40 idle, 200 waiting for disks.
   write_node(tree, "180 0 80 1040 207 14 36 60 0 0", "pgfault 5\n");
   CHECK(source.read(12 * kSecond, gauges, counts));
-  CHECK(gauges[GAUGE_cpu_cores] == doctest::Approx(0.8));
-  CHECK(gauges[GAUGE_cpu_limit_use] == doctest::Approx(0.4));
+  CHECK(gauges[GAUGE_cpu_cores] == doctest::Approx(0.65));
+  CHECK(gauges[GAUGE_cpu_limit_use] == doctest::Approx(0.325));
   CHECK(gauges[GAUGE_irq_time] == doctest::Approx(0.01));
   CHECK(gauges[GAUGE_softirq_time] == doctest::Approx(0.04));
   CHECK(gauges[GAUGE_steal_time] == doctest::Approx(0.075));
