@@ -106,6 +106,7 @@ struct signal_struct {
 /* Times of the run queue's clock, which stands still between two looks at it: no clock is read here. */
 struct sched_info {
 	__u64 last_queued; /* since when it waits for a CPU; 0: it does not */
+	__u64 run_delay;   /* all its waits that are over; moved to another CPU, it begins a new one */
 };
 
 struct rq {

@@ -58,6 +58,7 @@ OwnTimes own_times() {
 // Who sleeps since when, as in bpf/sched.bpf.c.
 struct Sleeper {
   std::uint64_t since_ns;
+  std::uint64_t run_delay_ns;
   std::uint32_t tid;
   std::uint32_t wait;
 };
@@ -250,7 +251,7 @@ TEST_CASE("that a task woke up unseen is not put down to the next one with its i
   REQUIRE(eventually([&] { return seen->load() == 1; }));
   const auto tid = static_cast<std::uint32_t>(child.pid());
   const std::uint32_t place = tid % kSleepers;
-  Sleeper asleep{1, tid, 2};
+  Sleeper asleep{1, 0, tid, 2};
   REQUIRE(bpf_map_update_elem(sleepers.get(), &place, &asleep, BPF_ANY) == 0);
   seen->store(2);
   REQUIRE(child.wait() == 0);
@@ -297,6 +298,63 @@ TEST_CASE("time on the run queue, switches and involuntary switches are those th
   CHECK(totals.counters[COUNTER_context_switches] >= (taken + notes->third + others->third) * 9 / 10);
   CHECK(totals.counters[COUNTER_context_switches] <= (taken + notes->third + others->third) * 11 / 10 + 80);
   CHECK(heard.observed(cgroup.id(), HISTOGRAM_runqueue_latency) <= totals.counters[COUNTER_context_switches]);
+}
+
+TEST_CASE(
+    "what a task waited for one CPU before it is moved to another is a wait for a CPU, and no other's") {
+  if (::sysconf(_SC_NPROCESSORS_ONLN) < 2) VEDETTE_SKIP("one CPU only");
+  const auto probes = attach();
+  REQUIRE(health_of(*probes, "sched").state == ProbeState::kAttached);
+  Heard heard(*probes);
+  const Cgroup cgroup(probes->cgroup_mount());
+  const Shared<Notes> notes;
+  std::array<int, 2> pipe{};
+  REQUIRE(::pipe2(pipe.data(), O_CLOEXEC) == 0);
+  Child waits({&cgroup}, [&] {
+    run_on(0);
+    const OwnTimes before = own_times();
+    notes->first = 1;
+    char byte = 0;
+    if (::read(pipe[0], &byte, 1) != 1) return 1;
+    notes->second = own_times().delay_ns - before.delay_ns;
+    return 0;
+  });
+  REQUIRE(eventually([&] {
+    return notes->first == 1 &&
+           read_text("/proc/" + std::to_string(waits.pid()) + "/syscall").starts_with("0 ");
+  }));
+  cpu_set_t mine;
+  REQUIRE(::sched_getaffinity(0, sizeof(mine), &mine) == 0);
+  run_on(1);
+  // Nobody else runs on CPU 0 while it does, for less than what the kernel throttles.
+  Child hog({}, [&] {
+    run_on(0);
+    const sched_param most{1};
+    if (::sched_setscheduler(0, SCHED_FIFO, &most) != 0) return 1;
+    notes->third = 1;
+    burn(400 * kMs);
+    return 0;
+  });
+  const bool hogs = eventually([&] { return notes->third == 1; });
+  const bool written = ::write(pipe[1], "x", 1) == 1;
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  cpu_set_t other;
+  CPU_ZERO(&other);
+  CPU_SET(1, &other);
+  const bool moved = ::sched_setaffinity(waits.pid(), sizeof(other), &other) == 0;
+  CHECK(waits.wait() == 0);
+  CHECK(hog.wait() == 0);
+  ::sched_setaffinity(0, sizeof(mine), &mine);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+  REQUIRE(hogs);
+  REQUIRE(written);
+  REQUIRE(moved);
+
+  const CgroupTotals& totals = heard.in(cgroup);
+  REQUIRE(notes->second > 100 * kMs);  // it waited for the first CPU: the test is none if it did not
+  CHECK(totals.counters[COUNTER_runqueue_wait_ns] >= notes->second * 9 / 10);
+  CHECK(totals.counters[COUNTER_blocked_other_ns] < 100 * kMs);
 }
 
 TEST_CASE("moves between CPUs are counted") {
