@@ -41,7 +41,7 @@ Status read_rules(YamlSection& root, Config& config) {
 Status read(YamlSection root, const std::string& path, Config& config) {
   root.milliseconds("tick_ms", config.live.tick_interval, 50, 10'000)
       .milliseconds("file_ms", config.live.files.interval, 100, 60'000)
-      .count<std::uint32_t>("slots", config.live.kernel.slots, 16, 65'536)
+      .count<std::uint32_t>("slots", config.live.kernel.slots, 16, kMaxSlots)
       .milliseconds("slow_call_ms", config.live.kernel.slow_call, 1, 60'000)
       .words("probes_off", config.live.kernel.off);
 

@@ -27,6 +27,8 @@ namespace vedette {
 // Rows of a slot. Beyond so many CPUs neighbours share one, with atomic adds: 512 slots then take 32 MiB
 // however many CPUs there are, and at 256 CPUs eight that share a cache share a line of it.
 inline constexpr std::uint32_t kMaxLanes = 32;
+// Twenty times what a node of 110 pods has.
+inline constexpr std::uint32_t kMaxSlots = 8192;
 
 struct KernelOptions {
   // One per cgroup of the v2 hierarchy, slot 0 included: 110 pods with three cgroups each, system services

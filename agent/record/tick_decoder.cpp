@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/collect/kernel_probes.h"
 #include "agent/record/baseline_file.h"
 #include "agent/record/part_count.h"
 #include "agent/record/recording.pb.h"
@@ -10,7 +11,7 @@ namespace vedette {
 namespace {
 
 // More rows or probes than any node has, or parts of a message than they make: damage, not data.
-constexpr std::size_t kMaxRows = 8192;
+constexpr std::size_t kMaxRows = kMaxSlots;
 constexpr std::uint32_t kMaxProbes = 1024;
 constexpr std::size_t kMaxParts = 65'536;
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
 #include <xgboost/c_api.h>
 
 #include "agent/base/clock.h"
@@ -233,8 +234,10 @@ Result<std::unique_ptr<RiskScorer>> RiskScorer::from_bytes(std::string_view byte
 }
 
 void RiskScorer::note_failure(std::string_view call) {
-  ++failures_;
-  last_error_ = std::string(call) + ": " + last_xgboost_error();
+  std::string error = std::string(call) + ": " + last_xgboost_error();
+  if (error == last_error_) return;
+  last_error_ = std::move(error);
+  spdlog::warn("risk model: {}; what it would say is missing while it fails", last_error_);
 }
 
 bool RiskScorer::predict() {

@@ -43,15 +43,13 @@ public:
   // Fills `risk` of every row (missing columns take the way the model learned for them) and `risk_reasons`:
   // the largest contributions in log-odds that raise the risk, for rows at or above explain_threshold, with
   // today's `value` and the weight of when the row was last explained; empty below. Should XGBoost fail, risk
-  // is NaN.
+  // is NaN, and the log says why.
   void score(const FeatureTable& table, Scores& scores) override;
 
   // The model's columns in its order.
   const std::vector<std::string>& columns() const { return names_; }
   // The probability at which vedette-train says that an announcement begins; none in foreign models.
   std::optional<double> alarm_threshold() const { return alarm_threshold_; }
-  std::uint64_t failures() const { return failures_; }
-  const std::string& last_error() const { return last_error_; }
 
 private:
   struct Explained;
@@ -74,8 +72,7 @@ private:
   std::vector<std::size_t> moved_;  // rows
   std::vector<float> moved_rows_;   // moved_.size() x names_.size()
   std::unordered_map<EntityId, std::unique_ptr<Explained>> explained_;
-  std::uint64_t failures_ = 0;
-  std::string last_error_;
+  std::string last_error_;  // told once
   bool quiet_ = false;
 };
 
