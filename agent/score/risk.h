@@ -50,6 +50,8 @@ public:
   const std::vector<std::string>& columns() const { return names_; }
   // The probability at which vedette-train says that an announcement begins; none in foreign models.
   std::optional<double> alarm_threshold() const { return alarm_threshold_; }
+  // What XGBoost said when it failed last; empty: it never did.
+  const std::string& last_error() const { return last_error_; }
 
 private:
   struct Explained;

@@ -122,6 +122,7 @@ TEST_CASE("a model judges each row by its own columns, in any order of the agent
       CHECK(first.weight > 1);
       CHECK(std::isnan(first.usual));
     }
+    CHECK(scorer->last_error().empty());
     CHECK_FALSE(scorer->alarm_threshold().has_value());
   }
 }
