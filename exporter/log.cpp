@@ -1,7 +1,5 @@
 #include "exporter/log.h"
 
-#include <numeric>
-
 #include <spdlog/spdlog.h>
 
 #include "agent/base/clean_text.h"
@@ -68,12 +66,20 @@ void LogSink::publish(const std::shared_ptr<const Snapshot>& snapshot) {
     tainted_ = decision.taint;
   }
   const Losses& losses = snapshot->observation.losses;
-  std::uint64_t lost =
-      std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) + losses.no_slot;
-  for (const ProbeHealth& probe : snapshot->observation.probes) lost += probe.misses.value_or(0);
+  std::uint64_t lost = 0;
+  std::string what;
+  const auto add = [&](std::uint64_t count, const std::string& of) {
+    if (count > 0) what += (what.empty() ? "" : ", ") + std::to_string(count) + " " + of;
+    lost += count;
+  };
+  for (std::size_t i = 0; i < kEvents.size(); ++i)
+    add(losses.lost[i], std::string(kEvents[i].name) + " records");
+  for (const ProbeHealth& probe : snapshot->observation.probes)
+    add(probe.misses.value_or(0), "runs of probe " + probe.name);
+  add(losses.no_slot, "counts without a slot");
   // Doubling thresholds: a flood of losses is a handful of lines, not a flood of its own.
   if (lost > 2 * lost_) {
-    spdlog::warn("telemetry: {} records or counts lost so far; see `vedette probes`", lost);
+    spdlog::warn("telemetry: lost so far: {}; see `vedette probes`", what);
     lost_ = lost;
   }
 }

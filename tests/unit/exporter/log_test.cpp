@@ -48,5 +48,32 @@ TEST_CASE("what a pod named reaches the log without control characters") {
   CHECK(log.text().find('\x1b') == std::string::npos);
 }
 
+TEST_CASE("what was lost is named, and again once it is more than twice as much") {
+  Snapshot snapshot = *example::snapshot();
+  Observation& observation = snapshot.observation;
+  observation.losses = {};
+  for (ProbeHealth& probe : observation.probes) probe.misses.reset();
+  LogSink sink;
+  const auto logged = [&] {
+    const LogText log;
+    sink.publish(std::make_shared<const Snapshot>(snapshot));
+    return log.text();
+  };
+  CHECK(logged().find("telemetry:") == std::string::npos);
+
+  observation.losses.lost[EVENT_exec] = 12;
+  observation.losses.no_slot = 3;
+  observation.probes[0].misses = 0;
+  observation.probes[1].misses = 7;
+  CHECK(logged().find("telemetry: lost so far: 12 exec records, 7 runs of probe " +
+                      observation.probes[1].name + ", 3 counts without a slot; see `vedette probes`") !=
+        std::string::npos);
+
+  observation.probes[1].misses = 29;
+  CHECK(logged().find("telemetry:") == std::string::npos);
+  observation.probes[1].misses = 30;
+  CHECK(logged().find("30 runs of probe") != std::string::npos);
+}
+
 }  // namespace
 }  // namespace vedette
