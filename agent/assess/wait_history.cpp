@@ -180,41 +180,53 @@ std::optional<std::uint64_t> WaitHistory::onset_of(std::uint64_t age) const {
   return step_ - age - kOnsetSteps;
 }
 
-void WaitHistory::weigh_waiting(MonotonicNs last_ended, std::uint64_t steps, bool watched) {
-  const double lost_s = std::exchange(waits_longer_, std::nullopt).value_or(LongerWait{}).lost_s;
-  const std::optional<std::uint64_t> onset = watched ? onset_of(0) : std::nullopt;
-  double longer = onset ? 0 : static_cast<double>(kNan);
+void WaitHistory::renew_usuals(MonotonicNs last_ended, std::uint64_t onset) {
   // By the clock, so that a recording that begins later gives the same; also where a tick is several turns.
   const auto round_of = [](MonotonicNs time, EntityId id) {
     return (time / static_cast<MonotonicNs>(kStepS * kNsPerSecond) + id) / kTurns;
   };
-  const Span now{step_ - std::min(step_, kBegunSteps), step_};
+  for (auto& [id, past] : pasts_) {
+    if (past.usuals_ && round_of(last_ended, id) == round_of(step_end_ns_, id)) continue;
+    Usuals usuals;
+    usuals[kCpuUse] = usual(past, kCpuUse, onset);
+    if (id == kNodeEntity) {
+      usuals[kStolen] = usual(past, kStolen, onset);
+    } else {
+      for (std::size_t m = kFelt; is_felt(m); ++m) usuals[m] = usual(past, m, onset);
+    }
+    past.usuals_ = usuals;
+  }
+}
+
+double WaitHistory::hypervisor_wait(Span now) const {
+  const auto grown = [&](const Past& past, std::size_t measure) {
+    return growth(past, measure, (*past.usuals_)[measure], now).more;
+  };
+  const Past& node = pasts_.at(kNodeEntity);
+  const double taken = stolen(growth(node, kStolen, (*node.usuals_)[kStolen], now));
+  if (taken <= 0) return 0;
   double for_cpu = 0;
   double used = 0;
-  double of_node = 0;
-  double stolen_now = 0;
-  for (auto& [id, past] : pasts_) {
-    if (!onset) break;
-    if (!past.usuals_ || round_of(last_ended, id) != round_of(step_end_ns_, id)) {
-      Usuals usuals;
-      for (std::size_t m = kFelt; is_felt(m); ++m) usuals[m] = usual(past, m, *onset);
-      for (const std::size_t m : {kCpuUse, kStolen}) usuals[m] = usual(past, m, *onset);
-      past.usuals_ = usuals;
-    }
-    const Usuals& usuals = *past.usuals_;
-    const Growth use = growth(past, kCpuUse, usuals[kCpuUse], now);
-    if (id == kNodeEntity) {
-      // What runs outside all pods is in the node's alone.
-      of_node = use.more;
-      if (use.watched) stolen_now = stolen(growth(past, kStolen, usuals[kStolen], now));
-      continue;
-    }
-    used += use.more;
-    for_cpu += growth(past, kCpuWait, usuals[kCpuWait], now).more;
-    longer += longer_wait(past, usuals, now);
+  for (const auto& [id, past] : pasts_) {
+    if (id == kNodeEntity) continue;
+    for_cpu += grown(past, kCpuWait);
+    used += grown(past, kCpuUse);
   }
-  // Whoever uses more makes others wait, and so does a hypervisor that gives less.
-  if (stolen_now > 0) longer -= for_cpu * stolen_now / (stolen_now + std::max(used, of_node));
+  // What runs outside all pods is in the node's use alone.
+  return for_cpu * taken / (taken + std::max(used, grown(node, kCpuUse)));
+}
+
+void WaitHistory::weigh_waiting(MonotonicNs last_ended, std::uint64_t steps, bool watched) {
+  const double lost_s = std::exchange(waits_longer_, std::nullopt).value_or(LongerWait{}).lost_s;
+  const std::optional<std::uint64_t> onset = watched ? onset_of(0) : std::nullopt;
+  double longer = onset ? 0 : static_cast<double>(kNan);
+  if (onset) {
+    renew_usuals(last_ended, *onset);
+    const Span now{step_ - std::min(step_, kBegunSteps), step_};
+    for (const auto& [id, past] : pasts_)
+      if (id != kNodeEntity) longer += longer_wait(past, *past.usuals_, now);
+    longer -= hypervisor_wait(now);
+  }
   for (std::uint64_t step = step_ - steps; step < step_; ++step)
     waits_[step % kSteps] = static_cast<float>(longer);
   if (!onset) return;

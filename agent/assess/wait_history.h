@@ -72,7 +72,7 @@ public:
     std::uint64_t last_step_ = 0;  // it was alive in
     std::array<double, kMeasures> sum_{};
     std::array<Values, kSteps> steps_{};
-    // For waits_longer(): those of what is felt, reckoned anew every few seconds.
+    // For waits_longer(): those it asks for, reckoned anew every few seconds.
     std::optional<Usuals> usuals_;
   };
   struct Span {
@@ -127,6 +127,10 @@ private:
   static void add(const Sample& sample, double interval_s, Past& past);
   std::vector<EntityId> close_step(MonotonicNs now);
   // `last_ended`: when the step before did.
+  void renew_usuals(MonotonicNs last_ended, std::uint64_t onset);
+  // Of what all wait longer for a CPU than usual, in seconds a second, the hypervisor's part: who uses more
+  // makes others wait, and so does a hypervisor that gives less.
+  double hypervisor_wait(Span now) const;
   void weigh_waiting(MonotonicNs last_ended, std::uint64_t steps, bool watched);
   float value(const Past& past, std::size_t measure, std::uint64_t step) const;
   // The values of a span that were watched, in `values`.
