@@ -68,15 +68,16 @@ void LogSink::publish(const std::shared_ptr<const Snapshot>& snapshot) {
   const Losses& losses = snapshot->observation.losses;
   std::uint64_t lost = 0;
   std::string what;
-  const auto add = [&](std::uint64_t count, const std::string& of) {
-    if (count > 0) what += (what.empty() ? "" : ", ") + std::to_string(count) + " " + of;
+  const auto add = [&](std::uint64_t count, const auto&... of) {
+    if (count == 0) return;
+    what += (what.empty() ? "" : ", ") + std::to_string(count);
+    (what.append(of), ...);
     lost += count;
   };
-  for (std::size_t i = 0; i < kEvents.size(); ++i)
-    add(losses.lost[i], std::string(kEvents[i].name) + " records");
+  for (std::size_t i = 0; i < kEvents.size(); ++i) add(losses.lost[i], " ", kEvents[i].name, " records");
   for (const ProbeHealth& probe : snapshot->observation.probes)
-    add(probe.misses.value_or(0), "runs of probe " + probe.name);
-  add(losses.no_slot, "counts without a slot");
+    add(probe.misses.value_or(0), " runs of probe ", probe.name);
+  add(losses.no_slot, " counts without a slot");
   // Doubling thresholds: a flood of losses is a handful of lines, not a flood of its own.
   if (lost > 2 * lost_) {
     spdlog::warn("telemetry: lost so far: {}; see `vedette probes`", what);
