@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <iterator>
 #include <map>
-#include <numeric>
 #include <set>
 
 #include "agent/assess/event_text.h"
@@ -18,10 +17,7 @@
 namespace vedette {
 namespace {
 
-// After a loss, totals of the longest feature window (30 s) are incomplete; one more window to settle.
-constexpr double kLossMemoryS = 60;
-constexpr double kConfidenceAfterLoss = 0.6;  // below any sensible rule's (default 0.8)
-constexpr double kLogConfidence = 0.9;        // a log line is the kernel's word, but its text may change
+constexpr double kLogConfidence = 0.9;  // a log line is the kernel's word, but its text may change
 
 // Where nothing is wrong all lost a second to longer waits, in one go, in 8 of 10,353 ticks, two in 3, four
 // in none. With that an anomaly might be as many times as common for the same false alarms: by .39, .44 and
@@ -99,28 +95,6 @@ Domain domain_of(const std::vector<Reason>& reasons) {
   return reasons.empty() ? Domain::kKernel : domain_of(feature_columns()[reasons.front().column].signal);
 }
 
-// The probe or source behind each column.
-std::vector<std::string_view> column_origins() {
-  std::map<std::string_view, std::string_view> origin_of;
-  for (const SignalInfo& signal : kCounters) origin_of[signal.name] = signal.origin;
-  for (const SignalInfo& signal : kHistograms) origin_of[signal.name] = signal.origin;
-  for (const SignalInfo& signal : kGauges) origin_of[signal.name] = signal.origin;
-  std::vector<std::string_view> origins;
-  for (const FeatureInfo& column : feature_columns()) origins.push_back(origin_of[column.signal]);
-  return origins;
-}
-
-// What does not matter of the runs that `probe` missed; of those it made its busiest counter knows.
-double missed_noise(const Observation& observation, const ProbeHealth& probe) {
-  std::uint64_t counted = 0;
-  for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
-    if (kCounters[i].origin == probe.name)
-      counted = std::max(counted, observation.samples.front().counters[i]);
-  }
-  constexpr double kTicks = 4;  // in the 2 s
-  return std::max(double{kMissedRuns}, kMissedShare * kTicks * static_cast<double>(counted));
-}
-
 std::vector<std::string> describe(const std::vector<Reason>& reasons) {
   std::vector<std::string> lines;
   for (const Reason& reason : reasons) {
@@ -150,7 +124,7 @@ struct Assessor::Proof {
   bool again = false;                    // what was counted before
 };
 
-Assessor::Assessor(AssessOptions options) : options_(std::move(options)) {}
+Assessor::Assessor(AssessOptions options) : options_(std::move(options)), trust_(options_.continues) {}
 
 void Assessor::file(const Proof& proof, const Instant& now) {
   const auto [position, fresh] = active_.try_emplace(Key(proof.reason, proof.entity->id));
@@ -185,70 +159,6 @@ double Assessor::held_for(std::string_view what, EntityId entity, bool holds, co
   }
   const auto position = held_since_.try_emplace(key, now.monotonic_ns).first;
   return seconds_between(position->second, now.monotonic_ns);
-}
-
-void Assessor::read_telemetry(const Observation& observation) {
-  // Starts and runs that were lost lie on columns that are known: see below.
-  const Losses& losses = observation.losses;
-  const std::uint64_t lost = std::accumulate(losses.lost.begin(), losses.lost.end(), std::uint64_t{0}) +
-                             losses.no_slot + losses.log_lost;
-  confidence_after_losses_ =
-      lost_lately(lost_, lost, 0, observation.time.monotonic_ns) ? kConfidenceAfterLoss : 1;
-
-  trust_.assign(feature_columns().size(), 1);
-  read_lost_starts(observation);
-  read_probes(observation);
-  first_ = false;
-}
-
-bool Assessor::lost_lately(Loss& loss, std::uint64_t count, double noise, MonotonicNs now) const {
-  const double lost = count > loss.seen ? static_cast<double>(count - loss.seen) : 0;
-  if (lost > noise && !(first_ && options_.continues)) loss.at_ns = now;
-  loss.seen = count;
-  return loss.at_ns != 0 && seconds_between(loss.at_ns, now) < kLossMemoryS;
-}
-
-// What is counted as it ends (a wait for a lock) is not, where its start was lost. A start that would have
-// given a latency and no more costs nothing: every count is exact without it.
-void Assessor::read_lost_starts(const Observation& observation) {
-  if (observation.losses.no_task_storage == 0) return;
-  const MonotonicNs now = observation.time.monotonic_ns;
-  const double noise = kLostStartsPerS * observation.interval_s;
-  for (std::size_t i = 0; i < SLOT_COUNTER_COUNT; ++i) {
-    if (!lost_lately(lost_starts_[i], observation.losses.no_start[i], noise, now)) continue;
-    // The columns of counters go first in each window, in their order: the long one's, then the short one's.
-    trust_[i] = trust_[kCounters.size() + kHistograms.size() + i] = kConfidenceAfterLoss;
-  }
-}
-
-void Assessor::read_probes(const Observation& observation) {
-  static const std::vector<std::string_view> origins = column_origins();
-  for (const ProbeHealth& probe : observation.probes) {
-    double trust = probe.state == ProbeState::kDegraded || probe.state == ProbeState::kShed ? 0 : 1;
-    if (probe.misses.value_or(0) > 0 &&
-        lost_lately(missed_[probe.name], *probe.misses, missed_noise(observation, probe),
-                    observation.time.monotonic_ns)) {
-      trust = std::min(trust, kConfidenceAfterLoss);
-    }
-    if (trust == 1) continue;
-    for (std::size_t i = 0; i < origins.size(); ++i) {
-      if (origins[i] == probe.name) trust_[i] = std::min(trust_[i], trust);
-    }
-  }
-}
-
-// A model may conclude something from a signal that is missing; only what it concludes from is asked for. So
-// a probe that this machine has no use for (no NVMe, no SCSI) costs nothing, and one that was shed only what
-// rests on it.
-double Assessor::score_confidence(const std::vector<Reason>& reasons) const {
-  double all = 0;
-  double watched = 0;
-  for (const Reason& reason : reasons) {
-    const double weight = std::fabs(static_cast<double>(reason.weight));
-    all += weight;
-    watched += weight * trust_[reason.column];
-  }
-  return confidence_after_losses_ * (all > 0 ? watched / all : 1);
 }
 
 void Assessor::read_events(const Observation& observation) {
@@ -344,7 +254,7 @@ void Assessor::read_levels(const FeatureTable& features) {
             .domain = rule.domain,
             .evidence = Evidence::kLevel,
             .entity = entity,
-            .confidence = trust_[columns[i]],
+            .confidence = trust_.of(columns[i]),
             .time_ns = features.time.monotonic_ns,
             .message = describe(rule, value, of_node),
             .floor = of_node ? rule.on_node : Severity::kInfo,
@@ -366,7 +276,7 @@ void Assessor::read_risks(const FeatureTable& features, const Scores& scores) {
           .domain = domain_of(score.risk_reasons),
           .evidence = Evidence::kRisk,
           .entity = entity,
-          .confidence = score_confidence(score.risk_reasons),
+          .confidence = trust_.of(score.risk_reasons),
           .time_ns = features.time.monotonic_ns,
           .message =
               join({number(100 * score.risk), " % risk of a failure within ", number(kRiskHorizonS), " s"}),
@@ -399,7 +309,7 @@ void Assessor::read_anomalies(const FeatureTable& features, const Scores& scores
           .domain = domain_of(score.anomaly_reasons),
           .evidence = Evidence::kAnomaly,
           .entity = entity,
-          .confidence = score_confidence(score.anomaly_reasons),
+          .confidence = trust_.of(score.anomaly_reasons),
           .time_ns = features.time.monotonic_ns,
           .message = join({"behaves unlike itself: score ", number(score.anomaly),
                            score.anomaly > alarm_at ? ", alarm at " : ", not calm yet; alarm at ",
@@ -451,7 +361,7 @@ void Assessor::set_aside(const std::vector<std::string>& reasons) {
 
 std::vector<Condition> Assessor::update(const Observation& observation, const FeatureTable& features,
                                         const Scores& scores, std::optional<LongerWait> waits_longer) {
-  read_telemetry(observation);
+  trust_.update(observation);
   read_events(observation);
   read_levels(features);
   read_risks(features, scores);

@@ -2,7 +2,6 @@
 // of what it was shown so far: no clock, no I/O. Called by the tick thread only.
 #pragma once
 
-#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/assess/column_trust.h"
 #include "agent/assess/condition.h"
 #include "agent/assess/wait_history.h"
 #include "agent/collect/log_rules.h"
@@ -53,10 +53,6 @@ public:
 
 private:
   struct Proof;  // one piece of evidence about to be filed
-  struct Loss {
-    std::uint64_t seen = 0;
-    MonotonicNs at_ns = 0;  // of the newest; 0: never
-  };
 
   void file(const Proof& proof, const Instant& now);
   void read_events(const Observation& observation);
@@ -66,14 +62,6 @@ private:
                       std::optional<LongerWait> waits_longer);
   // Whether what the predictions announced has come.
   void read_outcomes(const Observation& observation);
-  // Notes losses, and what of them and of probes that are degraded or shed lies on which column.
-  void read_telemetry(const Observation& observation);
-  void read_lost_starts(const Observation& observation);
-  void read_probes(const Observation& observation);
-  // Whether `count`, which only grows, did so lately by more than `noise` in a tick.
-  bool lost_lately(Loss& loss, std::uint64_t count, double noise, MonotonicNs now) const;
-  // 1 while nothing was lost and all that the score rests on is watched.
-  double score_confidence(const std::vector<Reason>& reasons) const;
   // Seconds for which `holds` has been true of (what, entity) without a break; starts at 0.
   double held_for(std::string_view what, EntityId entity, bool holds, const Instant& now);
 
@@ -83,15 +71,9 @@ private:
   std::map<Key, Condition> active_;
   // What holds, by a name that outlives all (a rule's reason, a literal).
   std::map<std::pair<std::string_view, EntityId>, MonotonicNs> held_since_;
-  Loss lost_;  // by anybody
-  double confidence_after_losses_ = 1;
-  std::map<std::string, Loss> missed_;  // by probe: runs
-  std::array<Loss, SLOT_COUNTER_COUNT> lost_starts_{};
   // Pids, while TaskHung lasts: the kernel reports a task for as long as it hangs, every two minutes.
   std::set<std::uint32_t> hung_;
-  bool first_ = true;  // tick
-  // By feature column: 1, less after losses, 0 while its probe is degraded or shed.
-  std::vector<double> trust_;
+  ColumnTrust trust_;
 };
 
 }  // namespace vedette

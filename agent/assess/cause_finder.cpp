@@ -147,67 +147,72 @@ struct CauseFinder::Case {
   }
 };
 
-// The growth of one kind of wait, among those who used more of that resource.
-void CauseFinder::share_out(Case& found, std::size_t resource) {
-  const std::size_t wait = kCpuWait + resource;
-  const Growth& node_use = found.node[resource];
-  const std::uint64_t began = found.node[wait].began;
-  double waited = 0;
-  double waited_now = 0;
-  double used = 0;
-  double rest_more = node_use.more;
+CauseFinder::Contest CauseFinder::contest(Case& found, std::size_t resource) {
+  Contest out;
+  double rest_more = found.node[resource].more;
   for (std::size_t i = 0; i < found.who.size(); ++i) {
     const Growth& use = found.grown[i][resource];
-    const Growth& mine = found.grown[i][wait];
-    used += use.more;
+    const Growth& wait = found.grown[i][kCpuWait + resource];
+    out.used += use.more;
     rest_more -= use.now - use.usual;
-    if (mine.more <= 0) continue;
-    found.all += mine.more;
+    if (wait.more <= 0) continue;
+    found.all += wait.more;
     const std::string limit = own_limit(found.grown[i], resource);
     if (!limit.empty()) {
-      found.add(i, mine.more, limit + ", and its tasks waited " + amount(mine.now) + " s a second");
+      found.add(i, wait.more, limit + ", and its tasks waited " + amount(wait.now) + " s a second");
       continue;
     }
-    waited += mine.more;
-    waited_now += mine.now;
+    out.waited += wait.more;
+    out.waited_now += wait.now;
   }
-  if (waited <= 0) return;
   // Writeback, and the journal's: of pages that somebody dirtied.
   const double unowned = resource == kDiskUse ? found.node[kUnowned].more : 0;
-  if (used >= kOwnPart * unowned) rest_more -= unowned;
-  rest_more = std::max(0.0, rest_more);
-  const Growth& hypervisor = found.node[kStolen];
-  const double stolen = resource == kCpuUse ? WaitHistory::stolen(hypervisor) : 0;
-  used += rest_more + stolen;
+  if (out.used >= kOwnPart * unowned) rest_more -= unowned;
+  out.by_rest = std::max(0.0, rest_more);
+  out.stolen = resource == kCpuUse ? WaitHistory::stolen(found.node[kStolen]) : 0;
+  out.used += out.by_rest + out.stolen;
+  return out;
+}
+
+// The growth of one kind of wait, among those who used more of that resource.
+void CauseFinder::share_out(Case& found, std::size_t resource) {
+  const Contest all = contest(found, resource);
+  if (all.waited <= 0) return;
+  const Growth& node_use = found.node[resource];
   // Lost segments of which nobody here sent more were lost elsewhere.
   if (resource == kNetworkUse && node_use.now < 2 * node_use.usual) {
-    found.add(found.outside(), waited,
+    found.add(found.outside(), all.waited,
               "segments were lost and sent again, and nobody here sent more than usual");
     return;
   }
   const ResourceWords& words = kWords[resource];
-  const std::string waiting = " of the growth), while all waited " + amount(waited_now) + " s a second for " +
-                              words.wait + ", " + amount(waited) + " more than usual";
+  const auto part = [&](double more) {
+    return " (" + percent(more / all.used) + " of the growth), while all waited " + amount(all.waited_now) +
+           " s a second for " + words.wait + ", " + amount(all.waited) + " more than usual";
+  };
+  const std::uint64_t began = found.node[kCpuWait + resource].began;
   for (std::size_t i = 0; i < found.who.size(); ++i) {
     const Growth& use = found.grown[i][resource];
     if (use.more <= 0) continue;
     std::string why = std::string(words.use) + " " + amount(use.now * words.scale) + " " + words.unit +
-                      ", usually " + amount(use.usual * words.scale) + " (" + percent(use.more / used) +
-                      waiting;
+                      ", usually " + amount(use.usual * words.scale) + part(use.more);
     if (use.began < began)
       why += "; it began " + amount(static_cast<double>(began - use.began) * WaitHistory::kStepS) +
              " s before they waited";
     const bool late = use.began > began + kLateSteps;
-    found.add(i, waited * use.more / used * (late ? kLateShare : 1), std::move(why));
+    found.add(i, all.waited * use.more / all.used * (late ? kLateShare : 1), std::move(why));
   }
-  if (stolen > 0)
-    found.add(found.outside(), waited * stolen / used,
+  if (all.stolen > 0) {
+    const Growth& hypervisor = found.node[kStolen];
+    found.add(found.outside(), all.waited * all.stolen / all.used,
               "the hypervisor took " + amount(hypervisor.now) + " cores from this machine, usually " +
-                  amount(hypervisor.usual) + " (" + percent(stolen / used) + waiting);
-  if (rest_more > 0)
-    found.add(found.rest(), waited * rest_more / used,
-              std::string("what runs outside all pods ") + words.use + " " + amount(rest_more * words.scale) +
-                  " " + words.unit + " more than usual (" + percent(rest_more / used) + waiting);
+                  amount(hypervisor.usual) + part(all.stolen));
+  }
+  if (all.by_rest > 0)
+    found.add(found.rest(), all.waited * all.by_rest / all.used,
+              std::string("what runs outside all pods ") + words.use + " " +
+                  amount(all.by_rest * words.scale) + " " + words.unit + " more than usual" +
+                  part(all.by_rest));
 }
 
 // Whoever waits for locks waits for tasks of its own, unless something else makes all of them slow.

@@ -58,9 +58,19 @@ private:
     std::map<std::uint64_t, std::uint64_t> failures;  // by step, of the last minute; never empty
   };
   struct Case;
+  // One resource: how much longer all waited for it, and how much more was used of it.
+  struct Contest {
+    double waited = 0;  // seconds a second beyond the usual, of those whom no limit of their own held back
+    double waited_now = 0;
+    double used = 0;     // beyond the usual, by all of these:
+    double by_rest = 0;  // what runs outside all pods
+    double stolen = 0;   // the hypervisor
+  };
 
   void note_peer(const KernelEvent& event);
   static std::string own_limit(const Growths& grown, std::size_t resource);
+  // Tells of those whom a limit of their own held back.
+  static Contest contest(Case& found, std::size_t resource);
   static void share_out(Case& found, std::size_t resource);
   static void blame_own_locks(Case& found);
   static void blame_unanswered(Case& found, const std::string& peer);

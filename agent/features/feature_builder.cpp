@@ -17,15 +17,13 @@ constexpr std::size_t kTrendBins = 30;
 // What an eta can say at most: an hour ahead is beyond any forecast from 30 s.
 constexpr double kMaxEtaSeconds = 3600;
 constexpr double kQuantile = 0.99;
-// Columns of one window: each counter's rate, then each histogram's p99.
-constexpr std::size_t kRates = kCounters.size() + kHistograms.size();
 // What is summed: each counter, then the buckets of each histogram.
 constexpr std::size_t kPlaces = COUNTER_COUNT + HISTOGRAM_COUNT * HISTOGRAM_BUCKETS;
 constexpr MonotonicNs kNoPoint = std::numeric_limits<MonotonicNs>::max();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 // Probes that fill counters or histograms.
 constexpr std::size_t kOrigins = [] {
-  std::array<std::string_view, kCounters.size() + kHistograms.size()> seen{};
+  std::array<std::string_view, kRateColumns> seen{};
   std::size_t count = 0;
   const auto note = [&](std::string_view origin) {
     for (std::size_t i = 0; i < count; ++i) {
@@ -71,7 +69,7 @@ struct FeatureBuilder::Layout {
   Layout() {
     for (std::size_t i = 0; i < kCounters.size(); ++i) counter_origin[i] = origin_of(kCounters[i]);
     for (std::size_t i = 0; i < kHistograms.size(); ++i) histogram_origin[i] = origin_of(kHistograms[i]);
-    std::size_t column = 2 * kRates;
+    std::size_t column = 2 * kRateColumns;
     for (std::size_t i = 0; i < kGauges.size(); ++i) {
       gauges[i] = {column, kGauges[i].unit == "ratio"};
       column += gauges[i].ratio ? 3 : 2;
@@ -240,7 +238,7 @@ void FeatureBuilder::write_rates(const Sample& sample, const Sums& sums, std::sp
 
 void FeatureBuilder::write(const Sample& sample, MonotonicNs now, State& state, std::span<float> row) const {
   write_rates(sample, state.window.lately, row);
-  write_rates(sample, state.window.now, row.subspan(kRates));
+  write_rates(sample, state.window.now, row.subspan(kRateColumns));
   std::array<float, GAUGE_COUNT>& gauges = state.points[(now / trend_bin_ns_) % kTrendBins];
   state.point_ns[(now / trend_bin_ns_) % kTrendBins] = now;
   for (std::size_t i = 0; i < GAUGE_COUNT; ++i) {

@@ -6,7 +6,7 @@ namespace vedette {
 const std::vector<FeatureInfo>& feature_columns() {
   static const std::vector<FeatureInfo> columns = [] {
     std::vector<FeatureInfo> list;
-    list.reserve(2 * (kCounters.size() + kHistograms.size()) + 3 * kGauges.size());
+    list.reserve(2 * kRateColumns + 3 * kGauges.size());
     for (const std::string_view window : {std::string_view(), kBriefly}) {
       for (const SignalInfo& signal : kCounters) {
         list.push_back({std::string(signal.name) + ".rate" + std::string(window), signal.name, signal.unit});

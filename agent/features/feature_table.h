@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/base/clock.h"
+#include "agent/collect/signals.h"
 #include "agent/pods/entity.h"
 
 namespace vedette {
@@ -36,8 +37,11 @@ inline bool is_brief(const FeatureInfo& column) {
   return column.name.ends_with(kBriefly);
 }
 
-// All columns, in the order of FeatureTable's rows: those of counters and histograms, the same over the
-// shorter window, those of gauges.
+// Columns of one window: each counter's rate, then each histogram's p99.
+inline constexpr std::size_t kRateColumns = kCounters.size() + kHistograms.size();
+
+// All columns, in the order of FeatureTable's rows: kRateColumns of the longer window, as many of the shorter
+// one, those of gauges.
 const std::vector<FeatureInfo>& feature_columns();
 std::optional<std::size_t> find_feature(std::string_view name);
 

@@ -16,7 +16,7 @@ namespace vedette {
 namespace {
 
 // Every rate and p99 of the last two seconds, every gauge and its slope.
-constexpr std::size_t kJudged = kCounters.size() + kHistograms.size() + 2 * kGauges.size();
+constexpr std::size_t kJudged = kRateColumns + 2 * kGauges.size();
 constexpr float kDecades = 8;  // of the score's scale
 // Ticks come a little early or late.
 constexpr double kNearlyARow = 0.8;
@@ -41,7 +41,7 @@ struct AnomalyScorer::Column {
   static std::vector<Column> all() {
     std::vector<Column> columns;
     columns.reserve(kJudged);
-    std::size_t feature = kCounters.size() + kHistograms.size();
+    std::size_t feature = kRateColumns;
     // One event in the 2 s of a rate is .5/s: no deviation. Nanoseconds per second: 5 ms each second.
     for (const SignalInfo& signal : kCounters) {
       columns.push_back({feature++, signal.unit == "ns" ? 5e6F : 1.F, true});
