@@ -9,61 +9,32 @@
 namespace vedette {
 namespace {
 
-// These constants and the half-lives of DetectorOptions are means of many settings that do well (README.md):
-// their third digits say nothing, and are kept so that what was measured is what runs.
-
-// Deviations are compared by asinh(z / kBend): "how much" says less and less, and one column must not drown
-// the others.
-constexpr float kBend = 2.81F;
-constexpr float kClip = 10000;    // of z, before
+constexpr float kClip = 10000;    // of z, before it is bent
 constexpr float kShownClip = 16;  // of a reason
-// A baseline learns at most so many deviations at once: an incident moves it, but does not become it.
-constexpr float kLearnClip = 7.92F;
-// A column that moved by so much of what is usual or matters from one row to the next belongs to those that
-// move.
-constexpr float kMoves = 0.276F;
-// Added to the variance of each dimension: what is nearly a copy of others must not be judged by its last
-// digits.
-constexpr float kRidge = 0.0176F;
 // The ridge is given to one dimension in so many rows, in turn, and then for all rows since its last turn.
 constexpr std::uint16_t kRidgeEvery = 4;
-// The distance adds kCalm * log(1 + r^2 / kCalm) for each dimension, not r^2: many dimensions that are
-// unusual together count for more than one alone.
-constexpr float kCalm = 33.9F;
 // Until it has its history the factor takes no more of one row than this.
 constexpr float kFirstShare = 0.05F;
 constexpr float kTiny = 1e-30F;  // keeps 0 / 0 of rows without time out
-// The distance of many calm columns would hide one that is not: the three strongest deviations count beside
-// it.
-constexpr float kTopWeight = 1;
-// So do steps that are large for their column, whatever usually steps with it: what shakes is ill, wherever
-// it is.
-constexpr float kEnergyWeight = 0.157F;
-// Alone they may raise an alarm too, on a tenth of the budget: of many noisy columns one that is far off
-// moves the distance too little. On another tenth what is less rare and holds.
+// The strongest deviations may raise an alarm alone too, on a tenth of the budget: of many noisy columns one
+// that is far off moves the distance too little. On another tenth what is less rare and holds.
 constexpr std::array<float, Detector::kJudges> kHandicap{0, 1, 1};  // decades
-// An entity in the upper 4 % of its distance for more than 9 independent rows is in an incident: what follows
-// weighs next to nothing in the distribution, so that the incident stays visible. What is shorter counts in
-// full, as chance does.
-constexpr float kTailRarity = 1.36F;
-constexpr double kIncidentRows = 9.15;
-constexpr double kIncidentWeight = 0.0228;
-constexpr double kOverRows = 5;  // calm for so long: the next time in the tail is another
+constexpr double kOverRows = 5;  // calm for so long: the next time in the tail is another incident
 
-float bent(float z) {
-  const float size = std::abs(z) / kBend;
-  return std::copysign(kBend * exact_ln(size + std::sqrt(size * size + 1)), z);
+float bent(float z, float bend) {
+  const float size = std::abs(z) / bend;
+  return std::copysign(bend * exact_ln(size + std::sqrt(size * size + 1)), z);
 }
 
-float calmed(float square) {
-  return kCalm * exact_ln(1 + square / kCalm);
+float calmed(float square, float calm) {
+  return calm * exact_ln(1 + square / calm);
 }
 
-float energy_of(std::span<float> jolt) {
+float energy_of(std::span<float> jolt, float bend, float calm) {
   float energy = 0;
   for (float& each : jolt) {
-    each = bent(each);
-    energy += calmed(each * each);
+    each = bent(each, bend);
+    energy += calmed(each * each, calm);
   }
   return energy;
 }
@@ -170,7 +141,7 @@ void Detector::take_place(std::size_t column) {
   step_square_[place] = 2 * columns_[column].variance;
 }
 
-void Detector::admit(std::size_t column) {
+void Detector::admit(std::size_t column, float ridge) {
   const std::size_t before = kParts * joint_.size();
   take_place(column);
   const std::size_t after = before + kParts;
@@ -180,7 +151,7 @@ void Detector::admit(std::size_t column) {
   for (std::size_t j = 0; j < after; ++j) {
     const auto kept = static_cast<std::ptrdiff_t>(j < before ? before - j : 0);
     std::copy_n(from, kept, to);
-    if (kept == 0) *to = kRidge;
+    if (kept == 0) *to = ridge;
     from += kept;
     to += static_cast<std::ptrdiff_t>(after - j);
   }
@@ -216,6 +187,7 @@ void Detector::turn(std::size_t from, float keep, float share, std::span<float> 
 float Detector::read_column(std::size_t index, float value, float floor, const Gains& gains, Moment& moment) {
   constexpr float kNotApart = std::numeric_limits<float>::quiet_NaN();
   Column& column = columns_[index];
+  const float learn_clip = gains.options.learn_clip;
   // Most columns of most pods never move. What follows would leave these as they are, too.
   if (column.is_still() && value == column.mean) {
     column.weight += gains.slow * (1 - column.weight);
@@ -229,7 +201,8 @@ float Detector::read_column(std::size_t index, float value, float floor, const G
   if (judged) {
     const float raw = std::clamp(off / sd, -kClip, kClip);
     const float moved = std::clamp(step / sd, -kClip, kClip);
-    if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(moved) > kMoves) admit(index);
+    if (column.place == kApart && joint_.size() < kMaxJoint && std::abs(moved) > gains.options.moves)
+      admit(index, gains.options.ridge);
     if (column.place == kApart) {
       apart = raw;
     } else {
@@ -239,11 +212,11 @@ float Detector::read_column(std::size_t index, float value, float floor, const G
       float& usual = step_square_[column.place];
       const float most = usual + floor * floor;
       moment.jolt[column.place] = std::clamp(step / std::sqrt(most), -kClip, kClip);
-      usual += gains.step * (std::min(step * step, kLearnClip * kLearnClip * most) - usual);
+      usual += gains.step * (std::min(step * step, learn_clip * learn_clip * most) - usual);
     }
   }
-  // While young a baseline takes what comes; later an outlier teaches it no more than kLearnClip.
-  const float learnt = judged ? std::clamp(off, -kLearnClip * sd, kLearnClip * sd) : off;
+  // While young a baseline takes what comes; later an outlier teaches it no more than learn_clip.
+  const float learnt = judged ? std::clamp(off, -learn_clip * sd, learn_clip * sd) : off;
   column.weight += gains.slow * (1 - column.weight);
   const float part = gains.slow / (column.weight + kTiny);
   column.mean += part * learnt;
@@ -258,7 +231,8 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
                     .step = forgetting(rows, options.step_half_life_rows),
                     .brief = forgetting(rows, options.short_half_life_rows),
                     .smooth = forgetting(rows, options.smooth_half_life_rows),
-                    .mature = forgetting(options.min_history_rows, options.slow_half_life_rows)};
+                    .mature = forgetting(options.min_history_rows, options.slow_half_life_rows),
+                    .options = options};
   Moment moment;
   moment.level.fill(std::numeric_limits<float>::quiet_NaN());
   Verdict verdict;
@@ -271,18 +245,19 @@ Detector::Verdict Detector::judge(std::span<const float> row, std::span<const fl
       const bool is_number = std::abs(row[i]) <= std::numeric_limits<float>::max();
       if (is_number) apart[i - first] = read_column(i, row[i], floors[i], gains, moment);
     }
-    distance = judge_apart(first, apart, gains.brief, distance, verdict);
+    distance = judge_apart(first, apart, gains, distance, verdict);
   }
   distance += judge_jointly(moment, gains, verdict);
   float top = 0;
   for (const Part& part : verdict.top) top += std::abs(part.deviation) / static_cast<float>(kTop);
   distance_ += gains.smooth * (distance - distance_);
-  energy_ += gains.smooth * (energy_of(moment.jolt) - energy_);
+  energy_ += gains.smooth * (energy_of(moment.jolt, options.bend, options.calm) - energy_);
   top_ += gains.smooth * (top - top_);
 
+  // The distance of many calm columns would hide one that is not.
   const float strongest = exact_log2(1 + top_);
   const float joined =
-      exact_log2(1 + distance_) + kTopWeight * strongest + kEnergyWeight * exact_log2(1 + energy_);
+      exact_log2(1 + distance_) + strongest + options.energy_weight * exact_log2(1 + energy_);
   const auto held_rows = std::clamp<std::size_t>(options.held_rows, 1, kMostHeld);
   next_recent_ = static_cast<std::uint8_t>((next_recent_ + 1U) % held_rows);
   recent_[next_recent_] = joined;
@@ -304,14 +279,14 @@ float Detector::judge_rarity(const std::array<float, kJudges>& values, double ro
     // As far as its own record of false alarms allows.
     believed = std::max(believed, rarity - tails_[judge].excess());
   }
-  const bool high = told > kTailRarity;
+  const bool high = told > options.incident_rarity;
   below_rows_ = high ? 0 : below_rows_ + rows;
   above_rows_ = below_rows_ > kOverRows * options.tail.overlap_rows ? 0 : above_rows_ + (high ? rows : 0);
   age_rows_ += rows;
   // Before the baselines have their history every deviation is 0 and would teach a false calm.
   if (typical && age_rows_ >= 2 * options.min_history_rows) {
-    const bool incident = high && above_rows_ > kIncidentRows * options.tail.overlap_rows;
-    const double weight = incident ? kIncidentWeight * rows : rows;
+    const bool incident = high && above_rows_ > options.incident_rows * options.tail.overlap_rows;
+    const double weight = incident ? options.incident_weight * rows : rows;
     for (std::size_t judge = 0; judge < kJudges; ++judge) {
       tails_[judge].note(rarities[judge], weight);
       tails_[judge].add(values[judge], weight);
@@ -320,29 +295,33 @@ float Detector::judge_rarity(const std::array<float, kJudges>& values, double ro
   return believed;
 }
 
-float Detector::judge_apart(std::size_t first, const std::array<float, kBlock>& raw, float gain,
+float Detector::judge_apart(std::size_t first, const std::array<float, kBlock>& raw, const Gains& gains,
                             float distance, Verdict& verdict) {
+  const float bend = gains.options.bend;
+  const float calm = gains.options.calm;
   // By themselves, so that the loops run four columns at once.
   std::array<float, kBlock> z;
   std::array<float, kBlock> share;
-  for (std::size_t k = 0; k < kBlock; ++k) z[k] = bent(raw[k]);
-  for (std::size_t k = 0; k < kBlock; ++k) share[k] = calmed(z[k] * z[k]);
+  for (std::size_t k = 0; k < kBlock; ++k) z[k] = bent(raw[k], bend);
+  for (std::size_t k = 0; k < kBlock; ++k) share[k] = calmed(z[k] * z[k], calm);
   for (std::size_t k = 0; k < kBlock; ++k) {
     if (std::isnan(raw[k])) continue;
     distance += share[k];
     offer({static_cast<std::uint32_t>(first + k), std::clamp(raw[k], -kShownClip, kShownClip), share[k]},
           verdict);
     float& brief = columns_[first + k].brief;
-    brief += gain * (z[k] - brief);
+    brief += gains.brief * (z[k] - brief);
   }
   return distance;
 }
 
 float Detector::judge_jointly(Moment& moment, const Gains& gains, Verdict& verdict) {
   if (joint_.empty()) return 0;
+  const float bend = gains.options.bend;
+  const float calm = gains.options.calm;
   const std::array<float, kMaxJoint>& level = moment.level;
   const std::span x = std::span(moment.x).first(kParts * joint_.size());
-  for (float& each : x) each = bent(each);  // by itself, so that the loop runs four dimensions at once
+  for (float& each : x) each = bent(each, bend);  // by itself, so that the loop runs four dimensions at once
   for (std::size_t place = 0; place < joint_.size(); ++place) {
     if (std::isnan(level[place])) continue;
     float& brief = columns_[joint_[place]].brief;
@@ -358,7 +337,7 @@ float Detector::judge_jointly(Moment& moment, const Gains& gains, Verdict& verdi
   std::array<float, kMaxDims> share_of;
   for (std::size_t k = 0; k < x.size(); ++k) {
     spread[k] = x[k] * x[k] / spread[k];
-    share_of[k] = calmed(spread[k]);
+    share_of[k] = calmed(spread[k], calm);
   }
   float distance = 0;
   for (std::size_t place = 0; place < joint_.size(); ++place) {
@@ -378,7 +357,7 @@ float Detector::judge_jointly(Moment& moment, const Gains& gains, Verdict& verdi
     next_ridge_ = next_ridge_ + 1U < x.size() ? next_ridge_ + 1U : 0U;
     std::fill(x.begin(), x.end(), 0.F);
     x[next_ridge_] = 1;
-    turn(next_ridge_, 1, share * kRidge * static_cast<float>(kRidgeEvery * x.size()), x, spread);
+    turn(next_ridge_, 1, share * gains.options.ridge * static_cast<float>(kRidgeEvery * x.size()), x, spread);
   }
   return distance;
 }

@@ -14,7 +14,9 @@
 
 namespace vedette {
 
-// All memories are told in rows: what a row stands for is the door's business.
+// All memories are told in rows: what a row stands for is the door's business. The constants are means of
+// many settings that do well (README.md; tools/train/vedette-tune draws such settings): their third digits
+// say nothing, and are kept so that what was measured is what runs.
 struct DetectorOptions {
   // Levels, and how the columns usually move together: two weeks of minutes, or three hours of half seconds.
   double slow_half_life_rows = 20'100;
@@ -29,6 +31,30 @@ struct DetectorOptions {
   // A column is judged only after so many rows of it; the distribution of the score begins at twice that.
   double min_history_rows = 60;
   TailOptions tail = {};
+
+  // Deviations are compared by asinh(z / bend): "how much" says less and less, and one column must not drown
+  // the others.
+  float bend = 2.81F;
+  // A baseline learns at most so many deviations at once: an incident moves it, but does not become it.
+  float learn_clip = 7.92F;
+  // A column that moved by so much of what is usual or matters from one row to the next belongs to those that
+  // move.
+  float moves = 0.276F;
+  // Added to the variance of each dimension: what is nearly a copy of others must not be judged by its last
+  // digits.
+  float ridge = 0.0176F;
+  // The distance adds calm * log(1 + r^2 / calm) for each dimension, not r^2: many dimensions that are
+  // unusual together count for more than one alone.
+  float calm = 33.9F;
+  // Steps that are large for their column, whatever usually steps with it, count beside the distance: what
+  // shakes is ill, wherever it is.
+  float energy_weight = 0.157F;
+  // An entity in the upper 4 % of its distance (a rarity, -log10 p) for more than 9 independent rows is in an
+  // incident: what follows weighs next to nothing in the distribution, so that the incident stays visible.
+  // What is shorter counts in full, as chance does.
+  float incident_rarity = 1.36F;
+  double incident_rows = 9.15;
+  double incident_weight = 0.0228;
 };
 
 class Detector {
@@ -110,6 +136,7 @@ private:
   // How much a row of now counts in each memory, and from which weight on a column is judged.
   struct Gains {
     float slow, step, brief, smooth, mature;
+    const DetectorOptions& options;
   };
   // The joint columns of this row, by their places.
   struct Moment {
@@ -120,13 +147,13 @@ private:
 
   // Among the joint columns.
   void take_place(std::size_t column);
-  void admit(std::size_t column);
+  void admit(std::size_t column, float ridge);
   // How far off the column is, for itself: NaN where it is joint, or not judged. The column learns.
   float read_column(std::size_t index, float value, float floor, const Gains& gains, Moment& moment);
   // `distance` and that of the columns from `first` on that are apart; `raw` is how far off they are, NaN
   // where they are not judged.
-  float judge_apart(std::size_t first, const std::array<float, kBlock>& raw, float gain, float distance,
-                    Verdict& verdict);
+  float judge_apart(std::size_t first, const std::array<float, kBlock>& raw, const Gains& gains,
+                    float distance, Verdict& verdict);
   // The distance of the joint columns. Uses the moment up.
   float judge_jointly(Moment& moment, const Gains& gains, Verdict& verdict);
   // S becomes keep * S + share * x x', x being 0 before `from`; leaves in x what no dimension before it
