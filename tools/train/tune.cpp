@@ -157,8 +157,7 @@ Result<LabelledSet> read_labelled_set(const std::string& folder, double rows_a_d
   for (const std::string& entity : *entities) {
     Result<EntityTables> tables = open_tables(folder, entity);
     if (!tables) return tl::unexpected(tables.error());
-    LabelledTable out{
-        .entity = entity, .columns = tables->train.names().size(), .train = {}, .test = {}, .labels = {}};
+    LabelledTable out{.columns = tables->train.names().size(), .train = {}, .test = {}, .labels = {}};
     std::vector<float> row;
     for (Table* table : {&tables->train, &tables->test}) {
       std::vector<float>& rows = table == &tables->train ? out.train : out.test;

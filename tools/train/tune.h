@@ -17,7 +17,6 @@ namespace vedette {
 
 // One entity: rows x columns.
 struct LabelledTable {
-  std::string entity;
   std::size_t columns = 0;
   std::vector<float> train;
   std::vector<float> test;
@@ -34,7 +33,7 @@ struct LabelledSet {
 // labels.
 Result<LabelledSet> read_labelled_set(const std::string& folder, double rows_a_day);
 
-// The constants that are drawn, in the order of tuned_constants().
+// The constants that are drawn: a value for each of tuned_constants(), in their order.
 inline constexpr std::size_t kTuned = 15;
 using Setting = std::array<double, kTuned>;
 struct TunedConstant {
@@ -54,6 +53,7 @@ struct TableResult {
   std::array<double, kBudgets.size()> alarms{};
   double calm_rows = 0;
 };
+// Judges `train`, then `test`, by the setting. Any thread.
 TableResult measure(const LabelledSet& set, const LabelledTable& table, const Setting& setting);
 
 struct TuneOptions {

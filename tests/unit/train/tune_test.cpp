@@ -23,8 +23,7 @@ using namespace vedette;
 // Two noisy columns; in one row of 50 of the test the first jumps, some rows of it labelled.
 LabelledTable noisy(std::uint64_t seed, std::size_t rows) {
   RandomBits random(seed);
-  LabelledTable table{
-      .entity = "e" + std::to_string(seed), .columns = 2, .train = {}, .test = {}, .labels = {}};
+  LabelledTable table{.columns = 2, .train = {}, .test = {}, .labels = {}};
   for (std::size_t i = 0; i < 2 * rows; ++i) {
     const bool odd = i >= rows && i % 50 == 7;
     std::vector<float>& part = i < rows ? table.train : table.test;
